@@ -1,0 +1,20 @@
+"""Variational autoencoders whose posterior is a normalizing flow: train, measure, compare."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from nfvae.distributions import FlowDistribution
+from nfvae.flows import FLOWS, Flow, make_flow
+from nfvae.vae import VAE, LogTerms
+
+__version__ = version("nfvae")
+__all__ = ["FLOWS", "VAE", "BinarizedImages", "Flow", "FlowDistribution", "FlowVAE", "LogTerms", "make_flow"]
+
+_ON_FIRST_USE = {"BinarizedImages": "nfvae.data", "FlowVAE": "nfvae.training"}  # these import pytorch-lightning
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ON_FIRST_USE[name]), name)

@@ -1,0 +1,73 @@
+"""Lightning callbacks."""
+
+import random
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+from typing_extensions import override
+
+
+class ReproducibleEpochs(pl.Callback):
+    """Start every training epoch from a random state that only the run's seed, the epoch and the device decide.
+
+    A run resumed from the checkpoint of an epoch's end then goes on exactly as the uninterrupted one would have.
+    """
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.seed is None:
+            self.seed = torch.initial_seed()
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        source = random.Random(f"{self.seed} {trainer.current_epoch} {trainer.global_rank}")
+        torch.manual_seed(source.getrandbits(63))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seed = state_dict["seed"]
+
+
+class ElboProgressBar(RichProgressBar):
+    """A rich progress bar that shows the ELBO and costs a training step next to nothing.
+
+    It looks at the metrics, and so waits for the device, a few times a second only.
+
+    Args:
+        per_second: refreshes a second.
+    """
+
+    def __init__(self, per_second: int = 4) -> None:
+        super().__init__(refresh_rate=per_second, leave=False)
+        self._next = 0.0
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        last = batch_idx + 1 == trainer.num_training_batches
+        if last or time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1 / self.refresh_rate
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    @override
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        shown: dict[str, int | str | float | dict[str, float]] = {}
+        terms = getattr(pl_module, "epoch_terms", None)
+        if terms:
+            shown["elbo"] = float(terms[-1][0] + terms[-1][1] - terms[-1][2])
+        if "val/elbo" in trainer.callback_metrics:
+            shown["val/elbo"] = float(trainer.callback_metrics["val/elbo"])
+        return shown

@@ -1,0 +1,271 @@
+"""The command line: fit, validate, test and predict on LightningCLI, and sample."""
+
+import argparse
+import csv
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from nfvae import __version__
+from nfvae.callbacks import ElboProgressBar
+from nfvae.data import BinarizedImages
+from nfvae.data.images import pixels_of
+from nfvae.plots import image_grid, reconstruction_grid
+from nfvae.training import FlowVAE
+
+DESCRIPTION = (
+    "Train, measure and compare variational autoencoders whose posterior is a normalizing flow. "
+    "One command more than those below: nfvae sample RUN --count 64 draws images from a run."
+)
+MISTAKES = (ValueError, OSError, MisconfigurationException, argparse.ArgumentError)
+TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; a mistake in what was asked gives one line and exit code 2, a diverged run exit code 1."""
+    try:
+        if arguments[:1] == ["sample"]:
+            sample(arguments[1:])
+        else:
+            NfvaeCLI(with_run_config(arguments))
+    except MISTAKES as error:
+        return _fail(error, 2)
+    except FloatingPointError as error:
+        return _fail(error, 1)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        raise error
+    print(f"nfvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def with_run_config(arguments: list[str]) -> list[str]:
+    """Put the saved config of the run that `--ckpt_path` points into before the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--ckpt_path", type=Path)
+    checkpoint = parser.parse_known_args(arguments)[0].ckpt_path
+    if checkpoint is None or not (config := checkpoint.parent.parent / "config.yaml").is_file():
+        return arguments
+    return [*arguments[:1], "-c", str(config), *arguments[1:]]
+
+
+class NfvaeCLI(LightningCLI):
+    """LightningCLI for `FlowVAE` on `BinarizedImages`, with a folder for each run.
+
+    `fit` writes RUNS/NAME/ with config.yaml, metrics.csv, checkpoints/best.ckpt (by val/elbo) and last.ckpt, and at
+    the end samples.png and reconstructions.png; RUNS is `trainer.default_root_dir`.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        argv, sys.argv = sys.argv, [sys.argv[0], *arguments]  # LightningCLI reads no other list without a warning
+        try:
+            super().__init__(
+                FlowVAE,
+                BinarizedImages,
+                save_config_callback=None,
+                trainer_defaults={"default_root_dir": "runs", "max_epochs": 100, "log_every_n_steps": 50},
+                seed_everything_default=0,
+                parser_kwargs={"description": DESCRIPTION, "version": __version__, "exit_on_error": False}
+                | {command: {"exit_on_error": False} for command in self.subcommands()},
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+        finally:
+            sys.argv = argv
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's name, and give the model and the data what follows from other settings."""
+        parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
+        parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
+        parser.link_arguments("data.dataset", "model.pixels", compute_fn=pixels_of)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the model's hyperparameters as asked for: those of another architecture are refused on loading."""
+
+    # a folder for the run
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that was asked for."""
+        path = self._get(self.config, "ckpt_path")
+        return Path(path) if path else None
+
+    @property
+    def folder(self) -> Path:
+        """RUNS/NAME."""
+        name = self._get(self.config, "name")
+        if name is None:
+            model, data = self._get(self.config, "model"), self._get(self.config, "data")
+            flow = model.flow.rpartition(":")[2].lower()
+            name = f"{data.dataset}-{flow}-{model.depth}-seed{self._get(self.config, 'seed_everything')}"
+        return Path(self._get(self.config, "trainer").default_root_dir or "runs", name)
+
+    @property
+    def keeps_a_run(self) -> bool:
+        """Whether this command writes a run's folder."""
+        return self.subcommand == "fit" and not self._get(self.config, "trainer").fast_dev_run
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run goes on in its own folder."""
+        return self.checkpoint is not None and self.checkpoint.resolve().is_relative_to(self.folder.resolve())
+
+    def before_instantiate_classes(self) -> None:
+        """Check what can be checked before anything is built, and clear the way for the run's folder."""
+        if self.checkpoint is not None and not self.checkpoint.is_file():
+            raise FileNotFoundError(f"there is no checkpoint {self.checkpoint}")
+        if self.checkpoint is None and self.subcommand in ("validate", "test", "predict"):
+            raise ValueError(f"nfvae {self.subcommand} needs a trained model: --ckpt_path RUN/checkpoints/best.ckpt")
+        if self.keeps_a_run and not self.resumes and any(self.folder.glob("checkpoints/*.ckpt")):
+            self._make_way()
+
+    @rank_zero_only
+    def _make_way(self) -> None:
+        if not self._get(self.config, "overwrite"):
+            last = self.folder / "checkpoints" / "last.ckpt"
+            raise ValueError(
+                f"run {self.folder} exists; resume it with --ckpt_path {last}, "
+                "replace it with --overwrite true, or give another --name"
+            )
+        shutil.rmtree(self.folder)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Build the trainer with the run's loggers, checkpoints and progress bar."""
+        trainer = self._get(self.config_init, "trainer")
+        if trainer.logger in (None, True):
+            kwargs["logger"] = self._loggers() if self.keeps_a_run else False
+        own: list[pl.Callback] = []
+        if trainer.enable_progress_bar is not False:
+            own.append(ElboProgressBar())
+        if self.keeps_a_run and trainer.enable_checkpointing is not False:
+            own.append(self._checkpoints())
+        self.trainer_defaults["callbacks"] = own
+        built: pl.Trainer = super().instantiate_trainer(**kwargs)
+        return built
+
+    def _checkpoints(self) -> ModelCheckpoint:
+        return ModelCheckpoint(
+            dirpath=self.folder / "checkpoints",
+            filename="best",
+            monitor="val/elbo",
+            mode="max",
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def _loggers(self) -> list[Logger]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = self.folder.name
+        return [
+            CSVLogger(self.folder.parent, name=name, version=""),
+            WandbLogger(project="nfvae", name=name, save_dir=self.folder, **_wandb_mode()),
+        ]
+
+    # what happens around a command
+
+    def before_fit(self) -> None:
+        """Write the config; on resuming, keep the metrics of the epochs that are done."""
+        if self.keeps_a_run:
+            self._write_config()
+            for logger in self.trainer.loggers:
+                if self.resumes and isinstance(logger, CSVLogger):
+                    _keep_metrics(logger, self.checkpoint)
+
+    @rank_zero_only
+    def _write_config(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.config[self.subcommand].clone()
+        config["name"], config["ckpt_path"], config["overwrite"] = self.folder.name, None, False
+        path = self.folder / "config.yaml"
+        self._parser(self.subcommand).save(config, str(path), skip_none=False, overwrite=True, multifile=False)
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train; when interrupted, print the line that resumes."""
+        try:
+            self.trainer.fit(**kwargs)
+        finally:
+            if self.trainer.interrupted and self.keeps_a_run:
+                last = self.folder / "checkpoints" / "last.ckpt"
+                hint = f"resume with: nfvae fit --ckpt_path {last}" if last.is_file() else "no epoch was complete"
+                print(f"interrupted; {hint}")
+
+    def after_fit(self) -> None:
+        """Draw samples and reconstructions of the best checkpoint, and say where everything is."""
+        if self.keeps_a_run and self.trainer.is_global_zero:
+            best = self.folder / "checkpoints" / "best.ckpt"
+            if best.is_file():
+                self._draw(FlowVAE.load_from_checkpoint(best, map_location="cpu"))
+                print(f"best checkpoint: {best}")
+
+    def _draw(self, module: FlowVAE) -> None:
+        data = self.datamodule
+        x = data.splits.test[:32].float()
+        image_grid(module.model.sample(64), data.image_shape).savefig(self.folder / "samples.png")
+        figure = reconstruction_grid(x, module.model.reconstruct(x), data.image_shape)
+        figure.savefig(self.folder / "reconstructions.png")
+        print(f"pictures: {self.folder / 'samples.png'}, {self.folder / 'reconstructions.png'}")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write one posterior draw for each test image beside the checkpoint's folder."""
+        draws = self.trainer.predict(**kwargs)
+        assert draws is not None
+        assert self.checkpoint is not None
+        path = self.checkpoint.parent.parent / "latents.pt"
+        torch.save(torch.cat(draws), path)  # type: ignore[arg-type]
+        print(f"one posterior draw of each test image: {path}")
+
+
+def _wandb_mode() -> dict[str, str]:
+    """Go offline where no account is set up and the user's WANDB_MODE says nothing."""
+    import wandb
+
+    decided = os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False)
+    return {} if decided else {"mode": "offline"}
+
+
+def _keep_metrics(logger: CSVLogger, checkpoint: Path | None) -> None:
+    """Give the logger back the rows up to the checkpoint's step, which it would otherwise delete."""
+    path = Path(logger.log_dir, "metrics.csv")
+    if checkpoint is None or not path.is_file():
+        return
+    step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+    logger.experiment.metrics.extend(rows)
+    logger.save()
+
+
+def sample(arguments: list[str]) -> None:
+    """Draw images from a trained run into a PNG."""
+    parser = argparse.ArgumentParser(prog="nfvae sample", description=sample.__doc__, exit_on_error=False)
+    parser.add_argument("run", type=Path, help="folder of the run, as runs/NAME")
+    parser.add_argument("--count", type=int, default=64, help="number of images")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--output", type=Path, help="PNG to write; by default RUN/samples-COUNT.png")
+    asked = parser.parse_args(arguments)
+    checkpoint = asked.run / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}; train the run first")
+    if asked.count < 1:
+        raise ValueError(f"--count must be at least 1; got {asked.count}")
+    module = FlowVAE.load_from_checkpoint(checkpoint, map_location="cpu")
+    side = round(module.hparams["pixels"] ** 0.5)
+    pl.seed_everything(asked.seed, verbose=False)
+    path = asked.output or asked.run / f"samples-{asked.count}.png"
+    image_grid(module.model.sample(asked.count), (side, side), columns=min(8, asked.count)).savefig(path)
+    print(path)

@@ -1,0 +1,42 @@
+"""The likelihood p(x|z): independent Bernoulli pixels, from logits."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Independent
+
+from nfvae.networks import mlp
+
+
+class BernoulliDecoder(nn.Module):
+    """Decode latents into p(x|z) (Kingma & Welling, 2014), never leaving the logits.
+
+    Args:
+        features: D.
+        pixels: P.
+        hidden: widths of the MLP.
+        activation: a key of `nfvae.networks.ACTIVATIONS`.
+    """
+
+    def __init__(
+        self, features: int, pixels: int, hidden: Sequence[int] = (300, 300), activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        self.trunk = mlp(features, hidden, activation)
+        self.head = nn.Linear(hidden[-1], pixels)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, z: Tensor) -> Independent:
+        """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""
+        return Independent(Bernoulli(logits=self.head(self.trunk(z)), validate_args=False), 1, validate_args=False)
+
+    @torch.no_grad()
+    def start_from(self, pixel_means: Tensor) -> None:
+        """Start the output bias at the logit of the training pixel means; a bias already trained is left alone.
+
+        Args:
+            pixel_means: mean of each training pixel, in [0, 1], with shape (P,).
+        """
+        if not self.head.bias.any():
+            self.head.bias.copy_(torch.logit(pixel_means, eps=1e-3))

@@ -1,0 +1,123 @@
+"""What a flow is, and the one mechanism that turns a context into the parameters of its layers."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nfvae.bijections import Bijection, Chain
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+class Flow(nn.Module, ABC):
+    """A module that, given the encoder's context h, returns a bijection of the latent.
+
+    The returned bijection's forward direction is z_0 -> z_K, the sampling direction. Whatever depends on h alone is
+    computed once, when the bijection is built.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: C, the size of h; 0 makes the flow global, the same bijection for every image.
+        depth: number of layers.
+
+    Raises:
+        ValueError: for features or depth below 1, or a negative context.
+    """
+
+    def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
+        super().__init__()
+        for name, value, least in (("features", features, 1), ("context", context, 0), ("depth", depth, 1)):
+            if value < least:
+                raise ValueError(f"a flow's {name} must be at least {least}; got {value}")
+        self.features, self.context, self.depth = features, context, depth
+
+    @abstractmethod
+    def forward(self, h: Tensor | None = None) -> Bijection:
+        """Build the bijection z_0 -> z_K for a context h with shape (*, C); h is ignored where C = 0."""
+
+
+class Parameters(nn.Module):
+    """Named tensors, affine in the context where there is one and free otherwise.
+
+    One linear map gives all of them. At the start they are small, of standard deviation `scale` about zero.
+
+    Args:
+        shapes: the shape of each tensor by its name.
+        context: C, the size of h; 0 for free tensors.
+        scale: standard deviation of every entry at the start, for a context of unit variance.
+    """
+
+    def __init__(self, shapes: Shapes, context: int = 0, scale: float = 0.1) -> None:
+        super().__init__()
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        self.bias = nn.Parameter(scale * torch.randn(sum(self.sizes)))
+        self.weight = nn.Parameter(scale / context**0.5 * torch.randn(sum(self.sizes), context)) if context else None
+
+    def forward(self, h: Tensor | None) -> dict[str, Tensor]:
+        """Return each tensor with shape (*, *shape), where * is the batch shape of h, or none without context.
+
+        Args:
+            h: context with shape (*, C); ignored where C = 0.
+
+        Raises:
+            ValueError: if there is a context and h is None or of another size.
+        """
+        values = self._flat(h).split(self.sizes, -1)
+        return {
+            name: value.reshape(*value.shape[:-1], *shape)
+            for (name, shape), value in zip(self.shapes.items(), values, strict=True)
+        }
+
+    def _flat(self, h: Tensor | None) -> Tensor:
+        if self.weight is None:
+            return self.bias
+        if h is None or h.shape[-1] != self.weight.shape[1]:
+            got = "none" if h is None else tuple(h.shape)
+            raise ValueError(f"expected a context with shape (*, {self.weight.shape[1]}); got {got}")
+        return nn.functional.linear(h, self.weight, self.bias)
+
+
+class ParametricFlow(Flow):
+    """A stack of equal layers whose bijection takes tensors: name the bijection and the shapes, and it is a flow.
+
+    A constraint on the tensors lives in the bijection's constructor.
+
+    Example:
+        >>> class Shift(Bijection):
+        ...     def __init__(self, shift):
+        ...         super().__init__()
+        ...         self.shift = shift
+        ...     def forward_and_log_det(self, z):
+        ...         return z + self.shift, z.new_zeros(z.shape[:-1])
+        ...     def inverse_and_log_det(self, y):
+        ...         return y - self.shift, y.new_zeros(y.shape[:-1])
+        >>> class ShiftFlow(ParametricFlow):
+        ...     bijection = Shift
+        ...     @staticmethod
+        ...     def shapes(features):
+        ...         return {"shift": (features,)}
+        >>> ShiftFlow(features=2, context=3, depth=4)(torch.zeros(5, 3))(torch.zeros(5, 2)).shape
+        torch.Size([5, 2])
+    """
+
+    bijection: ClassVar[type[Any]]
+
+    @staticmethod
+    @abstractmethod
+    def shapes(features: int) -> Shapes:
+        """Return the shape of each tensor that the bijection's constructor takes, by argument name."""
+
+    def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
+        super().__init__(features, context, depth)
+        stacked = {name: (depth, *shape) for name, shape in self.shapes(features).items()}
+        self.head = Parameters(stacked, context)
+
+    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
+        stacks = self.head(h)
+        layers = zip(*(value.unbind(-len(self.head.shapes[name])) for name, value in stacks.items()), strict=True)
+        return Chain([self.bijection(**dict(zip(stacks, layer, strict=True))) for layer in layers])

@@ -1,0 +1,55 @@
+"""The lower-triangular affine flow: a Gaussian posterior with full covariance, the second control."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nfvae.bijections import Bijection
+from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.numerics import shifted_softplus
+
+
+class LowerTriangularAffine(Bijection):
+    """Multiply by a lower-triangular matrix and shift.
+
+    - *Forward*: y = L z + t.
+    - *Log-determinant*: the sum of the logarithms of L's diagonal.
+    - *Inverse*: z = L⁻¹ (y - t), by substitution.
+    - *Constraint*: the diagonal of L is positive, by `shifted_softplus`.
+
+    Args:
+        below: the entries under the diagonal, row by row, with shape (*, D(D-1)/2).
+        diagonal: unconstrained, with shape (*, D); zeros give a unit diagonal.
+        shift: t, with shape (*, D).
+    """
+
+    def __init__(self, below: Tensor, diagonal: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        features = diagonal.shape[-1]
+        rows, columns = torch.tril_indices(features, features, -1, device=below.device)
+        self.scale = shifted_softplus(diagonal)
+        matrix = torch.diag_embed(self.scale)
+        matrix[..., rows, columns] = below
+        self.matrix, self.shift = matrix, shift
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y = torch.einsum("...ij,...j->...i", self.matrix, z) + self.shift
+        return y, self._log_det().expand(z.shape[:-1])
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        z = torch.linalg.solve_triangular(self.matrix, (y - self.shift).unsqueeze(-1), upper=False).squeeze(-1)
+        return z, -self._log_det().expand(y.shape[:-1])
+
+    def _log_det(self) -> Tensor:
+        return self.scale.log().sum(-1)
+
+
+class CholeskyFlow(ParametricFlow):
+    """Lower-triangular affine maps, affine in the context or global; one of them is a full-covariance Gaussian."""
+
+    bijection: ClassVar[type[LowerTriangularAffine]] = LowerTriangularAffine
+
+    @staticmethod
+    def shapes(features: int) -> Shapes:  # noqa: D102
+        return {"below": (features * (features - 1) // 2,), "diagonal": (features,), "shift": (features,)}

@@ -1,0 +1,66 @@
+"""The planar flow (Rezende & Mohamed, 2015)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nfvae.bijections import Bijection
+from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.numerics import monotone_root, shifted_softplus
+
+_SMALLEST_SQUARE = 1e-12
+
+
+class Planar(Bijection):
+    """Push along û by a ridge across w (Rezende & Mohamed, 2015, eq. 10).
+
+    - *Forward*: y = z + û tanh(w·z + b).
+    - *Log-determinant*: log(1 + (w·û)(1 - tanh²(w·z + b))).
+    - *Inverse*: a = w·z solves a + (w·û) tanh(a + b) = w·y, increasing in a; then z = y - û tanh(a + b).
+    - *Constraint*: û = u + (m(w·u) - w·u) w/|w|² with m(a) = `shifted_softplus`(a) - 1 > -1, hence w·û > -1.
+
+    The paper's own m(a) = softplus(a) - 1 has m(0) = -0.31, which makes û large where u and w are small; here
+    m(0) = 0, so that u = 0 is the identity.
+
+    Args:
+        u: tensor with shape (*, D).
+        w: tensor with shape (*, D).
+        b: tensor with shape (*).
+    """
+
+    def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
+        super().__init__()
+        w_u = (w * u).sum(-1)
+        self.slope = shifted_softplus(w_u) - 1  # w·û
+        squared = w.square().sum(-1).clamp_min(_SMALLEST_SQUARE)
+        self.u = u + ((self.slope - w_u) / squared).unsqueeze(-1) * w
+        self.w, self.b = w, b
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        t = torch.tanh((self.w * z).sum(-1) + self.b)
+        return z + self.u * t.unsqueeze(-1), self._log_det(t)
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        w_y = (self.w * y).sum(-1)
+
+        def excess(a: Tensor) -> tuple[Tensor, Tensor]:
+            t = torch.tanh(a + self.b)
+            return a + self.slope * t - w_y, 1 + self.slope * (1 - t.square())
+
+        reach = self.slope.detach().abs()
+        t = torch.tanh(monotone_root(excess, w_y.detach() - reach, w_y.detach() + reach) + self.b)
+        return y - self.u * t.unsqueeze(-1), -self._log_det(t)
+
+    def _log_det(self, t: Tensor) -> Tensor:
+        return torch.log1p(self.slope * (1 - t.square()))
+
+
+class PlanarFlow(ParametricFlow):
+    """A stack of planar layers, their parameters affine in the context or global (Rezende & Mohamed, 2015)."""
+
+    bijection: ClassVar[type[Planar]] = Planar
+
+    @staticmethod
+    def shapes(features: int) -> Shapes:  # noqa: D102
+        return {"u": (features,), "w": (features,), "b": ()}

@@ -1,0 +1,79 @@
+"""The masked multilayer perceptron whose outputs for one coordinate see only the coordinates before it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nfvae.networks.mlp import make_activation
+
+
+class MaskedMLP(nn.Module):
+    """Masked autoencoder for distribution estimation (Germain et al., 2015), its hidden biases given from outside.
+
+    Output i depends on the inputs that come before coordinate i in the order, 0 ... D-1 or its reverse. The
+    biases of the hidden layers are no parameters here: whoever calls supplies them, made from a context or free,
+    so that the context enters every hidden layer.
+
+    Args:
+        features: D, the number of coordinates.
+        outputs: numbers given out for each coordinate.
+        hidden: widths of the hidden layers.
+        activation: a key of `ACTIVATIONS`.
+        reverse: whether the order is D-1 ... 0.
+
+    Raises:
+        ValueError: for a width below 1 or an unknown activation.
+    """
+
+    def __init__(
+        self, features: int, outputs: int, hidden: Sequence[int], activation: str = "relu", reverse: bool = False
+    ) -> None:
+        super().__init__()
+        if min(hidden, default=0) < 1:
+            raise ValueError(f"hidden widths must be positive and at least one; got {list(hidden)}")
+        self.outputs = outputs
+        self.order = tuple(range(features))[:: -1 if reverse else 1]
+        degrees = [self._feature_degrees(), *(_hidden_degrees(features, width) for width in hidden)]
+        self.layers = nn.ModuleList(
+            nn.Linear(len(before), len(after), bias=False) for before, after in zip(degrees, degrees[1:], strict=False)
+        )
+        self.last = nn.Linear(len(degrees[-1]), outputs * features)
+        self.activation = make_activation(activation)
+        for index, (before, after) in enumerate(zip(degrees, degrees[1:], strict=False)):
+            self._register_mask(index, after[:, None] >= before)
+        self._register_mask(len(hidden), (degrees[0][:, None] > degrees[-1]).repeat(outputs, 1))
+
+    def _feature_degrees(self) -> Tensor:
+        return torch.tensor(self.order).argsort() + 1
+
+    def _register_mask(self, index: int, mask: Tensor) -> None:
+        self.register_buffer(f"mask{index}", mask.to(self.last.weight.dtype), persistent=False)
+
+    def masked_weights(self) -> list[Tensor]:
+        """Return the masked weight of every layer; computed once, it serves any number of calls."""
+        return [
+            layer.weight * self.get_buffer(f"mask{index}") for index, layer in enumerate([*self.layers, self.last])
+        ]
+
+    def forward(self, z: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
+        """Evaluate the network.
+
+        Args:
+            z: coordinates with shape (*, D).
+            biases: one tensor for each hidden layer, with shape (*, width), broadcast against z's batch.
+            weights: what `masked_weights` returned, to save computing it again.
+
+        Returns:
+            Tensor with shape (*, outputs, D).
+        """
+        weights = self.masked_weights() if weights is None else weights
+        for weight, bias in zip(weights[:-1], biases, strict=True):
+            z = self.activation(functional.linear(z, weight) + bias)
+        return functional.linear(z, weights[-1], self.last.bias).unflatten(-1, (self.outputs, -1))
+
+
+def _hidden_degrees(features: int, width: int) -> Tensor:
+    """Spread 1 ... D-1 evenly over the units; with D = 1 no unit may see the input, which degree 0 says."""
+    return torch.arange(width) % max(features - 1, 1) + min(features - 1, 1)

@@ -1,0 +1,45 @@
+"""Multilayer perceptrons."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+def make_activation(name: str) -> nn.Module:
+    """Build an activation from its name.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; known activations: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequential:
+    """Stack linear layers, each followed by the activation: (*, inputs) -> (*, hidden[-1]).
+
+    Args:
+        inputs: width of the input.
+        hidden: widths of the layers, at least one.
+        activation: a key of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: for an unknown activation, no layer, or a width below 1.
+    """
+    if not hidden or min(hidden) < 1:
+        raise ValueError(f"hidden widths must be positive and at least one; got {list(hidden)}")
+    widths = [inputs, *hidden]
+    layers: list[nn.Module] = []
+    for width, next_width in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(width, next_width), make_activation(activation)]
+    return nn.Sequential(*layers)
