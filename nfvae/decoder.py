@@ -25,7 +25,9 @@ class BernoulliDecoder(nn.Module):
         super().__init__()
         self.trunk = mlp(features, hidden, activation)
         self.head = nn.Linear(hidden[-1], pixels)
-        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():  # noise of the latents must not drown the pixel means that training starts from
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
 
     def forward(self, z: Tensor) -> Independent:
         """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""

@@ -10,6 +10,8 @@ from nfvae.distributions import FlowDistribution
 from nfvae.flows import Flow
 from nfvae.networks import mlp
 
+_FIRST_LOG_SCALE = -1.0  # narrower than the prior: latents carry a signal from the first step on
+
 
 class Posterior(nn.Module):
     """Encode images into q(z|x) (Rezende & Mohamed, 2015).
@@ -29,6 +31,7 @@ class Posterior(nn.Module):
         self.trunk = mlp(pixels, hidden, activation)
         self.sizes = (flow.features, flow.features, flow.context)
         self.head = nn.Linear(hidden[-1], sum(self.sizes))
+        nn.init.constant_(self.head.bias[flow.features : 2 * flow.features].data, _FIRST_LOG_SCALE)
         self.flow = flow
 
     def forward(self, x: Tensor) -> FlowDistribution:

@@ -28,6 +28,9 @@ def make_activation(name: str) -> nn.Module:
 def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequential:
     """Stack linear layers, each followed by the activation: (*, inputs) -> (*, hidden[-1]).
 
+    Weights start as He et al. (2015) draw them, so that signals keep their size; with PyTorch's own smaller
+    weights the latents say little at first, and training lingers where the posterior equals the prior.
+
     Args:
         inputs: width of the input.
         hidden: widths of the layers, at least one.
@@ -41,5 +44,7 @@ def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequ
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for width, next_width in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(width, next_width), make_activation(activation)]
+        linear = nn.Linear(width, next_width)
+        nn.init.kaiming_uniform_(linear.weight, nonlinearity="tanh" if activation == "tanh" else "relu")
+        layers += [linear, make_activation(activation)]
     return nn.Sequential(*layers)
