@@ -2,9 +2,11 @@
 
 import argparse
 import csv
+import logging
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from nfvae import __version__
 from nfvae.callbacks import ElboProgressBar
@@ -33,6 +34,7 @@ TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
 
 def run(arguments: list[str]) -> int:
     """Run one command; a mistake in what was asked gives one line and exit code 2, a diverged run exit code 1."""
+    _quieten()
     try:
         if arguments[:1] == ["sample"]:
             sample(arguments[1:])
@@ -42,7 +44,23 @@ def run(arguments: list[str]) -> int:
         return _fail(error, 2)
     except FloatingPointError as error:
         return _fail(error, 1)
+    finally:
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()
     return 0
+
+
+def _quieten() -> None:
+    """Silence what Lightning says that no user of this command can act on."""
+    tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    tips.addFilter(lambda record: "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage())
+    for message in (
+        "Experiment logs directory",
+        "isinstance.treespec, LeafSpec",
+        "callbacks used to create the checkpoint",
+        "The number of training batches",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}")
 
 
 def _fail(error: Exception, code: int) -> int:
@@ -78,7 +96,7 @@ class NfvaeCLI(LightningCLI):
                 save_config_callback=None,
                 trainer_defaults={"default_root_dir": "runs", "max_epochs": 100, "log_every_n_steps": 50},
                 seed_everything_default=0,
-                parser_kwargs={"description": DESCRIPTION, "version": __version__, "exit_on_error": False}
+                parser_kwargs={"prog": "nfvae", "description": DESCRIPTION, "version": __version__, "exit_on_error": False}
                 | {command: {"exit_on_error": False} for command in self.subcommands()},
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -125,23 +143,20 @@ class NfvaeCLI(LightningCLI):
         return self.checkpoint is not None and self.checkpoint.resolve().is_relative_to(self.folder.resolve())
 
     def before_instantiate_classes(self) -> None:
-        """Check what can be checked before anything is built, and clear the way for the run's folder."""
-        if self.checkpoint is not None and not self.checkpoint.is_file():
-            raise FileNotFoundError(f"there is no checkpoint {self.checkpoint}")
-        if self.checkpoint is None and self.subcommand in ("validate", "test", "predict"):
+        """Check what can be checked before anything is built."""
+        if self.checkpoint is not None:
+            read_checkpoint(self.checkpoint)
+        elif self.subcommand in ("validate", "test", "predict"):
             raise ValueError(f"nfvae {self.subcommand} needs a trained model: --ckpt_path RUN/checkpoints/best.ckpt")
-        if self.keeps_a_run and not self.resumes and any(self.folder.glob("checkpoints/*.ckpt")):
-            self._make_way()
-
-    @rank_zero_only
-    def _make_way(self) -> None:
-        if not self._get(self.config, "overwrite"):
+        if self.keeps_a_run and not self.resumes and not self._get(self.config, "overwrite") and self._is_trained():
             last = self.folder / "checkpoints" / "last.ckpt"
             raise ValueError(
                 f"run {self.folder} exists; resume it with --ckpt_path {last}, "
                 "replace it with --overwrite true, or give another --name"
             )
-        shutil.rmtree(self.folder)
+
+    def _is_trained(self) -> bool:
+        return any(self.folder.glob("checkpoints/*.ckpt"))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer with the run's loggers, checkpoints and progress bar."""
@@ -179,14 +194,20 @@ class NfvaeCLI(LightningCLI):
     # what happens around a command
 
     def before_fit(self) -> None:
-        """Write the config; on resuming, keep the metrics of the epochs that are done."""
-        if self.keeps_a_run:
+        """Make the run's folder: a run to be replaced stands aside as NAME.old, one that resumes keeps its metrics."""
+        if self.keeps_a_run and self.trainer.is_global_zero:
+            if not self.resumes and self._is_trained():
+                shutil.rmtree(self._replaced, ignore_errors=True)
+                self.folder.rename(self._replaced)
             self._write_config()
             for logger in self.trainer.loggers:
                 if self.resumes and isinstance(logger, CSVLogger):
-                    _keep_metrics(logger, self.checkpoint)
+                    _keep_metrics(logger, read_checkpoint(self.checkpoint)["global_step"])
 
-    @rank_zero_only
+    @property
+    def _replaced(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.old")
+
     def _write_config(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.config[self.subcommand].clone()
@@ -195,22 +216,22 @@ class NfvaeCLI(LightningCLI):
         self._parser(self.subcommand).save(config, str(path), skip_none=False, overwrite=True, multifile=False)
 
     def fit(self, **kwargs: Any) -> None:
-        """Train; when interrupted, print the line that resumes."""
+        """Train; when interrupted from the keyboard, print the line that resumes."""
         try:
             self.trainer.fit(**kwargs)
-        finally:
-            if self.trainer.interrupted and self.keeps_a_run:
-                last = self.folder / "checkpoints" / "last.ckpt"
-                hint = f"resume with: nfvae fit --ckpt_path {last}" if last.is_file() else "no epoch was complete"
-                print(f"interrupted; {hint}")
+        except SystemExit:  # what Lightning makes of a keyboard interrupt
+            last = self.folder / "checkpoints" / "last.ckpt"
+            if self.keeps_a_run and last.is_file():
+                print(f"interrupted; resume with: nfvae fit --ckpt_path {last}")
+            raise
 
     def after_fit(self) -> None:
         """Draw samples and reconstructions of the best checkpoint, and say where everything is."""
-        if self.keeps_a_run and self.trainer.is_global_zero:
-            best = self.folder / "checkpoints" / "best.ckpt"
-            if best.is_file():
-                self._draw(FlowVAE.load_from_checkpoint(best, map_location="cpu"))
-                print(f"best checkpoint: {best}")
+        best = self.folder / "checkpoints" / "best.ckpt"
+        if self.keeps_a_run and self.trainer.is_global_zero and best.is_file():
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self._draw(FlowVAE.load_from_checkpoint(best, map_location="cpu"))
+            print(f"best checkpoint: {best}")
 
     def _draw(self, module: FlowVAE) -> None:
         data = self.datamodule
@@ -238,16 +259,31 @@ def _wandb_mode() -> dict[str, str]:
     return {} if decided else {"mode": "offline"}
 
 
-def _keep_metrics(logger: CSVLogger, checkpoint: Path | None) -> None:
-    """Give the logger back the rows up to the checkpoint's step, which it would otherwise delete."""
+def _keep_metrics(logger: CSVLogger, steps: int) -> None:
+    """Give the logger back the rows of the steps that are done, which it would otherwise delete."""
     path = Path(logger.log_dir, "metrics.csv")
-    if checkpoint is None or not path.is_file():
-        return
-    step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
-    logger.experiment.metrics.extend(rows)
-    logger.save()
+    if path.is_file():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) < steps]
+        logger.experiment.metrics.extend(rows)
+        logger.save()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of `FlowVAE`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is something else or damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["hyper_parameters"], checkpoint["global_step"]
+    except Exception as error:  # whatever the unpickler stumbles over
+        raise ValueError(f"{path} is not a checkpoint of nfvae, or is damaged ({type(error).__name__})") from error
+    return checkpoint
 
 
 def sample(arguments: list[str]) -> None:
@@ -259,8 +295,7 @@ def sample(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="PNG to write; by default RUN/samples-COUNT.png")
     asked = parser.parse_args(arguments)
     checkpoint = asked.run / "checkpoints" / "best.ckpt"
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}; train the run first")
+    read_checkpoint(checkpoint)
     if asked.count < 1:
         raise ValueError(f"--count must be at least 1; got {asked.count}")
     module = FlowVAE.load_from_checkpoint(checkpoint, map_location="cpu")

@@ -151,8 +151,9 @@ class FlowVAE(pl.LightningModule):
         if self.hparams["schedule"] == "cosine":
             cosine = CosineAnnealingLR(optimizer, int(self.trainer.estimated_stepping_batches))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
-        milestones = self.hparams["milestones"] if self.hparams["schedule"] == "multistep" else []
-        return [optimizer], [MultiStepLR(optimizer, milestones)] if milestones else []
+        if self.hparams["schedule"] == "multistep":
+            return [optimizer], [MultiStepLR(optimizer, self.hparams["milestones"])]
+        return optimizer
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's terms."""
@@ -219,6 +220,13 @@ class FlowVAE(pl.LightningModule):
         for name in ("latent", "samples", "pixels"):
             if self.hparams[name] < 1:
                 raise ValueError(f"{name} must be at least 1; got {self.hparams[name]}")
+        weighted = self.hparams["beta"] != 1 or self.hparams["free_bits"] or self.hparams["beta_schedule"] != "constant"
+        if self.hparams["objective"] == "iwae" and weighted:
+            raise ValueError("beta, beta_schedule and free_bits weigh the KL of the elbo; objective iwae has none")
+        if self.hparams["beta_schedule"] == "linear" and self.hparams["warmup_epochs"] < 1:
+            raise ValueError(f"beta_schedule linear needs warmup_epochs >= 1; got {self.hparams['warmup_epochs']}")
+        if self.hparams["schedule"] == "multistep" and not self.hparams["milestones"]:
+            raise ValueError("schedule multistep needs milestones, as [20, 40]")
 
 
 def _elbo(terms: Tensor) -> Tensor:

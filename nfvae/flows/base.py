@@ -106,6 +106,7 @@ class ParametricFlow(Flow):
     """
 
     bijection: ClassVar[type[Any]]
+    scale: ClassVar[float] = 0.1  # of the parameters at the start, see `Parameters`
 
     @staticmethod
     @abstractmethod
@@ -115,7 +116,7 @@ class ParametricFlow(Flow):
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__(features, context, depth)
         stacked = {name: (depth, *shape) for name, shape in self.shapes(features).items()}
-        self.head = Parameters(stacked, context)
+        self.head = Parameters(stacked, context, self.scale)
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         stacks = self.head(h)

@@ -49,6 +49,7 @@ class CholeskyFlow(ParametricFlow):
     """Lower-triangular affine maps, affine in the context or global; one of them is a full-covariance Gaussian."""
 
     bijection: ClassVar[type[LowerTriangularAffine]] = LowerTriangularAffine
+    scale: ClassVar[float] = 0.02  # a row of L sums up to D of these
 
     @staticmethod
     def shapes(features: int) -> Shapes:  # noqa: D102
