@@ -1,0 +1,178 @@
+"""The model and its objectives against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
+
+from nfvae import objectives
+from nfvae.decoder import BernoulliDecoder
+from nfvae.distributions import FlowDistribution
+from nfvae.flows import make_flow
+from nfvae.flows.cholesky import LowerTriangularAffine
+from nfvae.posterior import Posterior
+from nfvae.prior import StandardNormal
+from nfvae.vae import VAE, LogTerms
+from tests.flows_under_test import ALL, SMALL, random_flow
+
+PIXELS = 12
+
+
+def small_vae(name="planar", features=3, context=4, depth=2):
+    flow = make_flow(name, features, context, depth, **SMALL.get(name, {}))
+    return VAE(Posterior(PIXELS, flow, [16]), BernoulliDecoder(features, PIXELS, [16]), StandardNormal(features))
+
+
+def binary(batch):
+    return torch.bernoulli(torch.full((batch, PIXELS), 0.4))
+
+
+class LinearGaussian(nn.Module):
+    """p(x|z) = N(Wz + c, s²), whose evidence and posterior are Gaussian (Tipping & Bishop, 1999)."""
+
+    def __init__(self, features=3, pixels=6, noise=0.5):
+        super().__init__()
+        self.weight = torch.randn(pixels, features, dtype=torch.float64)
+        self.offset, self.noise = torch.randn(pixels, dtype=torch.float64), noise
+
+    def forward(self, z):
+        return Independent(Normal(z @ self.weight.T + self.offset, self.noise), 1)
+
+    def evidence(self, x):
+        covariance = self.weight @ self.weight.T + self.noise**2 * torch.eye(len(self.offset), dtype=torch.float64)
+        return MultivariateNormal(self.offset, covariance).log_prob(x)
+
+    def posterior(self, x):
+        """The exact posterior, as a standard normal pushed through a lower-triangular affine map."""
+        features = self.weight.shape[1]
+        precision = torch.eye(features, dtype=torch.float64) + self.weight.T @ self.weight / self.noise**2
+        mean = (x - self.offset) @ self.weight @ precision.inverse() / self.noise**2
+        factor = torch.linalg.cholesky(precision.inverse())
+        bijection = LowerTriangularAffine(torch.zeros(0), torch.zeros(1), torch.zeros(1))
+        bijection.matrix, bijection.scale, bijection.shift = factor, factor.diagonal(), mean
+        return FlowDistribution(Independent(Normal(torch.zeros_like(mean), 1.0), 1), bijection)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_every_bound_is_the_evidence_where_the_posterior_is_exact(samples):
+    decoder = LinearGaussian()
+    vae = VAE(decoder.posterior, decoder, StandardNormal(3).double())
+    x = decoder(torch.randn(5, 3, dtype=torch.float64)).sample()
+    terms = vae(x, samples)
+    evidence = decoder.evidence(x)
+    torch.testing.assert_close(terms.log_weight, evidence.expand(samples, 5))
+    torch.testing.assert_close(objectives.elbo(terms), evidence.mean())
+    torch.testing.assert_close(objectives.iwae(terms), evidence.mean())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_constant_decoder_has_likelihood_one_half_per_pixel(name):
+    """p(x|z) = 2^-P for every z, so log p(x) = -P ln 2, and the ELBO is that less the KL, whatever the flow."""
+    vae = small_vae(name, features=2)
+    vae.posterior.flow = random_flow(name, 2, 4, 2, gain=0.5, dtype=torch.float32)
+    nn.init.zeros_(vae.decoder.head.weight)
+    with torch.no_grad():
+        vae.posterior.head.bias[2:4] = 1.5  # wider than the prior, so that the weights have a variance
+        terms = vae(binary(3), 200_000)
+    exact = -PIXELS * math.log(2)
+    torch.testing.assert_close(terms.likelihood, torch.full_like(terms.likelihood, exact))
+    weights = (terms.log_weight - exact).double().exp()
+    error = weights.std(0) / len(weights) ** 0.5
+    assert (error < 0.05).all()
+    assert ((weights.mean(0) - 1).abs() < 4.5 * error).all()
+    assert (terms.log_weight.mean(0) < exact).all()
+
+
+def test_terms_have_their_shapes_and_meaning():
+    vae, x = small_vae(), binary(5)
+    terms = vae(x, 3)
+    assert [term.shape for term in terms] == [(3, 5)] * 4
+    torch.manual_seed(1)
+    terms = vae(x, 1)
+    torch.manual_seed(1)
+    q = vae.posterior(x)
+    z0 = q.base_dist.rsample((1,))
+    z = q.bijection(z0)
+    torch.testing.assert_close(terms.posterior, q.log_prob(z), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms.log_det, q.bijection.log_abs_det_jacobian(z0, z))
+    torch.testing.assert_close(terms.prior, Normal(0.0, 1.0).log_prob(z).sum(-1))
+    logits = vae.decoder.head(vae.decoder.trunk(z))
+    torch.testing.assert_close(terms.likelihood, Bernoulli(logits=logits).log_prob(x).sum(-1))
+
+
+def test_likelihood_is_exact_where_probabilities_saturate():
+    decoder = BernoulliDecoder(2, 3, [4])
+    with torch.no_grad():
+        decoder.head.weight.zero_()
+        decoder.head.bias.copy_(torch.tensor([3200.0, -3200.0, 0.0]))
+    wrong = decoder(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 0.0, 1.0]]))
+    torch.testing.assert_close(wrong, torch.tensor([-3200.0 - math.log(2)]))
+
+
+def constant_terms(likelihood=-90.0, prior=-60.0, posterior=-40.0):
+    return LogTerms(*(torch.full((2, 3), value, requires_grad=True) for value in (likelihood, prior, posterior, 0.0)))
+
+
+def test_beta_weighs_the_kl_in_the_loss():
+    terms = constant_terms()
+    assert objectives.elbo(terms).item() == pytest.approx(-110)
+    assert objectives.elbo(terms, beta=0.25).item() == pytest.approx(-95)
+    objectives.elbo(terms, beta=0.25).backward()
+    assert terms.prior.grad.sum() == pytest.approx(0.25)
+    assert terms.posterior.grad.sum() == pytest.approx(-0.25)
+    assert terms.likelihood.grad.sum() == pytest.approx(1.0)
+
+
+def test_free_bits_cost_the_same_as_no_kl_and_stop_its_gradient():
+    terms = constant_terms()
+    assert objectives.elbo(terms, free_bits=30.0).item() == pytest.approx(-120)
+    assert objectives.elbo(terms, free_bits=10.0).item() == pytest.approx(-110)
+    objectives.elbo(terms, free_bits=30.0).backward()
+    assert terms.prior.grad.abs().sum() == 0
+
+
+def test_iwae_is_the_logarithm_of_the_mean_weight():
+    terms = LogTerms(torch.tensor([[-1.0], [-3.0]]), torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))
+    assert objectives.iwae(terms).item() == pytest.approx(math.log((math.exp(-1) + math.exp(-3)) / 2))
+    assert objectives.iwae(terms) > objectives.elbo(terms)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("constant", 0, 0.0), 1.0),
+        (("constant", 0, 0.0, 0, 0.3), 0.3),
+        (("linear", 0, 0.0, 4), 0.0),
+        (("linear", 0, 1.0, 4), 0.25),
+        (("linear", 0, 1.5, 4, 0.5), 0.1875),
+        (("linear", 0, 9.0, 4), 1.0),
+        (("rezende", 0, 0.0), 0.01),
+        (("rezende", 5000, 0.0), 0.51),
+        (("rezende", 20000, 0.0), 1.0),
+    ],
+)
+def test_beta_schedules(arguments, expected):
+    assert objectives.beta_at(*arguments) == pytest.approx(expected)
+
+
+def test_unknown_beta_schedule_is_refused():
+    with pytest.raises(ValueError, match="unknown beta schedule 'cyclic'; known schedules: constant, linear, rezende"):
+        objectives.beta_at("cyclic", 0, 0.0)
+
+
+def test_decoder_starts_from_the_pixel_means_and_keeps_a_trained_bias():
+    decoder = BernoulliDecoder(2, 3, [4])
+    means = torch.tensor([0.0, 0.5, 0.9])
+    decoder.start_from(means)
+    torch.testing.assert_close(torch.sigmoid(decoder.head.bias), torch.tensor([1e-3, 0.5, 0.9]))
+    decoder.start_from(torch.full((3,), 0.2))
+    torch.testing.assert_close(torch.sigmoid(decoder.head.bias)[2], torch.tensor(0.9))
+
+
+def test_pictures_are_probabilities():
+    vae = small_vae()
+    for images in (vae.sample(6), vae.reconstruct(binary(6))):
+        assert images.shape == (6, PIXELS)
+        assert ((images > 0) & (images < 1)).all()
