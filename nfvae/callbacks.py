@@ -2,7 +2,7 @@
 
 import random
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -65,9 +65,8 @@ class ElboProgressBar(RichProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         shown: dict[str, int | str | float | dict[str, float]] = {}
-        terms = getattr(pl_module, "epoch_terms", None)
-        if terms:
-            shown["elbo"] = float(terms[-1][0] + terms[-1][1] - terms[-1][2])
+        if trainer.training:
+            shown["elbo"] = cast(Any, pl_module).latest_elbo()
         if "val/elbo" in trainer.callback_metrics:
             shown["val/elbo"] = float(trainer.callback_metrics["val/elbo"])
         return shown

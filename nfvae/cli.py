@@ -12,10 +12,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from nfvae import __version__
 from nfvae.callbacks import ElboProgressBar
@@ -96,7 +96,12 @@ class NfvaeCLI(LightningCLI):
                 save_config_callback=None,
                 trainer_defaults={"default_root_dir": "runs", "max_epochs": 100, "log_every_n_steps": 50},
                 seed_everything_default=0,
-                parser_kwargs={"prog": "nfvae", "description": DESCRIPTION, "version": __version__, "exit_on_error": False}
+                parser_kwargs={
+                    "prog": "nfvae",
+                    "description": DESCRIPTION,
+                    "version": __version__,
+                    "exit_on_error": False,
+                }
                 | {command: {"exit_on_error": False} for command in self.subcommands()},
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -188,7 +193,7 @@ class NfvaeCLI(LightningCLI):
         name = self.folder.name
         return [
             CSVLogger(self.folder.parent, name=name, version=""),
-            WandbLogger(project="nfvae", name=name, save_dir=self.folder, **_wandb_mode()),
+            WandbLogger(project="nfvae", name=name, save_dir=self.folder, mode=_wandb_mode()),
         ]
 
     # what happens around a command
@@ -201,7 +206,7 @@ class NfvaeCLI(LightningCLI):
                 self.folder.rename(self._replaced)
             self._write_config()
             for logger in self.trainer.loggers:
-                if self.resumes and isinstance(logger, CSVLogger):
+                if self.checkpoint is not None and self.resumes and isinstance(logger, CSVLogger):
                     _keep_metrics(logger, read_checkpoint(self.checkpoint)["global_step"])
 
     @property
@@ -251,12 +256,12 @@ class NfvaeCLI(LightningCLI):
         print(f"one posterior draw of each test image: {path}")
 
 
-def _wandb_mode() -> dict[str, str]:
+def _wandb_mode() -> str | None:
     """Go offline where no account is set up and the user's WANDB_MODE says nothing."""
     import wandb
 
     decided = os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False)
-    return {} if decided else {"mode": "offline"}
+    return None if decided else "offline"
 
 
 def _keep_metrics(logger: CSVLogger, steps: int) -> None:

@@ -29,7 +29,7 @@ class BernoulliDecoder(nn.Module):
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()
 
-    def forward(self, z: Tensor) -> Independent:
+    def forward(self, z: Tensor) -> "Independent[Bernoulli]":
         """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""
         return Independent(Bernoulli(logits=self.head(self.trunk(z)), validate_args=False), 1, validate_args=False)
 

@@ -1,7 +1,5 @@
 """The density that a flow makes of a base distribution."""
 
-from typing import cast
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, TransformedDistribution
@@ -43,4 +41,4 @@ class FlowDistribution(TransformedDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
         z, log_det = self.bijection.inverse_and_log_det(value)
-        return cast(Tensor, self.base_dist.log_prob(z)) + log_det
+        return self.base_dist.log_prob(z) + log_det

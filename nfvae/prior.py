@@ -14,6 +14,6 @@ class StandardNormal(nn.Module):
         super().__init__()
         self.register_buffer("zeros", torch.zeros(features), persistent=False)
 
-    def forward(self) -> Independent:
+    def forward(self) -> "Independent[Normal]":
         """Return p(z) with event shape (D,)."""
         return Independent(Normal(self.zeros, torch.ones_like(self.zeros), validate_args=False), 1, validate_args=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
 from nfvae import objectives
 from nfvae.callbacks import ReproducibleEpochs
@@ -95,6 +95,7 @@ class FlowVAE(pl.LightningModule):
             BernoulliDecoder(latent, pixels, hidden[::-1], activation),
             StandardNormal(latent),
         )
+        self.beta: Tensor
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
         self.step_function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self.loss_and_terms
         self.epoch_terms: list[Tensor] = []
@@ -105,13 +106,17 @@ class FlowVAE(pl.LightningModule):
         return terms
 
     def loss_and_terms(self, x: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss, a scalar in nats per image, and the means of the `LogTerms` with shape (4,)."""
+        """Return the loss, a scalar in nats per image, and the means of the four `LogTerms`, then of the objective."""
         terms = self.model(x, self.hparams["samples"])
         if self.hparams["objective"] == "iwae":
             objective = objectives.iwae(terms)
         else:
             objective = objectives.elbo(terms, beta, self.hparams["free_bits"])
-        return -objective, torch.stack(terms).detach().mean((1, 2))
+        return -objective, torch.cat([torch.stack(terms).mean((1, 2)), objective[None]]).detach()
+
+    def latest_elbo(self) -> float:
+        """The ELBO of the last training batch, in nats per image; asking waits for the device."""
+        return float(LogTerms(*self.epoch_terms[-1][:-1]).log_weight)
 
     # Lightning's hooks, in the order in which a run meets them
 
@@ -121,7 +126,7 @@ class FlowVAE(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check the data's size, and start the decoder's output bias from the training pixel means."""
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         pixels = getattr(data, "pixels", self.hparams["pixels"])
         if pixels != self.hparams["pixels"]:
             raise ValueError(f"the model expects images of {self.hparams['pixels']} pixels; the data have {pixels}")
@@ -149,7 +154,8 @@ class FlowVAE(pl.LightningModule):
         else:
             optimizer = torch.optim.Adamax(self.parameters(), self.hparams["lr"])
         if self.hparams["schedule"] == "cosine":
-            cosine = CosineAnnealingLR(optimizer, int(self.trainer.estimated_stepping_batches))
+            steps = self.trainer.estimated_stepping_batches
+            cosine = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
         if self.hparams["schedule"] == "multistep":
             return [optimizer], [MultiStepLR(optimizer, self.hparams["milestones"])]
@@ -171,12 +177,12 @@ class FlowVAE(pl.LightningModule):
             self.beta.fill_(self._beta_now(batch_idx))
         loss, terms = self.step_function(batch, self.beta)
         self.epoch_terms.append(terms)
-        log_now = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        log_now = (self.global_step + 1) % getattr(self.trainer, "log_every_n_steps", 50) == 0
         if (log_now or self.device.type == "cpu") and not math.isfinite(loss.item()):
             raise _not_finite(terms, f"step {self.global_step} of training")
         if log_now:
             for logger in self.loggers:
-                logger.log_metrics({"train/elbo_step": _elbo(terms).item()}, self.global_step)
+                logger.log_metrics({"train/elbo_step": self.latest_elbo()}, self.global_step)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -184,8 +190,9 @@ class FlowVAE(pl.LightningModule):
         terms = torch.stack(self.epoch_terms).mean(0)
         if not terms.isfinite().all():
             raise _not_finite(terms, f"epoch {self.current_epoch} of training")
-        self.log_dict(_metrics("train", terms), sync_dist=True)
-        self.log_dict({"train/beta": self.beta, "seconds": time.perf_counter() - self.epoch_start})
+        metrics = self._metrics("train", terms) | {"train/beta": self.beta}
+        metrics["seconds"] = torch.tensor(time.perf_counter() - self.epoch_start, device=self.device)
+        self.log_dict(metrics, sync_dist=True)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the means over the validation set."""
@@ -197,16 +204,26 @@ class FlowVAE(pl.LightningModule):
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return one draw of z_K for each image, with shape (B, D)."""
-        return self.model.posterior(batch).rsample()
+        draw: Tensor = self.model.posterior(batch).rsample()
+        return draw
 
     def _evaluation_step(self, split: str, batch: Tensor) -> None:
-        loss, terms = self.loss_and_terms(batch, self.beta)
+        _, terms = self.loss_and_terms(batch, self.beta)
         if not terms.isfinite().all():
             raise _not_finite(terms, f"the {split} set after step {self.global_step}")
-        metrics = _metrics(split, terms)
+        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True)
+
+    def _metrics(self, split: str, terms: Tensor) -> dict[str, Tensor]:
+        means = LogTerms(*terms[:-1])
+        metrics = {
+            "elbo": means.log_weight,
+            "reconstruction": means.likelihood,
+            "kl": means.kl,
+            "log_det": means.log_det,
+        }
         if self.hparams["objective"] == "iwae":
-            metrics[f"{split}/iwae"] = -loss
-        self.log_dict(metrics, batch_size=len(batch), sync_dist=True)
+            metrics["iwae"] = terms[-1]
+        return {f"{split}/{name}": value for name, value in metrics.items()}
 
     def _beta_now(self, batch_idx: int) -> float:
         schedule, warmup, beta = (self.hparams[name] for name in ("beta_schedule", "warmup_epochs", "beta"))
@@ -229,24 +246,7 @@ class FlowVAE(pl.LightningModule):
             raise ValueError("schedule multistep needs milestones, as [20, 40]")
 
 
-def _elbo(terms: Tensor) -> Tensor:
-    means = LogTerms(*terms)
-    return means.log_weight
-
-
-def _metrics(split: str, terms: Tensor) -> dict[str, Tensor]:
-    """Name the metrics that follow from the means of the `LogTerms`, a tensor with shape (4,)."""
-    means = LogTerms(*terms)
-    metrics = {
-        "elbo": means.log_weight,
-        "reconstruction": means.likelihood,
-        "kl": means.kl,
-        "log_det": means.log_det,
-    }
-    return {f"{split}/{name}": value for name, value in metrics.items()}
-
-
 def _not_finite(terms: Tensor, where: str) -> FloatingPointError:
     finite = terms.isfinite().tolist()
-    names = [name for name, ok in zip(LogTerms._fields, finite, strict=True) if not ok]
+    names = [name for name, ok in zip(LogTerms._fields, finite, strict=False) if not ok]
     return FloatingPointError(f"loss is not finite in {where}; terms not finite: {', '.join(names) or 'none'}")

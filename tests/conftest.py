@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nfvae.__main__ import main
+from tests.idx import write_mnist
 
 torch.set_num_threads(1)  # the tests are small, and run in several processes
 
@@ -48,3 +49,11 @@ def fit(cli):
         return cli("fit", "-c", QUICKSTART, *quick, *arguments)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def mnist_root(tmp_path_factory):
+    """A data root with MNIST files of the real size."""
+    root = tmp_path_factory.mktemp("data")
+    write_mnist(root)
+    return root

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -115,7 +115,7 @@ class BinarizedImages(pl.LightningDataModule):
     """Binarized images in batches of shape (B, P), kept as one uint8 tensor and cut by index.
 
     Train, validation and test sets are fixed: 50,000 / 10,000 / 10,000 for MNIST and Fashion-MNIST (the training
-    file's last 10,000 validate), 1,284 / 257 / 256 for the digits. On a GPU the tensor is moved there once.
+    file's last 10,000 validate), 1,285 / 256 / 256 for the digits. On a GPU the tensor is moved there once.
 
     Args:
         dataset: `mnist`, `fashion_mnist`, or `digits`, scikit-learn's 8x8 handwriting, which needs no download.
@@ -223,13 +223,14 @@ class BinarizedImages(pl.LightningDataModule):
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> "DataLoader[Tensor]":
         assert self.splits is not None
         images: Tensor = getattr(self.splits, split)
-        rank, replicas = 0, 1
-        if self.trainer is not None:
-            images = images.to(self.trainer.strategy.root_device)
-            rank, replicas = self.trainer.global_rank, self.trainer.world_size
-        return batches(
-            BatchIndices(TensorImages(images), batch_size, shuffle, int(self.hparams["seed"]), rank, replicas)
-        )
+        if self.trainer is None:
+            return batches(BatchIndices(TensorImages(images), batch_size, shuffle, self.hparams["seed"]))
+        dataset = TensorImages(images.to(self.trainer.strategy.root_device))
+        shard = {"rank": self.trainer.global_rank, "replicas": self.trainer.world_size}
+        sampler = BatchIndices(dataset, batch_size, shuffle, self.hparams["seed"], **shard)
+        # Lightning says so too, but on resuming only after the first batch is drawn
+        sampler.set_epoch(cast(Any, self.trainer.fit_loop.epoch_progress.current).processed)
+        return batches(sampler)
 
 
 def _fixed_draw(grey: Tensor, index: int) -> Tensor:

@@ -67,7 +67,7 @@ class Parameters(nn.Module):
         Raises:
             ValueError: if there is a context and h is None or of another size.
         """
-        values = self._flat(h).split(self.sizes, -1)
+        values = torch.split(self._flat(h), self.sizes, -1)
         return {
             name: value.reshape(*value.shape[:-1], *shape)
             for (name, shape), value in zip(self.shapes.items(), values, strict=True)

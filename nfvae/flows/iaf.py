@@ -92,12 +92,11 @@ class IAFFlow(Flow):
         if not 0 <= gate_floor < 1:
             raise ValueError(f"gate_floor must be in [0, 1); got {gate_floor}")
         widths = [hidden] * hidden_layers
-        self.networks = nn.ModuleList(
-            MaskedMLP(features, 2, widths, activation, reverse=layer % 2 == 1) for layer in range(depth)
-        )
+        networks = [MaskedMLP(features, 2, widths, activation, reverse=layer % 2 == 1) for layer in range(depth)]
+        self.networks = nn.ModuleList(networks)
         self.head = Parameters({"biases": (depth, hidden_layers, hidden)}, context)
         self.gate = {"gate_bias": gate_bias, "gate_floor": gate_floor}
-        for network in self.networks:
+        for network in networks:
             nn.init.normal_(network.last.weight, std=0.01)
             nn.init.zeros_(network.last.bias)
 

@@ -1,6 +1,7 @@
 """The masked multilayer perceptron whose outputs for one coordinate see only the coordinates before it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +38,11 @@ class MaskedMLP(nn.Module):
         self.order = tuple(range(features))[:: -1 if reverse else 1]
         degrees = [self._feature_degrees(), *(_hidden_degrees(features, width) for width in hidden)]
         self.layers = nn.ModuleList(
-            nn.Linear(len(before), len(after), bias=False) for before, after in zip(degrees, degrees[1:], strict=False)
+            nn.Linear(len(before), len(after), bias=False) for before, after in pairwise(degrees)
         )
         self.last = nn.Linear(len(degrees[-1]), outputs * features)
         self.activation = make_activation(activation)
-        for index, (before, after) in enumerate(zip(degrees, degrees[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(degrees)):
             self._register_mask(index, after[:, None] >= before)
         self._register_mask(len(hidden), (degrees[0][:, None] > degrees[-1]).repeat(outputs, 1))
 
@@ -53,9 +54,7 @@ class MaskedMLP(nn.Module):
 
     def masked_weights(self) -> list[Tensor]:
         """Return the masked weight of every layer; computed once, it serves any number of calls."""
-        return [
-            layer.weight * self.get_buffer(f"mask{index}") for index, layer in enumerate([*self.layers, self.last])
-        ]
+        return [layer.weight * self.get_buffer(f"mask{index}") for index, layer in enumerate([*self.layers, self.last])]
 
     def forward(self, z: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
         """Evaluate the network.
@@ -71,7 +70,8 @@ class MaskedMLP(nn.Module):
         weights = self.masked_weights() if weights is None else weights
         for weight, bias in zip(weights[:-1], biases, strict=True):
             z = self.activation(functional.linear(z, weight) + bias)
-        return functional.linear(z, weights[-1], self.last.bias).unflatten(-1, (self.outputs, -1))
+        out = functional.linear(z, weights[-1], self.last.bias)
+        return out.view(*out.shape[:-1], self.outputs, -1)
 
 
 def _hidden_degrees(features: int, width: int) -> Tensor:

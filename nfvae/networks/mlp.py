@@ -1,6 +1,7 @@
 """Multilayer perceptrons."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -43,7 +44,7 @@ def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequ
         raise ValueError(f"hidden widths must be positive and at least one; got {list(hidden)}")
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
-    for width, next_width in zip(widths, widths[1:], strict=False):
+    for width, next_width in pairwise(widths):
         linear = nn.Linear(width, next_width)
         nn.init.kaiming_uniform_(linear.weight, nonlinearity="tanh" if activation == "tanh" else "relu")
         layers += [linear, make_activation(activation)]
