@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -227,10 +227,9 @@ class BinarizedImages(pl.LightningDataModule):
             return batches(BatchIndices(TensorImages(images), batch_size, shuffle, self.hparams["seed"]))
         dataset = TensorImages(images.to(self.trainer.strategy.root_device))
         shard = {"rank": self.trainer.global_rank, "replicas": self.trainer.world_size}
-        sampler = BatchIndices(dataset, batch_size, shuffle, self.hparams["seed"], **shard)
-        # Lightning says so too, but on resuming only after the first batch is drawn
-        sampler.set_epoch(cast(Any, self.trainer.fit_loop.epoch_progress.current).processed)
-        return batches(sampler)
+        progress: Any = self.trainer.fit_loop.epoch_progress
+        epoch = lambda: int(progress.current.processed)  # noqa: E731
+        return batches(BatchIndices(dataset, batch_size, shuffle, self.hparams["seed"], epoch_now=epoch, **shard))
 
 
 def _fixed_draw(grey: Tensor, index: int) -> Tensor:
