@@ -8,7 +8,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -72,7 +72,7 @@ def _fail(error: Exception, code: int) -> int:
 
 def with_run_config(arguments: list[str]) -> list[str]:
     """Put the saved config of the run that `--ckpt_path` points into before the other arguments."""
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=Path)
     checkpoint = parser.parse_known_args(arguments)[0].ckpt_path
     if checkpoint is None or not (config := checkpoint.parent.parent / "config.yaml").is_file():
@@ -172,21 +172,18 @@ class NfvaeCLI(LightningCLI):
         if trainer.enable_progress_bar is not False:
             own.append(ElboProgressBar())
         if self.keeps_a_run and trainer.enable_checkpointing is not False:
-            own.append(self._checkpoints())
+            own += self._checkpoints()
         self.trainer_defaults["callbacks"] = own
         built: pl.Trainer = super().instantiate_trainer(**kwargs)
         return built
 
-    def _checkpoints(self) -> ModelCheckpoint:
-        return ModelCheckpoint(
-            dirpath=self.folder / "checkpoints",
-            filename="best",
-            monitor="val/elbo",
-            mode="max",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
+    def _checkpoints(self) -> list[pl.Callback]:
+        """Keep the best and the last; two callbacks, as one would renew the last only together with the best."""
+        where: dict[str, Any] = {"dirpath": self.folder / "checkpoints", "enable_version_counter": False}
+        return [
+            ModelCheckpoint(filename="best", monitor="val/elbo", mode="max", save_on_train_epoch_end=True, **where),
+            ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **where),
+        ]
 
     def _loggers(self) -> list[Logger]:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -291,9 +288,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def sample(arguments: list[str]) -> None:
     """Draw images from a trained run into a PNG."""
-    parser = argparse.ArgumentParser(prog="nfvae sample", description=sample.__doc__, exit_on_error=False)
+    parser = _Parser(prog="nfvae sample", description=sample.__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, as runs/NAME")
     parser.add_argument("--count", type=int, default=64, help="number of images")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")

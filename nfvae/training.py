@@ -182,7 +182,8 @@ class FlowVAE(pl.LightningModule):
             raise _not_finite(terms, f"step {self.global_step} of training")
         if log_now:
             for logger in self.loggers:
-                logger.log_metrics({"train/elbo_step": self.latest_elbo()}, self.global_step)
+                metrics = {"train/elbo_step": self.latest_elbo(), "epoch": float(self.current_epoch)}
+                logger.log_metrics(metrics, self.global_step)
         return loss
 
     def on_train_epoch_end(self) -> None:
