@@ -266,7 +266,7 @@ def _keep_metrics(logger: CSVLogger, steps: int) -> None:
     path = Path(logger.log_dir, "metrics.csv")
     if path.is_file():
         with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) < steps]
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= steps]
         logger.experiment.metrics.extend(rows)
         logger.save()
 

@@ -181,19 +181,19 @@ class FlowVAE(pl.LightningModule):
         if (log_now or self.device.type == "cpu") and not math.isfinite(loss.item()):
             raise _not_finite(terms, f"step {self.global_step} of training")
         if log_now:
-            for logger in self.loggers:
-                metrics = {"train/elbo_step": self.latest_elbo(), "epoch": float(self.current_epoch)}
-                logger.log_metrics(metrics, self.global_step)
+            self._write({"train/elbo_step": self.latest_elbo()}, self.global_step + 1)
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means."""
-        terms = torch.stack(self.epoch_terms).mean(0)
+        """Log the epoch's means and those of its validation as one row, before a checkpoint is written."""
+        terms: Tensor = self.trainer.strategy.reduce(torch.stack(self.epoch_terms).mean(0), reduce_op="mean")
         if not terms.isfinite().all():
             raise _not_finite(terms, f"epoch {self.current_epoch} of training")
         metrics = self._metrics("train", terms) | {"train/beta": self.beta}
-        metrics["seconds"] = torch.tensor(time.perf_counter() - self.epoch_start, device=self.device)
-        self.log_dict(metrics, sync_dist=True)
+        self.log_dict(metrics, logger=False)
+        validation = {key: value for key, value in self.trainer.callback_metrics.items() if key.startswith("val/")}
+        seconds = {"seconds": time.perf_counter() - self.epoch_start}
+        self._write(seconds | {key: float(value) for key, value in (metrics | validation).items()}, self.global_step)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the means over the validation set."""
@@ -208,11 +208,18 @@ class FlowVAE(pl.LightningModule):
         draw: Tensor = self.model.posterior(batch).rsample()
         return draw
 
+    def _write(self, metrics: dict[str, float], steps: int) -> None:
+        """Log a row after so many steps are done, and have it on disk at once."""
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, **metrics}, steps)
+            logger.save()
+
     def _evaluation_step(self, split: str, batch: Tensor) -> None:
         _, terms = self.loss_and_terms(batch, self.beta)
         if not terms.isfinite().all():
             raise _not_finite(terms, f"the {split} set after step {self.global_step}")
-        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True)
+        alone = self.trainer.state.fn != "fit"
+        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True, logger=alone)
 
     def _metrics(self, split: str, terms: Tensor) -> dict[str, Tensor]:
         means = LogTerms(*terms[:-1])

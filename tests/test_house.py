@@ -61,4 +61,4 @@ def test_public_names_exist():
     for name in nfvae.__all__:
         assert getattr(nfvae, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        nfvae.Nothing
+        _ = nfvae.Nothing
