@@ -50,7 +50,7 @@ def test_radial_is_monotone_along_every_ray():
     centre = torch.randn(HARD, 3, dtype=torch.float64)
     radial = Radial(centre, 20 * torch.randn(HARD, dtype=torch.float64), 20 * torch.randn(HARD, dtype=torch.float64))
     assert (radial.alpha > 0).all()
-    assert (radial.beta > -radial.alpha).all()
+    assert (radial.alpha_beta > 0).all()
     ray = torch.nn.functional.normalize(torch.randn(HARD, 3, dtype=torch.float64), dim=-1)
     radii = torch.logspace(-6, 4, 200, dtype=torch.float64)[:, None, None]
     reached = ((radial(centre + radii * ray) - centre) * ray).sum(-1)

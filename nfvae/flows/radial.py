@@ -13,45 +13,47 @@ from nfvae.numerics import shifted_softplus
 class Radial(Bijection):
     """Expand or contract around a centre c (Rezende & Mohamed, 2015, eq. 14).
 
-    - *Forward*: y = z + β/(α + r) (z - c), r = |z - c|.
-    - *Log-determinant*: (D - 1) log(1 + β/(α + r)) + log(1 + αβ/(α + r)²).
+    - *Forward*: y = c + (α + β + r)/(α + r) (z - c), r = |z - c|, which is z + β/(α + r) (z - c).
+    - *Log-determinant*: (D - 1) log((α + β + r)/(α + r)) + log((r² + 2αr + α(α + β))/(α + r)²).
     - *Inverse*: with ρ = |y - c|, r is the positive root of r² + (α + β - ρ) r - αρ = 0.
-    - *Constraint*: α > 0 and β > -α, by α = `shifted_softplus`(·) and β = α (`shifted_softplus`(·) - 1).
+    - *Constraint*: α > 0 and α + β > 0, each √D times `shifted_softplus` of its parameter.
 
-    The paper writes β = -α + softplus(·); taking β relative to α makes zero parameters the identity.
+    The paper leaves the unit of α open; √D is the length of a standard normal vector, so that a layer reaches the
+    latents from the start. Zero parameters give the identity. Nothing is written as 1 + β/..., which rounds to 0.
 
     Args:
         centre: c, tensor with shape (*, D).
         alpha: unconstrained tensor with shape (*).
-        beta: unconstrained tensor with shape (*).
+        alpha_beta: unconstrained tensor with shape (*), for α + β.
     """
 
-    def __init__(self, centre: Tensor, alpha: Tensor, beta: Tensor) -> None:
+    def __init__(self, centre: Tensor, alpha: Tensor, alpha_beta: Tensor) -> None:
         super().__init__()
+        unit = centre.shape[-1] ** 0.5
         self.centre = centre
-        self.alpha = shifted_softplus(alpha)
-        self.beta = self.alpha * (shifted_softplus(beta) - 1)
+        self.alpha, self.alpha_beta = unit * shifted_softplus(alpha), unit * shifted_softplus(alpha_beta)
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         offset = z - self.centre
         radius = torch.linalg.vector_norm(offset, dim=-1)
-        pull = self.beta / (self.alpha + radius)
-        return z + pull.unsqueeze(-1) * offset, self._log_det(radius, pull, z.shape[-1])
+        stretch = (self.alpha_beta + radius) / (self.alpha + radius)
+        return self.centre + stretch.unsqueeze(-1) * offset, self._log_det(radius, z.shape[-1])
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         offset = y - self.centre
         rho = torch.linalg.vector_norm(offset, dim=-1)
-        linear = self.alpha + self.beta - rho
+        linear = self.alpha_beta - rho
         sum_of_roots = linear.abs() + torch.sqrt(linear.square() + 4 * self.alpha * rho)
         # the two forms of the positive root; each is free of cancellation on its side
         radius = torch.where(linear > 0, 2 * self.alpha * rho / sum_of_roots, sum_of_roots / 2)
-        pull = self.beta / (self.alpha + radius)
-        z = self.centre + offset / (1 + pull).unsqueeze(-1)
-        return z, -self._log_det(radius, pull, y.shape[-1])
+        shrink = (self.alpha + radius) / (self.alpha_beta + radius)
+        return self.centre + shrink.unsqueeze(-1) * offset, -self._log_det(radius, y.shape[-1])
 
-    def _log_det(self, radius: Tensor, pull: Tensor, features: int) -> Tensor:
-        along = torch.log1p(self.alpha * pull / (self.alpha + radius))
-        return (features - 1) * torch.log1p(pull) + along
+    def _log_det(self, radius: Tensor, features: int) -> Tensor:
+        log_reach = torch.log(self.alpha + radius)
+        across = torch.log(self.alpha_beta + radius) - log_reach
+        along = torch.log(radius * (radius + 2 * self.alpha) + self.alpha * self.alpha_beta) - 2 * log_reach
+        return (features - 1) * across + along
 
 
 class RadialFlow(ParametricFlow):
@@ -61,4 +63,4 @@ class RadialFlow(ParametricFlow):
 
     @staticmethod
     def shapes(features: int) -> Shapes:  # noqa: D102
-        return {"centre": (features,), "alpha": (), "beta": ()}
+        return {"centre": (features,), "alpha": (), "alpha_beta": ()}

@@ -1,0 +1,169 @@
+"""Time a training step: `nfvae fit` against a bare PyTorch loop over the same modules and against the arithmetic floor.
+
+    python benchmarks/training.py [--rounds 5] [--flows planar radial iaf] [--batches 128 1000] [--compile]
+
+Each round runs the variants one after the other, so that a drift of the machine's speed meets all of them; medians over
+rounds are printed. `nfvae fit` runs as from the command line, progress bar, metrics.csv and offline wandb on. The floor
+is the matrix arithmetic of one step divided by the fastest product of two 2048x2048 matrices measured in the run.
+"""
+
+import argparse
+import contextlib
+import datetime
+import io
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from nfvae import BinarizedImages, FlowVAE, cli
+from nfvae.data.images import bernoulli_draw
+
+ROOT = Path(__file__).resolve().parent.parent
+WARM_UP = 30
+
+
+def matrix_rate():
+    """Floating-point operations a second of the fastest of several matrix products."""
+    a, b = torch.randn(2, 2048, 2048)
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(seconds)
+
+
+def configs(flow):
+    """The files of the README's table."""
+    return [ROOT / "configs/base.yaml", ROOT / f"configs/mnist/{flow}.yaml"]
+
+
+def build(flow, batch, data_root):
+    """The modules that `nfvae fit` would train, and their data."""
+    base, overlay = (yaml.safe_load(path.read_text()) for path in configs(flow))
+    data = BinarizedImages(**base["data"] | {"batch_size": batch, "root": str(data_root)})
+    data.setup()
+    return FlowVAE(**base["model"] | overlay["model"]), data
+
+
+class BareLoop:
+    """Index, binarize, forward, backward, step: what is left without Lightning."""
+
+    def __init__(self, module: FlowVAE, data: BinarizedImages, batch: int, compile: bool) -> None:
+        self.module, self.images, self.batch = module, data.splits.train, batch
+        self.step = torch.compile(module.loss_and_terms) if compile else module.loss_and_terms
+        self.optimizer = torch.optim.Adam(module.parameters(), 1e-3, fused=True)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
+
+    def run(self, steps):
+        """Seconds a step."""
+        order = torch.randperm(len(self.images))
+        per_epoch = len(order) // self.batch
+        for step in range(WARM_UP + steps):
+            if step == WARM_UP:
+                start = time.perf_counter()
+            at = step % per_epoch * self.batch
+            x = bernoulli_draw(self.images.index_select(0, order[at : at + self.batch]))
+            loss, _ = self.step(x, self.module.beta)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+        return (time.perf_counter() - start) / steps
+
+    def flops(self):
+        """Matrix arithmetic of one step."""
+        x = torch.zeros(self.batch, self.module.hparams["pixels"])
+        with FlopCounterMode(display=False) as counter:
+            self.module.loss_and_terms(x, self.module.beta)[0].backward()
+        return counter.get_total_flops()
+
+
+class Clock(pl.Callback):
+    """Times the steps after the warm-up, from batch to batch."""
+
+    def __init__(self, steps):
+        self.steps, self.start, self.seconds = steps, 0.0, float("nan")
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == WARM_UP:
+            self.start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == WARM_UP + self.steps:
+            self.seconds = (time.perf_counter() - self.start) / self.steps
+
+
+def run_fit(flow, batch, steps, data_root, compile):
+    """Seconds a step of `nfvae fit`; validation is left out, as the bare loop has none."""
+    clock = Clock(steps)
+    build_trainer = cli.NfvaeCLI.instantiate_trainer
+
+    def with_clock(self, **options):
+        trainer = build_trainer(self, **options)
+        trainer.callbacks.append(clock)
+        return trainer
+
+    cli.NfvaeCLI.instantiate_trainer = with_clock
+    arguments = ["fit", "-c", configs(flow)[0], "-c", configs(flow)[1], "--data.batch_size", batch,
+                 "--data.root", data_root, "--trainer.max_steps", WARM_UP + steps + 1,
+                 "--trainer.limit_val_batches", 0, "--overwrite", "true"]  # fmt: skip
+    arguments += ["--model.compile", "true"] if compile else []
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            code = cli.run([str(argument) for argument in arguments])
+    finally:
+        cli.NfvaeCLI.instantiate_trainer = build_trainer
+    assert code == 0, code
+    return clock.seconds
+
+
+def measure(flow, batch, rounds, data_root, compile):
+    steps = 200 if batch < 500 else 50
+    module, data = build(flow, batch, data_root)
+    bare = BareLoop(module, data, batch, compile)
+    times = {"bare": [], "fit": [], "floor": []}
+    for _ in range(rounds):
+        times["floor"].append(bare.flops() / matrix_rate())
+        times["bare"].append(bare.run(steps))
+        times["fit"].append(run_fit(flow, batch, steps, data_root, compile))
+    bare_ms, fit_ms, floor_ms = (1e3 * statistics.median(times[name]) for name in ("bare", "fit", "floor"))
+    ratio = statistics.median(fit / bare for fit, bare in zip(times["fit"], times["bare"], strict=True))
+    extra = statistics.median(fit - bare for fit, bare in zip(times["fit"], times["bare"], strict=True))
+    over = statistics.median(bare / floor for bare, floor in zip(times["bare"], times["floor"], strict=True))
+    print(f"| {flow} | {batch} | {'yes' if compile else 'no'} | {floor_ms:.2f} | {bare_ms:.2f} | {fit_ms:.2f} "
+          f"| {ratio:.2f} | {1e3 * extra:+.2f} | {over:.2f} |", flush=True)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--flows", nargs="+", default=["none", "planar", "radial", "iaf"])
+    parser.add_argument("--batches", type=int, nargs="+", default=[128, 1000])
+    parser.add_argument("--compile", action="store_true", help="compile the step, in both loops")
+    parser.add_argument("--data-root", type=Path, default=os.environ.get("NFVAE_DATA", "data"))
+    asked = parser.parse_args()
+    root = Path(asked.data_root).resolve()
+    print(datetime.date.today(), platform.machine(), f"{torch.get_num_threads()} threads", f"torch {torch.__version__}",
+          f"{matrix_rate() / 1e9:.0f} GFLOP/s", sep=", ")  # fmt: skip
+    print(
+        "| flow | batch | compiled | floor, ms | bare loop, ms | nfvae fit, ms | fit/bare | fit-bare, ms | bare/floor |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for batch in asked.batches:
+            for flow in asked.flows:
+                measure(flow, batch, asked.rounds, root, asked.compile)
+
+
+if __name__ == "__main__":
+    main()
