@@ -99,6 +99,7 @@ class FlowVAE(pl.LightningModule):
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
         self.step_function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self.loss_and_terms
         self.epoch_terms: list[Tensor] = []
+        self.epoch_start = time.perf_counter()
 
     def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
         """Evaluate the model's log-densities: see `VAE.forward`."""
@@ -186,6 +187,8 @@ class FlowVAE(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and those of its validation as one row, before a checkpoint is written."""
+        if not self.epoch_terms:  # resumed from a checkpoint of the epoch's very last step
+            return
         terms: Tensor = self.trainer.strategy.reduce(torch.stack(self.epoch_terms).mean(0), reduce_op="mean")
         if not terms.isfinite().all():
             raise _not_finite(terms, f"epoch {self.current_epoch} of training")
@@ -218,8 +221,8 @@ class FlowVAE(pl.LightningModule):
         _, terms = self.loss_and_terms(batch, self.beta)
         if not terms.isfinite().all():
             raise _not_finite(terms, f"the {split} set after step {self.global_step}")
-        alone = self.trainer.state.fn != "fit"
-        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True, logger=alone)
+        own_row = bool(self.loggers) and self.trainer.state.fn != "fit"  # in a fit they join the epoch's row
+        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True, logger=own_row, prog_bar=True)
 
     def _metrics(self, split: str, terms: Tensor) -> dict[str, Tensor]:
         means = LogTerms(*terms[:-1])
