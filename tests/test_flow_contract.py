@@ -177,6 +177,18 @@ def test_float32_agrees_with_float64(name):
 
 @every_flow
 @every_context
+@every_depth
+def test_float32_round_trip(name, context, depth):
+    flow = random_flow(name, 5, context, depth, gain=0.5, dtype=torch.float32)
+    bijection, z = flow(random_context(context, BATCH, torch.float32)), torch.randn(BATCH, 5)
+    y, log_det = bijection.forward_and_log_det(z)
+    back, inverse_log_det = bijection.inverse_and_log_det(y)
+    torch.testing.assert_close(back, z, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=1e-3, atol=1e-3)
+
+
+@every_flow
+@every_context
 def test_starts_near_the_identity(name, context):
     flow = make_flow(name, 40, context, depth=1)
     z = torch.randn(500, 40)
