@@ -59,6 +59,7 @@ def _quieten() -> None:
         "isinstance.treespec, LeafSpec",
         "callbacks used to create the checkpoint",
         "The number of training batches",
+        "You called .self.log",
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
 

@@ -221,8 +221,8 @@ class FlowVAE(pl.LightningModule):
         _, terms = self.loss_and_terms(batch, self.beta)
         if not terms.isfinite().all():
             raise _not_finite(terms, f"the {split} set after step {self.global_step}")
-        own_row = bool(self.loggers) and self.trainer.state.fn != "fit"  # in a fit they join the epoch's row
-        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True, logger=own_row, prog_bar=True)
+        alone = self.trainer.state.fn != "fit"  # in a fit they join the epoch's row
+        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
 
     def _metrics(self, split: str, terms: Tensor) -> dict[str, Tensor]:
         means = LogTerms(*terms[:-1])
