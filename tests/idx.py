@@ -16,7 +16,7 @@ def write_mnist(root, name="MNIST", files=FILES):
     folder = root / name / "raw"
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    block = random.integers(0, 256, (100, 28, 28), dtype=np.uint8)
+    block = random.integers(0, 256, (997, 28, 28), dtype=np.uint8)
     block[random.random(block.shape) < 0.8] = 0
     for file, shape in files.items():
         values = np.resize(block if len(shape) == 3 else block % 10, shape).astype(np.uint8)
