@@ -1,6 +1,6 @@
 """Whole batches cut by index from one tensor in memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -33,8 +33,6 @@ class BatchIndices(DistributedSampler[Tensor]):
         seed: of the order.
         rank: index of this device.
         replicas: number of devices.
-        epoch_now: tells the epoch when an order is drawn; without it `set_epoch` does. Lightning calls that too, but
-            on resuming a run only after the first batch.
     """
 
     def __init__(
@@ -45,14 +43,12 @@ class BatchIndices(DistributedSampler[Tensor]):
         seed: int = 0,
         rank: int = 0,
         replicas: int = 1,
-        epoch_now: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(dataset, num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed)
         total = len(dataset)
         self.shard = total // replicas if shuffle else len(range(rank, total, replicas))
         self.batch_size = min(batch_size, max(self.shard, 1))
         self.device = dataset.images.device
-        self.epoch_now = epoch_now
 
     def __len__(self) -> int:
         return self.shard // self.batch_size if self.shuffle else -(-self.shard // self.batch_size)
@@ -61,8 +57,7 @@ class BatchIndices(DistributedSampler[Tensor]):
         total = len(self.dataset)  # type: ignore[arg-type]
         order = torch.arange(total)
         if self.shuffle:
-            epoch = self.epoch if self.epoch_now is None else self.epoch_now()
-            order = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+            order = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
         order = order[self.rank :: self.num_replicas].to(self.device)
         for batch in range(len(self)):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]

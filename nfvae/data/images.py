@@ -1,21 +1,19 @@
 """Binarized images: MNIST, Fashion-MNIST and scikit-learn's embedded digits."""
 
-import logging
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nfvae.data.batches import BatchIndices, TensorImages, batches
-
-log = logging.getLogger(__name__)
 
 BINARIZATIONS = ("dynamic", "static", "threshold")
 DATA_ROOT_VARIABLE = "NFVAE_DATA"
@@ -205,9 +203,10 @@ class BinarizedImages(pl.LightningDataModule):
         if binarization == "threshold":
             return Splits(*((part > 127).to(torch.uint8) for part in grey))
         if binarization == "static" and (files := self._amat_files()):
-            log.info("static binarization: Larochelle & Murray's files under %s", self.root)
+            rank_zero_info(f"static binarization: Larochelle & Murray's files under {self.root}")
             return Splits(*(_read_amat(file, len(part), self.pixels) for file, part in zip(files, grey, strict=True)))
-        log.info("%s binarization: drawn from a fixed seed", binarization)
+        if binarization == "static":
+            rank_zero_info("static binarization: drawn from a fixed seed")
         drawn = Splits(*(_fixed_draw(part, index) for index, part in enumerate(grey)))
         return drawn._replace(train=grey.train) if self.draws_afresh else drawn
 
@@ -223,13 +222,11 @@ class BinarizedImages(pl.LightningDataModule):
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> "DataLoader[Tensor]":
         assert self.splits is not None
         images: Tensor = getattr(self.splits, split)
-        if self.trainer is None:
-            return batches(BatchIndices(TensorImages(images), batch_size, shuffle, self.hparams["seed"]))
-        dataset = TensorImages(images.to(self.trainer.strategy.root_device))
-        shard = {"rank": self.trainer.global_rank, "replicas": self.trainer.world_size}
-        progress: Any = self.trainer.fit_loop.epoch_progress
-        epoch = lambda: int(progress.current.processed)  # noqa: E731
-        return batches(BatchIndices(dataset, batch_size, shuffle, self.hparams["seed"], epoch_now=epoch, **shard))
+        shard = {}
+        if self.trainer is not None:
+            images = images.to(self.trainer.strategy.root_device)
+            shard = {"rank": self.trainer.global_rank, "replicas": self.trainer.world_size}
+        return batches(BatchIndices(TensorImages(images), batch_size, shuffle, self.hparams["seed"], **shard))
 
 
 def _fixed_draw(grey: Tensor, index: int) -> Tensor:
