@@ -198,14 +198,19 @@ class NfvaeCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Make the run's folder: a run to be replaced stands aside as NAME.old, one that resumes keeps its metrics."""
-        if self.keeps_a_run and self.trainer.is_global_zero:
-            if not self.resumes and self._is_trained():
-                shutil.rmtree(self._replaced, ignore_errors=True)
-                self.folder.rename(self._replaced)
-            self._write_config()
-            for logger in self.trainer.loggers:
-                if self.checkpoint is not None and self.resumes and isinstance(logger, CSVLogger):
-                    _keep_metrics(logger, read_checkpoint(self.checkpoint)["global_step"])
+        if not (self.keeps_a_run and self.trainer.is_global_zero):
+            return
+        self.datamodule.prepare_data()  # what is wrong with data or checkpoint shows before an older run is touched
+        checkpoint = read_checkpoint(self.checkpoint) if self.checkpoint else None
+        if checkpoint:
+            self.model.on_load_checkpoint(checkpoint)
+        if not self.resumes and self._is_trained():
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self.folder.rename(self._replaced)
+        self._write_config()
+        for logger in self.trainer.loggers:
+            if checkpoint and self.resumes and isinstance(logger, CSVLogger):
+                _keep_metrics(logger, checkpoint["global_step"])
 
     @property
     def _replaced(self) -> Path:
@@ -216,7 +221,7 @@ class NfvaeCLI(LightningCLI):
         config = self.config[self.subcommand].clone()
         config["name"], config["ckpt_path"], config["overwrite"] = self.folder.name, None, False
         path = self.folder / "config.yaml"
-        self._parser(self.subcommand).save(config, str(path), skip_none=False, overwrite=True, multifile=False)
+        self._parser(self.subcommand).save(config, str(path), overwrite=True, multifile=False)
 
     def fit(self, **kwargs: Any) -> None:
         """Train; when interrupted from the keyboard, print the line that resumes."""
