@@ -193,7 +193,7 @@ class FlowVAE(pl.LightningModule):
         if not terms.isfinite().all():
             raise _not_finite(terms, f"epoch {self.current_epoch} of training")
         metrics = self._metrics("train", terms) | {"train/beta": self.beta}
-        self.log_dict(metrics, logger=False)
+        self.log_dict(metrics, logger=False, sync_dist=True)
         validation = {key: value for key, value in self.trainer.callback_metrics.items() if key.startswith("val/")}
         seconds = {"seconds": time.perf_counter() - self.epoch_start}
         self._write(seconds | {key: float(value) for key, value in (metrics | validation).items()}, self.global_step)
