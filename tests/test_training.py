@@ -221,8 +221,9 @@ def test_lightnings_own_moving_average_of_the_weights_works(tmp_path):
         torch.testing.assert_close(value, fitted.state_dict()[key])
 
 
-def test_compiled_step_is_the_same_step():
-    fitted, x = module("iaf"), torch.bernoulli(torch.full((8, 64), 0.3))
+@pytest.mark.parametrize("flow", ["iaf", "planar", "radial"])
+def test_compiled_step_is_the_same_step(flow):
+    fitted, x = module(flow), torch.bernoulli(torch.full((8, 64), 0.3))
     compiled = torch.compile(fitted.loss_and_terms, fullgraph=True, backend="aot_eager")
     results = []
     for function in (fitted.loss_and_terms, compiled):

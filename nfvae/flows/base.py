@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar
 
 import torch
@@ -85,7 +86,8 @@ class Parameters(nn.Module):
 class ParametricFlow(Flow):
     """A stack of equal layers whose bijection takes tensors: name the bijection and the shapes, and it is a flow.
 
-    A constraint on the tensors lives in the bijection's constructor.
+    A constraint on the tensors lives in the bijection's constructor, which runs once for the whole stack: the tensors
+    that it is given, and those that it keeps, have the layers as first dimension, which is then cut.
 
     Example:
         >>> class Shift(Bijection):
@@ -120,5 +122,14 @@ class ParametricFlow(Flow):
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         stacks = self.head(h)
-        layers = zip(*(value.unbind(-len(self.head.shapes[name])) for name, value in stacks.items()), strict=True)
-        return Chain([self.bijection(**dict(zip(stacks, layer, strict=True))) for layer in layers])
+        layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in stacks.items()}
+        return Chain(_unstack(self.bijection(**layers_first), self.depth))
+
+
+def _unstack(stack: Bijection, depth: int) -> list[Bijection]:
+    """Cut a bijection whose tensors have the layers as first dimension into one bijection a layer."""
+    tensors = {name: value.unbind() for name, value in vars(stack).items() if isinstance(value, Tensor)}
+    layers = [copy(stack) for _ in range(depth)]
+    for index, layer in enumerate(layers):
+        vars(layer).update({name: values[index] for name, values in tensors.items()})
+    return layers
