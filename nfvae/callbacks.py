@@ -47,7 +47,7 @@ class ElboProgressBar(RichProgressBar):
         per_second: refreshes a second.
     """
 
-    def __init__(self, per_second: int = 4) -> None:
+    def __init__(self, per_second: int = 2) -> None:
         super().__init__(refresh_rate=per_second, leave=False)
         self._next = 0.0
 
