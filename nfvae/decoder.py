@@ -7,6 +7,19 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 
 from nfvae.networks import mlp
+from nfvae.numerics import softplus_sum
+
+
+class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at run time
+    """Independent Bernoulli pixels, given by their logits with shape (*, P)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
+        self.logits = logits
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(value) with shape (*), in nats, for pixels with shape (*, P)."""
+        return (value * self.logits).sum(-1) - softplus_sum(self.logits)
 
 
 class BernoulliDecoder(nn.Module):
@@ -29,9 +42,9 @@ class BernoulliDecoder(nn.Module):
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()
 
-    def forward(self, z: Tensor) -> "Independent[Bernoulli]":
+    def forward(self, z: Tensor) -> BernoulliPixels:
         """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""
-        return Independent(Bernoulli(logits=self.head(self.trunk(z)), validate_args=False), 1, validate_args=False)
+        return BernoulliPixels(self.head(self.trunk(z)))
 
     @torch.no_grad()
     def start_from(self, pixel_means: Tensor) -> None:

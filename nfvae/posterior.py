@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
 
-from nfvae.distributions import FlowDistribution
+from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.flows import Flow
 from nfvae.networks import mlp
 
@@ -37,5 +36,4 @@ class Posterior(nn.Module):
     def forward(self, x: Tensor) -> FlowDistribution:
         """Return q(z|x) with batch shape (B,) for x with shape (B, P)."""
         loc, log_scale, h = self.head(self.trunk(x)).split(self.sizes, -1)
-        base = Independent(Normal(loc, torch.exp(log_scale), validate_args=False), 1, validate_args=False)
-        return FlowDistribution(base, self.flow(h))
+        return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))

@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+
+from nfvae.distributions import DiagonalNormal
 
 
 class StandardNormal(nn.Module):
@@ -14,6 +15,6 @@ class StandardNormal(nn.Module):
         super().__init__()
         self.register_buffer("zeros", torch.zeros(features), persistent=False)
 
-    def forward(self) -> "Independent[Normal]":
+    def forward(self) -> DiagonalNormal:
         """Return p(z) with event shape (D,)."""
-        return Independent(Normal(self.zeros, torch.ones_like(self.zeros), validate_args=False), 1, validate_args=False)
+        return DiagonalNormal(self.zeros, torch.ones_like(self.zeros))

@@ -53,7 +53,10 @@ class VAE(nn.Module):
         Returns:
             The terms, each with shape (K, B), in nats.
         """
-        z, log_q, log_det = self.posterior(x).rsample_with_terms((samples,))
+        return self.log_terms(x, *self.posterior(x).rsample_with_terms((samples,)))
+
+    def log_terms(self, x: Tensor, z: Tensor, log_q: Tensor, log_det: Tensor) -> LogTerms:
+        """Evaluate every log-density at posterior samples z with shape (K, B, D), given log q and log_det of each."""
         return LogTerms(self.decoder(z).log_prob(x), self.prior().log_prob(z), log_q, log_det)
 
     @torch.no_grad()

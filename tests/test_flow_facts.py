@@ -4,15 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributions import Independent, Normal
 
 from nfvae.bijections import Bijection
-from nfvae.distributions import FlowDistribution
+from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.flows import FLOWS, Flow, IAFFlow, ParametricFlow, make_flow
 from nfvae.flows.cholesky import LowerTriangularAffine
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
 from nfvae.numerics import FLOOR, log_mean_exp, monotone_root, shifted_softplus
+from nfvae.prior import StandardNormal
 from tests.flows_under_test import ALL, CONTEXT, random_context, random_flow
 
 HARD = 10_000
@@ -84,10 +84,10 @@ def test_iaf_context_enters_every_hidden_layer():
 def test_cholesky_makes_a_gaussian_with_full_covariance():
     flow = random_flow("cholesky", 4)
     bijection = flow().parts[0]
-    standard = Independent(Normal(torch.zeros(4, dtype=torch.float64), 1.0), 1)
+    standard = StandardNormal(4).double()
     y = torch.randn(7, 4, dtype=torch.float64)
     expected = torch.distributions.MultivariateNormal(bijection.shift, scale_tril=bijection.matrix).log_prob(y)
-    torch.testing.assert_close(FlowDistribution(standard, flow()).log_prob(y), expected)
+    torch.testing.assert_close(FlowDistribution(standard(), flow()).log_prob(y), expected)
     assert (bijection.matrix.tril(-1) != 0).sum() == 6
 
 
@@ -111,10 +111,11 @@ class SquashedPlanar(Planar):
 
 def mean_weight(bijection, features, samples=400_000):
     """E_q[p/q] for a narrow normalised p, with its standard error, from forward passes alone."""
-    wide = Independent(Normal(torch.zeros(features, dtype=torch.float64), 2.0), 1)
+    zeros = torch.zeros(features, dtype=torch.float64)
+    wide = DiagonalNormal(zeros, zeros + 2)
     z, log_q = FlowDistribution(wide, bijection).rsample_and_log_prob((samples,))
     centre = bijection(torch.zeros(features, dtype=torch.float64)).detach()
-    weights = (Independent(Normal(centre, 0.7), 1).log_prob(z) - log_q).exp()
+    weights = (DiagonalNormal(centre, zeros + 0.7).log_prob(z) - log_q).exp()
     return weights.mean().item(), (weights.std() / samples**0.5).item()
 
 

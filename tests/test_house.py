@@ -16,7 +16,7 @@ FLOORS = [
     {"flows", "distributions"},
     {"posterior", "decoder", "prior"},
     {"vae"},
-    {"objectives"},
+    {"objectives", "importance"},
     {"data", "training", "callbacks"},
     {"plots", "cli", "__main__"},
 ]

@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 
 from nfvae import objectives
 from nfvae.decoder import BernoulliDecoder
-from nfvae.distributions import FlowDistribution
+from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.flows import make_flow
 from nfvae.flows.cholesky import LowerTriangularAffine
 from nfvae.posterior import Posterior
@@ -52,7 +52,7 @@ class LinearGaussian(nn.Module):
         factor = torch.linalg.cholesky(precision.inverse())
         bijection = LowerTriangularAffine(torch.zeros(0), torch.zeros(1), torch.zeros(1))
         bijection.matrix, bijection.scale, bijection.shift = factor, factor.diagonal(), mean
-        return FlowDistribution(Independent(Normal(torch.zeros_like(mean), 1.0), 1), bijection)
+        return FlowDistribution(DiagonalNormal(torch.zeros_like(mean), torch.ones_like(mean)), bijection)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7])

@@ -39,7 +39,7 @@ class Planar(Bijection):
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         t = torch.tanh((self.w * z).sum(-1) + self.b)
-        return z + self.u * t.unsqueeze(-1), self._log_det(t)
+        return torch.addcmul(z, self.u, t.unsqueeze(-1)), self._log_det(t)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         w_y = (self.w * y).sum(-1)
