@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import override
 
 
@@ -70,3 +71,48 @@ class ElboProgressBar(RichProgressBar):
         if "val/elbo" in trainer.callback_metrics:
             shown["val/elbo"] = float(trainer.callback_metrics["val/elbo"])
         return shown
+
+
+class ImagesProgressBar(pl.Callback):
+    """Show how many images an evaluation has done, how many a second, and the time left."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("images, {task.fields[rate]} images/s, left:"),
+            TimeRemainingColumn(),
+        )
+        self.start = 0.0
+
+    @override
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        total = cast(Any, pl_module).images_left()
+        self.task = self.progress.add_task(cast(Any, pl_module).title, total=total, rate="-")
+        self.start = time.monotonic()
+        if trainer.is_global_zero:
+            self.progress.start()
+
+    @override
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        task = self.progress.tasks[-1]
+        done = min(task.completed + len(batch) * trainer.world_size, task.total or 0)
+        rate = f"{done / (time.monotonic() - self.start):.3g}"
+        self.progress.update(self.task, completed=done, rate=rate)
+
+    @override
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.stop()
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.progress.stop()

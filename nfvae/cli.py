@@ -1,4 +1,4 @@
-"""The command line: fit, validate, test and predict on LightningCLI, and sample."""
+"""The command line: training on LightningCLI, and the way to every other command."""
 
 import argparse
 import csv
@@ -8,7 +8,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,14 +19,17 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from nfvae import __version__
 from nfvae.callbacks import ElboProgressBar
+from nfvae.commands import COMMANDS, Parser
 from nfvae.data import BinarizedImages
 from nfvae.data.images import pixels_of
 from nfvae.plots import image_grid, reconstruction_grid
+from nfvae.runs import read_checkpoint
+from nfvae.tracking import wandb_settings
 from nfvae.training import FlowVAE
 
 DESCRIPTION = (
     "Train, measure and compare variational autoencoders whose posterior is a normalizing flow. "
-    "One command more than those below: nfvae sample RUN --count 64 draws images from a run."
+    f"Further commands, on trained runs: {', '.join(COMMANDS)}."
 )
 MISTAKES = (ValueError, OSError, MisconfigurationException, argparse.ArgumentError)
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
@@ -36,8 +39,8 @@ def run(arguments: list[str]) -> int:
     """Run one command; a mistake in what was asked gives one line and exit code 2, a diverged run exit code 1."""
     _quieten()
     try:
-        if arguments[:1] == ["sample"]:
-            sample(arguments[1:])
+        if arguments and (command := COMMANDS.get(arguments[0])):
+            command(arguments[1:])
         else:
             NfvaeCLI(with_run_config(arguments))
     except MISTAKES as error:
@@ -73,7 +76,7 @@ def _fail(error: Exception, code: int) -> int:
 
 def with_run_config(arguments: list[str]) -> list[str]:
     """Put the saved config of the run that `--ckpt_path` points into before the other arguments."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=Path)
     checkpoint = parser.parse_known_args(arguments)[0].ckpt_path
     if checkpoint is None or not (config := checkpoint.parent.parent / "config.yaml").is_file():
@@ -191,7 +194,7 @@ class NfvaeCLI(LightningCLI):
         name = self.folder.name
         return [
             CSVLogger(self.folder.parent, name=name, version=""),
-            WandbLogger(project="nfvae", name=name, save_dir=self.folder, mode=_wandb_mode()),
+            WandbLogger(**wandb_settings(self.folder), save_dir=self.folder),
         ]
 
     # what happens around a command
@@ -259,14 +262,6 @@ class NfvaeCLI(LightningCLI):
         print(f"one posterior draw of each test image: {path}")
 
 
-def _wandb_mode() -> str | None:
-    """Go offline where no account is set up and the user's WANDB_MODE says nothing."""
-    import wandb
-
-    decided = os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False)
-    return None if decided else "offline"
-
-
 def _keep_metrics(logger: CSVLogger, steps: int) -> None:
     """Give the logger back the rows of the steps that are done, which it would otherwise delete."""
     path = Path(logger.log_dir, "metrics.csv")
@@ -275,47 +270,3 @@ def _keep_metrics(logger: CSVLogger, steps: int) -> None:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) <= steps]
         logger.experiment.metrics.extend(rows)
         logger.save()
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of `FlowVAE`.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if the file is something else or damaged.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["hyper_parameters"], checkpoint["global_step"]
-    except Exception as error:  # whatever the unpickler stumbles over
-        raise ValueError(f"{path} is not a checkpoint of nfvae, or is damaged ({type(error).__name__})") from error
-    return checkpoint
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises instead of printing its usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
-def sample(arguments: list[str]) -> None:
-    """Draw images from a trained run into a PNG."""
-    parser = _Parser(prog="nfvae sample", description=sample.__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run, as runs/NAME")
-    parser.add_argument("--count", type=int, default=64, help="number of images")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--output", type=Path, help="PNG to write; by default RUN/samples-COUNT.png")
-    asked = parser.parse_args(arguments)
-    checkpoint = asked.run / "checkpoints" / "best.ckpt"
-    read_checkpoint(checkpoint)
-    if asked.count < 1:
-        raise ValueError(f"--count must be at least 1; got {asked.count}")
-    module = FlowVAE.load_from_checkpoint(checkpoint, map_location="cpu")
-    side = round(module.hparams["pixels"] ** 0.5)
-    pl.seed_everything(asked.seed, verbose=False)
-    path = asked.output or asked.run / f"samples-{asked.count}.png"
-    image_grid(module.model.sample(asked.count), (side, side), columns=min(8, asked.count)).savefig(path)
-    print(path)

@@ -17,8 +17,8 @@ FLOORS = [
     {"posterior", "decoder", "prior"},
     {"vae"},
     {"objectives", "importance"},
-    {"data", "training", "callbacks"},
-    {"plots", "cli", "__main__"},
+    {"data", "training", "callbacks", "tracking", "runs", "evaluation"},
+    {"plots", "commands", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -17,7 +17,6 @@ from nfvae.data.batches import BatchIndices, TensorImages, batches
 
 BINARIZATIONS = ("dynamic", "static", "threshold")
 DATA_ROOT_VARIABLE = "NFVAE_DATA"
-SPLITS = ("train", "val", "test")
 _DRAW_SEED = 20150521
 _AMAT = "binarized_mnist_{split}.amat"
 
@@ -28,6 +27,9 @@ class Splits(NamedTuple):
     train: Tensor
     val: Tensor
     test: Tensor
+
+
+SPLITS = Splits._fields
 
 
 class Source(NamedTuple):
@@ -161,6 +163,19 @@ class BinarizedImages(pl.LightningDataModule):
         """Read the images and draw what is drawn once."""
         if self.splits is None:
             self.splits = self._binarized(self._read())
+
+    def images(self, split: str) -> Tensor:
+        """Return a split as it is evaluated: uint8 zeros and ones with shape (N, P), drawn once from a fixed seed.
+
+        Raises:
+            ValueError: for an unknown split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; known splits: {', '.join(SPLITS)}")
+        self.setup()
+        assert self.splits is not None
+        part: Tensor = getattr(self.splits, split)
+        return _fixed_draw(part, 0) if split == "train" and self.draws_afresh else part
 
     @property
     def pixel_means(self) -> Tensor:
