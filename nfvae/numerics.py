@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,6 @@ from torch.nn.functional import softplus
 FLOOR = 1e-4
 """Smallest value of `shifted_softplus`: it keeps 1 + w·û and 1 + β/α away from zero in float32 too."""
 
-_FACTORS = 120  # each at most 2: their product stays within float32
 _BISECTIONS = 24
 _NEWTON_STEPS = 8
 
@@ -43,40 +41,6 @@ def shifted_softplus(a: Tensor) -> Tensor:
         tensor([1.0000e-04, 1.0000e+00])
     """
     return FLOOR + (1 - FLOOR) * softplus(a + math.log(math.e - 1))
-
-
-class _SoftplusSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor) -> Tensor:
-        ctx.save_for_backward(a)
-        factors = a.abs().neg_().exp_().add_(1)
-        products = torch.stack([part.prod(-1) for part in torch.split(factors, _FACTORS, -1)], -1)
-        return a.clamp_min(0).sum(-1) + products.log_().sum(-1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (a,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * torch.sigmoid(a)
-
-
-def softplus_sum(a: Tensor) -> Tensor:
-    """Compute the sum over the last dimension of softplus(a) = log(1 + exp(a)), differentiably.
-
-    Formula: Σ max(a, 0) + log Π (1 + exp(-|a|)), one logarithm for many factors: a third of the time of a softplus
-    of every entry, at the same precision.
-
-    Args:
-        a: tensor with shape (*, P).
-
-    Returns:
-        Tensor with shape (*).
-
-    Example:
-        >>> softplus_sum(torch.tensor([0.0, 1000.0, -1000.0]))
-        tensor(1000.6932)
-    """
-    total: Tensor = _SoftplusSum.apply(a)
-    return total
 
 
 def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from nfvae import objectives
 from nfvae.callbacks import ReproducibleEpochs
 from nfvae.decoder import BernoulliDecoder
 from nfvae.flows import make_flow
+from nfvae.importance import log_likelihood
 from nfvae.posterior import Posterior
 from nfvae.prior import StandardNormal
 from nfvae.vae import VAE, LogTerms
@@ -33,7 +34,7 @@ class FlowVAE(pl.LightningModule):
 
     The plain model is the attribute `model`. Logged, in nats per image: `train/…` and `val/…` of `elbo` (always with
     β = 1), `reconstruction` E log p(x|z), `kl`, `log_det` (the flow's mean log-determinant), `iwae` (the bound of
-    `samples` samples, where that is the objective), and `train/beta`.
+    `samples` samples, where that is the objective), and `train/beta`; `val/nll` and `test/nll` (`nfvae.importance`).
 
     Args:
         flow: a name in `nfvae.flows.FLOWS`, or "package.module:Class" of one's own.
@@ -49,6 +50,8 @@ class FlowVAE(pl.LightningModule):
         beta_schedule: `constant`, `linear` over `warmup_epochs`, or `rezende` (min(1, 0.01 + step/10000)).
         warmup_epochs: epochs that `linear` takes.
         free_bits: nats an image of KL that cost nothing; `elbo` only.
+        val_samples: importance samples an image for `val/nll`; 0 leaves it out.
+        test_samples: importance samples an image for `test/nll`; 0 leaves it out.
         optimizer: `adam` or `adamax`.
         lr: learning rate.
         schedule: `constant`, `cosine` (to zero at the last step), or `multistep`.
@@ -79,6 +82,8 @@ class FlowVAE(pl.LightningModule):
         beta_schedule: str = "constant",
         warmup_epochs: int = 0,
         free_bits: float = 0.0,
+        val_samples: int = 0,
+        test_samples: int = 1000,
         optimizer: str = "adam",
         lr: float = 1e-3,
         schedule: str = "constant",
@@ -99,6 +104,7 @@ class FlowVAE(pl.LightningModule):
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
         self.step_function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self.loss_and_terms
         self.epoch_terms: list[Tensor] = []
+        self.images_evaluated = 0
         self.epoch_start = time.perf_counter()
 
     def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
@@ -198,6 +204,14 @@ class FlowVAE(pl.LightningModule):
         seconds = {"seconds": time.perf_counter() - self.epoch_start}
         self._write(seconds | {key: float(value) for key, value in (metrics | validation).items()}, self.global_step)
 
+    def on_validation_epoch_start(self) -> None:
+        """Count the images from the first one again."""
+        self.images_evaluated = 0
+
+    def on_test_epoch_start(self) -> None:
+        """Count the images from the first one again."""
+        self.images_evaluated = 0
+
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the means over the validation set."""
         self._evaluation_step("val", batch)
@@ -221,8 +235,18 @@ class FlowVAE(pl.LightningModule):
         _, terms = self.loss_and_terms(batch, self.beta)
         if not terms.isfinite().all():
             raise _not_finite(terms, f"the {split} set after step {self.global_step}")
+        metrics = self._metrics(split, terms)
+        if samples := self.hparams[f"{split}_samples"]:
+            metrics[f"{split}/nll"] = self._nll(batch, samples)
         alone = self.trainer.state.fn != "fit"  # in a fit they join the epoch's row
-        self.log_dict(self._metrics(split, terms), batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
+        self.log_dict(metrics, batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
+
+    def _nll(self, batch: Tensor, samples: int) -> Tensor:
+        """Estimate the batch's NLL, in nats per image, with the noise that `nfvae evaluate` gives each image."""
+        place = torch.arange(self.images_evaluated, self.images_evaluated + len(batch))
+        self.images_evaluated += len(batch)
+        indices = place * self.trainer.world_size + self.trainer.global_rank
+        return -log_likelihood(self.model, batch, samples, indices=indices).log_likelihood.mean()
 
     def _metrics(self, split: str, terms: Tensor) -> dict[str, Tensor]:
         means = LogTerms(*terms[:-1])
@@ -245,9 +269,9 @@ class FlowVAE(pl.LightningModule):
         for name, known in _CHOICES.items():
             if self.hparams[name] not in known:
                 raise ValueError(f"unknown {name} {self.hparams[name]!r}; known: {', '.join(known)}")
-        for name in ("latent", "samples", "pixels"):
-            if self.hparams[name] < 1:
-                raise ValueError(f"{name} must be at least 1; got {self.hparams[name]}")
+        for name, least in (("latent", 1), ("samples", 1), ("pixels", 1), ("val_samples", 0), ("test_samples", 0)):
+            if self.hparams[name] < least:
+                raise ValueError(f"{name} must be at least {least}; got {self.hparams[name]}")
         weighted = self.hparams["beta"] != 1 or self.hparams["free_bits"] or self.hparams["beta_schedule"] != "constant"
         if self.hparams["objective"] == "iwae" and weighted:
             raise ValueError("beta, beta_schedule and free_bits weigh the KL of the elbo; objective iwae has none")
