@@ -178,7 +178,7 @@ class _RunningSums:
         for k in self.groups:
             whole = len(log_weight) // k
             self.groups[k] += whole
-            groups = log_weight[: whole * k].view(whole, k, -1)
+            groups = log_weight[: whole * k].view(whole, k, log_weight.shape[1])
             self._sum(k, log_mean_exp(groups, 1).sum(0))
 
     def _sum(self, name: str | int, value: Tensor) -> None:
