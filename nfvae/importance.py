@@ -157,54 +157,50 @@ class _RunningSums:
     """
 
     def __init__(self, samples: int) -> None:
+        zero = torch.zeros((), dtype=torch.float64)
         self.samples = samples
+        self.log_sum = self.log_square_sum = zero - math.inf
+        self.groups = k_values(samples)[1:-1]
+        self.sums: dict[str | int, Tensor] = dict.fromkeys(["log_weight", "kl", "z", "z_square", *self.groups], zero)
         self.tail_length = math.ceil(min(samples / 5, 3 * samples**0.5))
-        self.groups = dict.fromkeys(k_values(samples)[1:-1], 0)
-        self.sums: dict[str | int, Tensor] = {}
-        self.log_sum = self.log_square_sum = torch.tensor(-math.inf, dtype=torch.float64)
-        self.tail: Tensor | None = None
+        self.tail: list[Tensor] = []
 
     def add(self, terms: LogTerms, z: Tensor) -> None:
         """Add n samples of each image: terms with shape (n, B) and z with shape (n, B, D)."""
         log_weight = _double(terms.log_weight)
-        self.log_sum = torch.logaddexp(self.log_sum.to(log_weight.device), log_weight.logsumexp(0))
-        self.log_square_sum = torch.logaddexp(self.log_square_sum.to(log_weight.device), (2 * log_weight).logsumexp(0))
-        seen = log_weight if self.tail is None else torch.cat([self.tail, log_weight])
-        self.tail = seen.topk(min(self.tail_length + 1, len(seen)), 0).values
-        self._sum("log_weight", log_weight.sum(0))
-        self._sum("kl", _double(terms.kl).sum(0))
-        self._sum("z", _double(z.sum(0)))
-        self._sum("z_square", _double(z.square().sum(0)))
+        self.log_sum = torch.logaddexp(self.log_sum, log_weight.logsumexp(0))
+        self.log_square_sum = torch.logaddexp(self.log_square_sum, (2 * log_weight).logsumexp(0))
+        seen = torch.cat([*self.tail, log_weight])
+        self.tail = [seen.topk(min(self.tail_length + 1, len(seen)), 0).values]
+        self._add("log_weight", log_weight)
+        self._add("kl", _double(terms.kl))
+        self._add("z", _double(z))
+        self._add("z_square", _double(z).square())
         for k in self.groups:
             whole = len(log_weight) // k
-            self.groups[k] += whole
-            groups = log_weight[: whole * k].view(whole, k, log_weight.shape[1])
-            self._sum(k, log_mean_exp(groups, 1).sum(0))
+            self._add(k, log_mean_exp(log_weight[: whole * k].view(whole, k, log_weight.shape[1]), 1))
 
-    def _sum(self, name: str | int, value: Tensor) -> None:
-        self.sums[name] = self.sums[name] + value if name in self.sums else value
+    def _add(self, name: str | int, values: Tensor) -> None:
+        self.sums[name] = self.sums[name] + values.sum(0)
 
     def estimate(self) -> Estimate:
         """Finish, when all K samples have passed."""
-        assert self.tail is not None
         count = self.samples
-        spread = (count * (self.log_square_sum - 2 * self.log_sum).exp() - 1).clamp_min(0)
-        log_likelihood, elbo = self.log_sum - math.log(count), self.sums["log_weight"] / count
-        mean = self.sums["z"] / count
-        middle = [self.sums[k] / groups for k, groups in self.groups.items()]
-        nan = torch.full_like(elbo, math.nan)
+        log_likelihood = self.log_sum - math.log(count)
+        elbo, kl, mean, mean_square = (self.sums[name] / count for name in ("log_weight", "kl", "z", "z_square"))
+        curve = [elbo, *(self.sums[k] / (count // k) for k in self.groups), log_likelihood]
+        relative_variance = (count * (self.log_square_sum - 2 * self.log_sum).exp() - 1).clamp_min(0)
+        unbiased = torch.tensor(count / (count - 1) if count > 1 else math.nan)
         return Estimate(
             log_likelihood=log_likelihood,
             elbo=elbo,
-            kl=self.sums["kl"] / count,
-            standard_error=(spread / (count - 1)).sqrt() if count > 1 else nan,
+            kl=kl,
+            standard_error=(relative_variance / count * unbiased).sqrt(),
             ess=(2 * self.log_sum - self.log_square_sum).exp(),
-            khat=pareto_khat(self.tail) if self.tail_length >= _SMALLEST_TAIL else nan,
-            k_curve=torch.stack([elbo, *middle, log_likelihood] if count > 1 else [elbo], -1),
+            khat=pareto_khat(self.tail[0]) if self.tail_length >= _SMALLEST_TAIL else elbo * math.nan,
+            k_curve=torch.stack(curve[-len(k_values(count)) :], -1),
             posterior_mean=mean,
-            posterior_variance=(self.sums["z_square"] - count * mean.square()) / (count - 1)
-            if count > 1
-            else mean * nan[:, None],
+            posterior_variance=(mean_square - mean.square()).clamp_min(0) * unbiased,
         )
 
 

@@ -207,9 +207,16 @@ def test_the_estimate_of_an_image_depends_on_seed_and_index_alone():
         assert (other.log_likelihood != whole.log_likelihood).all()
 
 
-def test_no_noise_is_used_twice():
-    weights = log_weights(small_vae().double(), binary(1).double().expand(2, -1), 20_250)
-    assert len(weights.flatten().unique()) == weights.numel()
+def test_what_passes_in_several_spans_adds_up():
+    vae, x = small_vae().double(), binary(2).double()
+    weights = log_weights(vae, x, 20_250)
+    assert len(weights.flatten().unique()) == weights.numel()  # no noise is used twice
+    estimate = log_likelihood(vae, x, 20_250)
+    torch.testing.assert_close(estimate.log_likelihood, weights.logsumexp(0) - math.log(20_250))
+    torch.testing.assert_close(estimate.ess, (2 * weights.logsumexp(0) - (2 * weights).logsumexp(0)).exp())
+    torch.testing.assert_close(estimate.khat, pareto_khat(weights.sort(0, descending=True).values[:428]))
+    thousands = weights[:20_000].view(20, 1000, 2).logsumexp(1) - math.log(1000)
+    torch.testing.assert_close(estimate.k_curve[:, 3], thousands.mean(0))
 
 
 def test_fewer_samples_are_the_first_of_more():

@@ -40,11 +40,16 @@ def test_the_commands_run(cli, mnist_root, workdir):
     short = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
     for command in sorted(COMMANDS, key=lambda line: (not line.startswith("nfvae fit -c"), line)):
         words = [str(ROOT / word) if word.startswith("configs/") else word for word in shlex.split(command)[1:]]
-        more = [*short, "--data.root", mnist_root] if words[0] == "fit" else []
+        more = {
+            "fit": [*short, "--data.root", mnist_root],
+            "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
+            "evaluate": ["--samples", 20, "--limit", 30],
+        }.get(words[0], [])
         more += ["--overwrite", "true"] if "-c" in words else []
         code, _, error = cli(*words, *more)
         assert code == 0, (command, error)
     assert Path(TRAINED, "samples-64.png").is_file()
+    assert Path(TRAINED, "evaluation-test-20.json").is_file()
 
 
 @pytest.mark.parametrize("name", FLOWS)

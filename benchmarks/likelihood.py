@@ -1,0 +1,106 @@
+"""Time the importance-sampled likelihood against a straightforward implementation and against the arithmetic floor.
+
+    python benchmarks/likelihood.py [--rounds 5] [--flows planar iaf] [--rows 100 1000] [--samples 5000]
+
+The straightforward implementation repeats an image as many times as a batch has rows, runs the whole model on the
+batch, and loops until it has K log-weights, without gradients. The floor is the matrix arithmetic of decoder and flow
+for the same samples, divided by the fastest product of two 2048x2048 matrices of the run. Each round runs the
+variants one after the other, so that a drift of the machine's speed meets all of them; medians over rounds are printed.
+"""
+
+import argparse
+import datetime
+import platform
+import statistics
+import time
+
+import torch
+import yaml
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.flop_counter import FlopCounterMode
+from training import configs, matrix_rate
+
+from nfvae import FlowVAE
+from nfvae.importance import log_likelihood
+
+
+def build(flow):
+    """The model of the README's table, its weights as they start: the arithmetic is the same."""
+    base, overlay = (yaml.safe_load(path.read_text()) for path in configs(flow))
+    return FlowVAE(**base["model"] | overlay["model"]).model.eval()
+
+
+@torch.no_grad()
+def straightforward(model, x, samples, rows):
+    """Log-likelihood of each image, as one would first write it."""
+    bounds = []
+    for image in x:
+        repeated, weights = image.repeat(rows, 1), []
+        for _ in range(samples // rows):
+            z, log_q = model.posterior(repeated).rsample_and_log_prob()
+            logits = model.decoder(z).logits
+            log_p = -binary_cross_entropy_with_logits(logits, repeated, reduction="none").sum(-1)
+            log_p += torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+            weights.append(log_p - log_q)
+        bounds.append(torch.cat(weights).logsumexp(0) - torch.log(torch.tensor(float(samples))))
+    return torch.stack(bounds)
+
+
+@torch.no_grad()
+def flops_per_sample(model, x, rows=1000):
+    """Matrix arithmetic of flow and decoder."""
+    posterior = model.posterior(x[:1])
+    with FlopCounterMode(display=False) as counter:
+        model.decoder(posterior.from_noise(torch.randn(rows, *posterior.base.loc.shape))[0])
+    return counter.get_total_flops() / rows
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure(flow, all_rows, rounds, samples, images):
+    model, x = build(flow), (torch.rand(images, 784) < 0.13).float()
+    total = samples * images
+    variants = {"ours": lambda: log_likelihood(model, x, samples)}
+    for rows in all_rows:
+        variants[rows] = lambda rows=rows: straightforward(model, x, samples, rows)
+    times = {name: [] for name in [*variants, "floor"]}
+    for round_ in range(rounds + 1):  # the first one warms up
+        floor = total * flops_per_sample(model, x) / matrix_rate()
+        measured = {name: seconds(variant) for name, variant in variants.items()} | {"floor": floor}
+        for name, value in measured.items():
+            times[name] += [value] if round_ else []
+
+    def ratio(one, other):
+        return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+
+    rate = {name: total / statistics.median(values) for name, values in times.items()}
+    for rows in all_rows:
+        print(f"| {flow} | {rows} | {rate['floor']:,.0f} | {rate['ours']:,.0f} | {rate[rows]:,.0f} "
+              f"| {ratio('ours', 'floor'):.2f} | {ratio(rows, 'ours'):.2f} |", flush=True)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--flows", nargs="+", default=["none", "cholesky", "planar", "radial", "iaf"])
+    parser.add_argument("--rows", type=int, nargs="+", default=[100, 1000], help="of the straightforward batches")
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--matmul-precision", default="highest", choices=["highest", "high", "medium"])
+    asked = parser.parse_args()
+    torch.set_float32_matmul_precision(asked.matmul_precision)
+    print(datetime.date.today(), platform.machine(), f"{torch.get_num_threads()} threads", f"torch {torch.__version__}",
+          f"{matrix_rate() / 1e9:.0f} GFLOP/s", sep=", ")  # fmt: skip
+    print("Samples a second; ours/floor, the smaller the better; straightforward/ours, the larger the better.\n")
+    print("| flow | rows | floor | ours | straightforward | ours/floor | straightforward/ours |")
+    print("|---|---|---|---|---|---|---|")
+    for flow in asked.flows:
+        measure(flow, asked.rows, asked.rounds, asked.samples, asked.images)
+
+
+if __name__ == "__main__":
+    main()
