@@ -1,6 +1,11 @@
 """What every test shares."""
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -49,6 +54,23 @@ def fit(cli):
         return cli("fit", "-c", QUICKSTART, *quick, *arguments)
 
     return call
+
+
+@contextlib.contextmanager
+def in_the_background(*arguments):
+    """Start a command line in a process of its own that listens to Ctrl-C, its output in out.txt."""
+    command = [sys.executable, "-m", "nfvae", *map(str, arguments)]
+
+    def listen():  # a shell's background job, and all that it starts, would ignore the interrupt
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with Path("out.txt").open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, preexec_fn=listen)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,8 @@
 """The command line, run in this process but where it must die."""
 
-import contextlib
 import csv
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import yaml
 
 from nfvae.__main__ import main
 from nfvae.training import FlowVAE
-from tests.conftest import QUICKSTART
+from tests.conftest import QUICKSTART, in_the_background
 from tests.idx import write_mnist
 
 CONFIGS = Path(QUICKSTART).parent
@@ -115,16 +112,14 @@ def test_resuming_needs_the_checkpoint_alone_and_extends_the_run(fit, cli):
 def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit, cli):
     whole = ["--trainer.max_epochs", 12, "--trainer.log_every_n_steps", 2, "--model.hidden", "[700, 700]"]
     assert fit(*whole, "--name", "whole")[0] == 0
-    command = [sys.executable, "-m", "nfvae", "fit", "-c", QUICKSTART, *map(str, whole), "--name", "killed"]
     killed = Path("runs/killed")
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (
-        (killed / "checkpoints/last.ckpt").is_file() and 10 <= int(rows(killed)[-1]["step"]) % 20 <= 16
-    ):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with in_the_background("fit", "-c", QUICKSTART, *whole, "--name", "killed") as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (
+            (killed / "checkpoints/last.ckpt").is_file() and 10 <= int(rows(killed)[-1]["step"]) % 20 <= 16
+        ):
+            time.sleep(0.005)
+        process.kill()
     saved = torch.load(killed / "checkpoints/last.ckpt", weights_only=True)
     assert saved["epoch"] < 11
     assert saved["global_step"] < int(rows(killed)[-1]["step"])
@@ -134,18 +129,12 @@ def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit
 
 
 def test_ctrl_c_keeps_the_run_and_says_how_to_resume(workdir):
-    command = [sys.executable, "-m", "nfvae", "fit", "-c", QUICKSTART, "--trainer.max_epochs", "10000"]
-    with Path("out.txt").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    with in_the_background("fit", "-c", QUICKSTART, "--trainer.max_epochs", 10_000) as process:
         deadline = time.monotonic() + 240
         while not LAST.is_file() and time.monotonic() < deadline:
             time.sleep(0.05)
-        while process.poll() is None and time.monotonic() < deadline:
-            # Python drops an interrupt that arrives inside a finalizer: press again, as a person would
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-        process.kill()
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
     text = Path("out.txt").read_text()
     assert process.returncode == 1, text[-2000:]
     assert "Traceback" not in text

@@ -18,7 +18,7 @@ from nfvae.__main__ import main
 from nfvae.evaluation import LikelihoodParts, summarize
 from nfvae.importance import Estimate, log_likelihood
 from nfvae.runs import Run
-from tests.conftest import QUICKSTART
+from tests.conftest import QUICKSTART, in_the_background
 from tests.test_cli import assert_one_line, curve
 
 RUN = Path("runs/digits-iaf-4-seed0")
@@ -134,19 +134,13 @@ def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeyp
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, run, cli, monkeypatch):
     shutil.copytree(run, "runs/whole")
     assert cli("evaluate", "runs/whole", "--samples", 4000)[0] == 0
-    command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "--samples", "4000"]
     partial = run / "evaluation-test-4000.partial"
-    with Path("out.txt").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    with in_the_background("evaluate", run, "--samples", 4000) as process:
         deadline = time.monotonic() + 120
         while not (done := list(partial.glob("*.pt"))) and time.monotonic() < deadline:
             time.sleep(0.005)
-        while process.poll() is None and time.monotonic() < deadline:
-            process.send_signal(stop)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                continue
+        process.send_signal(stop)
+        process.wait(60)
     assert len(done) == 1
     assert not (run / "evaluation-test-4000.json").exists()
     text = Path("out.txt").read_text()
