@@ -15,6 +15,8 @@ _SPAN = 10_000  # samples an image whose log-weights are summed up together; a m
 _PIECE = 100  # samples an image whose noise is drawn at once; a divisor of the span
 _SMALLEST_TAIL = 5
 
+_Spans = Iterator[tuple[LogTerms, Tensor]]
+
 
 class Estimate(NamedTuple):
     """What K samples say of each of B images; float64, shape (B,) unless told, in nats.
@@ -66,7 +68,7 @@ def log_likelihood(
         samples: K.
         seed: of the noise.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: samples times images that are decoded at once; by default 1,000 on a CPU, whose cache they then fit,
+        rows: samples times images that are decoded at once; by default 2,500 on a CPU, whose cache they then fit,
             and 100,000 elsewhere.
 
     Raises:
@@ -79,9 +81,9 @@ def log_likelihood(
         torch.Size([5])
     """
     parts = []
-    for x_part, index_part in _parts(x, samples, indices, rows):
+    for spans in _parts(model, x, samples, seed, indices, rows):
         running = _RunningSums(samples)
-        for terms, z in _spans(model, x_part, samples, seed, index_part, rows):
+        for terms, z in spans:
             running.add(terms, z)
         parts.append(running.estimate())
     return Estimate(*(torch.cat(values) for values in zip(*parts, strict=True)))
@@ -92,11 +94,8 @@ def log_weights(
     model: VAE, x: Tensor, samples: int, *, seed: int = 0, indices: Tensor | None = None, rows: int | None = None
 ) -> Tensor:
     """Return the very log-weights that `log_likelihood` sums, with shape (K, B); here memory grows with both."""
-    parts = [
-        torch.cat([terms.log_weight for terms, _ in _spans(model, x_part, samples, seed, index_part, rows)])
-        for x_part, index_part in _parts(x, samples, indices, rows)
-    ]
-    return torch.cat(parts, 1)
+    parts = _parts(model, x, samples, seed, indices, rows)
+    return torch.cat([torch.cat([terms.log_weight for terms, _ in spans]) for spans in parts], 1)
 
 
 def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
@@ -116,33 +115,29 @@ def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
         yield torch.randn(_PIECE, like.shape[-1], generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _parts(x: Tensor, samples: int, indices: Tensor | None, rows: int | None) -> Iterator[tuple[Tensor, list[int]]]:
-    """Cut a batch into the images that are encoded at once: as many as fill a block with their samples."""
-    rows = _rows(x, rows)
+def _parts(
+    model: VAE, x: Tensor, samples: int, seed: int, indices: Tensor | None, rows: int | None
+) -> Iterator[_Spans]:
+    """Cut a batch into the images that are encoded at once, as many as fill a block, and yield the `_spans` of each."""
+    rows = rows if rows is not None else 2_500 if x.device.type == "cpu" else 100_000
     if samples < 1 or rows < 1:
         raise ValueError(f"samples and rows must be at least 1; got {samples} and {rows}")
-    images = max(1, rows // min(samples, _SPAN))
     order = list(range(len(x))) if indices is None else indices.tolist()
+    images = max(1, rows // min(samples, _SPAN))
     for first in range(0, len(x), images):
-        yield x[first : first + images], order[first : first + images]
+        part = slice(first, first + images)
+        yield _spans(model, x[part], samples, seed, order[part], rows)
 
 
-def _rows(x: Tensor, rows: int | None) -> int:
-    return rows if rows is not None else 1_000 if x.device.type == "cpu" else 100_000
-
-
-def _spans(
-    model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], rows: int | None
-) -> Iterator[tuple[LogTerms, Tensor]]:
+def _spans(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], rows: int) -> _Spans:
     """Yield the log-densities of up to 10,000 samples an image at a time, and the samples."""
     posterior = model.posterior(x)
     streams = [image_noise(seed, index, posterior.base.loc) for index in indices]
-    at_once = max(1, _rows(x, rows) // len(x))
     for first in range(0, samples, _SPAN):
         count = min(_SPAN, samples - first)
         pieces = [torch.cat([next(stream) for _ in range(0, count, _PIECE)])[:count] for stream in streams]
         blocks = []
-        for noise in torch.split(torch.stack(pieces, 1), at_once):
+        for noise in torch.split(torch.stack(pieces, 1), max(1, rows // len(x))):
             z, log_q, log_det = posterior.from_noise(noise)
             blocks.append((*model.log_terms(x, z, log_q, log_det), z))
         *terms, z = (torch.cat(values) for values in zip(*blocks, strict=True))
@@ -190,7 +185,7 @@ class _RunningSums:
         elbo, kl, mean, mean_square = (self.sums[name] / count for name in ("log_weight", "kl", "z", "z_square"))
         curve = [elbo, *(self.sums[k] / (count // k) for k in self.groups), log_likelihood]
         relative_variance = (count * (self.log_square_sum - 2 * self.log_sum).exp() - 1).clamp_min(0)
-        unbiased = torch.tensor(count / (count - 1) if count > 1 else math.nan)
+        unbiased = count / (count - 1) if count > 1 else math.nan
         return Estimate(
             log_likelihood=log_likelihood,
             elbo=elbo,

@@ -69,9 +69,15 @@ class MaskedMLP(nn.Module):
         """
         weights = self.masked_weights() if weights is None else weights
         for weight, bias in zip(weights[:-1], biases, strict=True):
-            z = self.activation(functional.linear(z, weight) + bias)
+            z = self.activation(_linear(z, weight, bias))
         out = functional.linear(z, weights[-1], self.last.bias)
         return out.view(*out.shape[:-1], self.outputs, -1)
+
+
+def _linear(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if bias.ndim <= z.ndim and bias.numel() == bias.shape[-1]:  # one bias for all: the product adds it in passing
+        return functional.linear(z, weight, bias.flatten())
+    return functional.linear(z, weight) + bias
 
 
 def _hidden_degrees(features: int, width: int) -> Tensor:
