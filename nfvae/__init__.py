@@ -6,10 +6,21 @@ from typing import Any
 
 from nfvae.distributions import FlowDistribution
 from nfvae.flows import FLOWS, Flow, make_flow
+from nfvae.importance import log_likelihood
 from nfvae.vae import VAE, LogTerms
 
 __version__ = version("nfvae")
-__all__ = ["FLOWS", "VAE", "BinarizedImages", "Flow", "FlowDistribution", "FlowVAE", "LogTerms", "make_flow"]
+__all__ = [
+    "FLOWS",
+    "VAE",
+    "BinarizedImages",
+    "Flow",
+    "FlowDistribution",
+    "FlowVAE",
+    "LogTerms",
+    "log_likelihood",
+    "make_flow",
+]
 
 _ON_FIRST_USE = {"BinarizedImages": "nfvae.data", "FlowVAE": "nfvae.training"}  # these import pytorch-lightning
 

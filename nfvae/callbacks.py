@@ -76,21 +76,17 @@ class ElboProgressBar(RichProgressBar):
 class ImagesProgressBar(pl.Callback):
     """Show how many images an evaluation has done, how many a second, and the time left."""
 
-    def __init__(self) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("images, {task.fields[rate]} images/s, left:"),
-            TimeRemainingColumn(),
-        )
-        self.start = 0.0
+    progress: Progress
 
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        total = cast(Any, pl_module).images_left()
-        self.task = self.progress.add_task(cast(Any, pl_module).title, total=total, rate="-")
-        self.start = time.monotonic()
+        rate = TextColumn("images, {task.fields[rate]} images/s, left:")
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
+        )
+        self.total = cast(Any, pl_module).images_left()
+        self.task = self.progress.add_task(cast(Any, pl_module).title, total=self.total, rate="-")
+        self.done, self.start = 0, time.monotonic()
         if trainer.is_global_zero:
             self.progress.start()
 
@@ -104,10 +100,9 @@ class ImagesProgressBar(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        task = self.progress.tasks[-1]
-        done = min(task.completed + len(batch) * trainer.world_size, task.total or 0)
-        rate = f"{done / (time.monotonic() - self.start):.3g}"
-        self.progress.update(self.task, completed=done, rate=rate)
+        self.done = min(self.done + len(batch) * trainer.world_size, self.total)
+        rate = f"{self.done / (time.monotonic() - self.start):.3g}"
+        self.progress.update(self.task, completed=self.done, rate=rate)
 
     @override
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -115,4 +110,5 @@ class ImagesProgressBar(pl.Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.progress.stop()
+        if hasattr(self, "progress"):
+            self.progress.stop()

@@ -86,6 +86,7 @@ def evaluate(
         "images": len(images),
         "samples": samples,
         "seed": seed,
+        "matmul_precision": torch.get_float32_matmul_precision(),
         "checkpoint_sha256": hashlib.sha256(run.best.read_bytes()).hexdigest(),
     }
     foreign = "" if dataset == run.data().hparams["dataset"] else f"{dataset}-"

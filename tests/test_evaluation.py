@@ -124,6 +124,7 @@ def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeyp
     assert images("--seed", 1, "--limit", 7) == 7
     assert images("--split", "val") == 256
     assert images("--data.binarization", "static") == 256
+    assert images("--matmul_precision", "high") == 256
     assert images() == 256
     saved = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     torch.save(saved | {"epoch": 77}, run / "checkpoints/best.ckpt")
@@ -164,14 +165,16 @@ def assert_same_values(one, other):
 
 def test_two_processes_agree_with_one(run, cli):
     shutil.copytree(run, "runs/alone")
+    shutil.copytree(run, "runs/next")
     assert cli("evaluate", "runs/alone", "--samples", 1100)[0] == 0
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-    command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "--samples", "1100", *two]
+    command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "runs/next", "--samples", "1100", *two]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Starting with 2 processes" in done.stdout + done.stderr
-    assert len(re.findall(r"written: ", done.stdout)) == 1
-    assert_same_values(evaluation("test-1100"), evaluation("test-1100", Path("runs/alone")))
+    assert len(re.findall(r"written: ", done.stdout)) == 2
+    for folder in (RUN, Path("runs/next")):
+        assert_same_values(evaluation("test-1100", folder), evaluation("test-1100", Path("runs/alone")))
 
 
 def test_parts_of_another_evaluation_are_not_taken_over(run, cli):
