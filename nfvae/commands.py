@@ -66,7 +66,7 @@ def evaluate_command(arguments: list[str]) -> None:
     try:
         for run in runs:
             evaluation = evaluate(run, trainer, **asked, **data)
-            summaries[run.name] = evaluation.summary
+            summaries[str(run.folder)] = evaluation.summary
             if trainer.is_global_zero and evaluation.estimate:
                 _report(run, evaluation, asked["samples"], asked["seed"])
     except SystemExit:  # what Lightning makes of a keyboard interrupt

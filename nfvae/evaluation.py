@@ -123,7 +123,7 @@ class LikelihoodParts(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.images, self.samples, self.seed = model, images, samples, seed
-        self.folder, self.identity, self.title = folder, identity, folder.parent.name
+        self.folder, self.identity, self.title = folder, identity, folder.resolve().parent.name
         self.firsts = range(0, len(images), PART)
 
     def setup(self, stage: str) -> None:

@@ -21,7 +21,7 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.name = folder, folder.resolve().name
+        self.folder = folder
         self.best = folder / "checkpoints" / "best.ckpt"
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no run {folder}")

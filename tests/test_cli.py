@@ -273,7 +273,7 @@ def test_a_checkpoint_of_another_latent_size_gets_one_line_and_is_kept(fit):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sample", "runs/none"], "there is no checkpoint runs/none/checkpoints/best.ckpt"),
+        (["sample", "runs/none"], "there is no run runs/none"),
         (["sample"], "the following arguments are required: run"),
         (["sample", "runs/none", "--count", "x"], "invalid int value: 'x'"),
         (["test", "-c", QUICKSTART], "nfvae test needs a trained model: --ckpt_path"),
