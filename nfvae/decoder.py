@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Independent
 from nfvae.networks import mlp
 
 _FACTORS = 120  # each at most 2: their product stays within float32
+_IN_CACHE = 200_000  # pixels of a pass that a processor's cache still holds for the next
 
 
 class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at run time
@@ -33,15 +34,22 @@ class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
-        pixels = logits.shape[-1]
-        products = next(n for n in range(1, pixels + 1) if pixels % n == 0 and pixels // n <= _FACTORS)
-        factors = logits.abs().neg_().exp_().add_(1).view(*logits.shape[:-1], products, -1)
-        return (x * logits).sum(-1) - logits.clamp_min(0).sum(-1) - factors.prod(-1).log_().sum(-1)
+        if logits.ndim <= x.ndim or logits.device.type != "cpu":
+            return _log_prob(logits, x)
+        samples = max(1, _IN_CACHE // logits[0].numel())
+        return torch.cat([_log_prob(part, x) for part in torch.split(logits, samples)])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         logits, x = ctx.saved_tensors
         return grad.unsqueeze(-1) * (x - torch.sigmoid(logits)), None
+
+
+def _log_prob(logits: Tensor, x: Tensor) -> Tensor:
+    pixels = logits.shape[-1]
+    products = next(n for n in range(1, pixels + 1) if pixels % n == 0 and pixels // n <= _FACTORS)
+    factors = logits.abs().neg_().exp_().add_(1).view(*logits.shape[:-1], products, -1)
+    return (x * logits).sum(-1) - logits.clamp_min(0).sum(-1) - factors.prod(-1).log_().sum(-1)
 
 
 class BernoulliDecoder(nn.Module):

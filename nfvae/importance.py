@@ -3,6 +3,8 @@
 import math
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from nfvae.vae import VAE, LogTerms
 _SPAN = 10_000  # samples an image whose log-weights are summed up together; a multiple of every group of the K-curve
 _PIECE = 100  # samples an image whose noise is drawn at once; a divisor of the span
 _SMALLEST_TAIL = 5
+_WORKERS = 8  # threads at a time; more would wait for Python's lock
 
 _Spans = Iterator[tuple[LogTerms, Tensor]]
 
@@ -60,7 +63,7 @@ def log_likelihood(
     Exactly K samples an image. Encoder and flow conditioner run once an image; samples pass in blocks of at most `rows`
     rows, so that memory grows neither with K nor with B, into running float64 sums. The noise of an image depends
     on the seed and the image's index alone, for one kind of device: the estimate is the same, up to rounding, in any
-    batch, in blocks of any size, on any number of devices.
+    batch, in blocks of any size, on any number of devices. On a CPU several images are worked on at once.
 
     Args:
         model: a VAE in eval mode.
@@ -80,13 +83,18 @@ def log_likelihood(
         >>> log_likelihood(model, torch.zeros(5, 64), samples=100).ess.shape
         torch.Size([5])
     """
-    parts = []
-    for spans in _parts(model, x, samples, seed, indices, rows):
-        running = _RunningSums(samples)
-        for terms, z in spans:
-            running.add(terms, z)
-        parts.append(running.estimate())
-    return Estimate(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    parts = list(_parts(model, x, samples, seed, indices, rows))
+    threads = torch.get_num_threads()
+    workers = min(threads, len(parts), _WORKERS) if x.device.type == "cpu" else 1
+    if workers <= 1:
+        estimates = [_estimate(spans, samples) for spans in parts]
+    else:  # cores that share each small operation would wait for one another
+        try:
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+                estimates = list(pool.map(_estimate, parts, repeat(samples)))
+        finally:
+            torch.set_num_threads(threads)
+    return Estimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
 @torch.inference_mode()
@@ -142,6 +150,14 @@ def _spans(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], r
             blocks.append((*model.log_terms(x, z, log_q, log_det), z))
         *terms, z = (torch.cat(values) for values in zip(*blocks, strict=True))
         yield LogTerms(*terms), z
+
+
+@torch.inference_mode()  # which every thread has to enter for itself
+def _estimate(spans: _Spans, samples: int) -> Estimate:
+    running = _RunningSums(samples)
+    for terms, z in spans:
+        running.add(terms, z)
+    return running.estimate()
 
 
 class _RunningSums:

@@ -224,6 +224,20 @@ def test_fewer_samples_are_the_first_of_more():
     torch.testing.assert_close(log_weights(vae, x, 30), log_weights(vae, x, 230)[:30])
 
 
+def test_several_threads_give_the_same_and_leave_torch_as_it_was():
+    vae, x = small_vae(), binary(5)
+    alone = log_likelihood(vae, x, 300, rows=300)
+    torch.set_num_threads(2)
+    try:
+        together = log_likelihood(vae, x, 300, rows=300)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    for field, one, other in zip(Estimate._fields, together, alone, strict=True):
+        torch.testing.assert_close(one, other, msg=field)
+    assert not any(value.requires_grad for value in together)
+
+
 def test_random_numbers_drawn_elsewhere_are_not_touched():
     vae, x, state = small_vae(), binary(2), torch.get_rng_state()
     log_likelihood(vae, x, 10)
