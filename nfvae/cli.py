@@ -194,7 +194,7 @@ class NfvaeCLI(LightningCLI):
         name = self.folder.name
         return [
             CSVLogger(self.folder.parent, name=name, version=""),
-            WandbLogger(**wandb_settings(self.folder), save_dir=self.folder),
+            WandbLogger(**wandb_settings(self.folder), save_dir=self.folder.resolve()),
         ]
 
     # what happens around a command

@@ -38,6 +38,6 @@ def log_evaluation(folder: Path, summary: dict[str, Any], figure: Path) -> None:
         return
     import wandb
 
-    with wandb.init(dir=folder, job_type="evaluate", **wandb_settings(folder)) as run:
+    with wandb.init(dir=folder.resolve(), job_type="evaluate", **wandb_settings(folder)) as run:
         run.log({f"{summary['split']}/evaluation": wandb.Image(str(figure))})
         run.summary.update({f"{summary['split']}/{name}": value for name, value in summary.items()})
