@@ -46,12 +46,18 @@ def configs(flow):
     return [ROOT / "configs/base.yaml", ROOT / f"configs/mnist/{flow}.yaml"]
 
 
-def build(flow, batch, data_root):
-    """The modules that `nfvae fit` would train, and their data."""
+def build_model(flow):
+    """The model that `nfvae fit` would train, its weights as they start."""
     base, overlay = (yaml.safe_load(path.read_text()) for path in configs(flow))
-    data = BinarizedImages(**base["data"] | {"batch_size": batch, "root": str(data_root)})
+    return FlowVAE(**base["model"] | overlay["model"])
+
+
+def build_data(batch, data_root):
+    """The data that it would be trained on."""
+    settings = yaml.safe_load(configs("none")[0].read_text())["data"]
+    data = BinarizedImages(**settings | {"batch_size": batch, "root": str(data_root)})
     data.setup()
-    return FlowVAE(**base["model"] | overlay["model"]), data
+    return data
 
 
 class BareLoop:
@@ -128,7 +134,7 @@ def run_fit(flow, batch, steps, data_root, compile):
 
 def measure(flow, batch, rounds, data_root, compile):
     steps = 200 if batch < 500 else 50
-    module, data = build(flow, batch, data_root)
+    module, data = build_model(flow), build_data(batch, data_root)
     bare = BareLoop(module, data, batch, compile)
     times = {"bare": [], "fit": [], "floor": []}
     for _ in range(rounds):

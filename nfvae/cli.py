@@ -23,7 +23,7 @@ from nfvae.commands import COMMANDS, Parser
 from nfvae.data import BinarizedImages
 from nfvae.data.images import pixels_of
 from nfvae.plots import image_grid, reconstruction_grid
-from nfvae.runs import read_checkpoint
+from nfvae.runs import BEST, LAST, Run, read_checkpoint
 from nfvae.tracking import wandb_settings
 from nfvae.training import FlowVAE
 
@@ -158,14 +158,13 @@ class NfvaeCLI(LightningCLI):
         elif self.subcommand in ("validate", "test", "predict"):
             raise ValueError(f"nfvae {self.subcommand} needs a trained model: --ckpt_path RUN/checkpoints/best.ckpt")
         if self.keeps_a_run and not self.resumes and not self._get(self.config, "overwrite") and self._is_trained():
-            last = self.folder / "checkpoints" / "last.ckpt"
             raise ValueError(
-                f"run {self.folder} exists; resume it with --ckpt_path {last}, "
+                f"run {self.folder} exists; resume it with --ckpt_path {self.folder / LAST}, "
                 "replace it with --overwrite true, or give another --name"
             )
 
     def _is_trained(self) -> bool:
-        return any(self.folder.glob("checkpoints/*.ckpt"))
+        return any((self.folder / file).is_file() for file in (BEST, LAST))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer with the run's loggers, checkpoints and progress bar."""
@@ -183,10 +182,10 @@ class NfvaeCLI(LightningCLI):
 
     def _checkpoints(self) -> list[pl.Callback]:
         """Keep the best and the last; two callbacks, as one would renew the last only together with the best."""
-        where: dict[str, Any] = {"dirpath": self.folder / "checkpoints", "enable_version_counter": False}
+        where: dict[str, Any] = {"dirpath": self.folder / BEST.parent, "enable_version_counter": False}
         return [
-            ModelCheckpoint(filename="best", monitor="val/elbo", mode="max", save_on_train_epoch_end=True, **where),
-            ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **where),
+            ModelCheckpoint(filename=BEST.stem, monitor="val/elbo", mode="max", save_on_train_epoch_end=True, **where),
+            ModelCheckpoint(filename=LAST.stem, save_on_train_epoch_end=True, **where),
         ]
 
     def _loggers(self) -> list[Logger]:
@@ -231,18 +230,16 @@ class NfvaeCLI(LightningCLI):
         try:
             self.trainer.fit(**kwargs)
         except SystemExit:  # what Lightning makes of a keyboard interrupt
-            last = self.folder / "checkpoints" / "last.ckpt"
-            if self.keeps_a_run and last.is_file():
-                print(f"interrupted; resume with: nfvae fit --ckpt_path {last}")
+            if self.keeps_a_run and (self.folder / LAST).is_file():
+                print(f"interrupted; resume with: nfvae fit --ckpt_path {self.folder / LAST}")
             raise
 
     def after_fit(self) -> None:
         """Draw samples and reconstructions of the best checkpoint, and say where everything is."""
-        best = self.folder / "checkpoints" / "best.ckpt"
-        if self.keeps_a_run and self.trainer.is_global_zero and best.is_file():
+        if self.keeps_a_run and self.trainer.is_global_zero and (self.folder / BEST).is_file():
             shutil.rmtree(self._replaced, ignore_errors=True)
-            self._draw(FlowVAE.load_from_checkpoint(best, map_location="cpu"))
-            print(f"best checkpoint: {best}")
+            self._draw(Run(self.folder).module())
+            print(f"best checkpoint: {self.folder / BEST}")
 
     def _draw(self, module: FlowVAE) -> None:
         data = self.datamodule

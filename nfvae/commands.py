@@ -35,11 +35,11 @@ def sample_command(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     if asked.count < 1:
         raise ValueError(f"--count must be at least 1; got {asked.count}")
-    module = Run(asked.run).module()
-    side = round(module.hparams["pixels"] ** 0.5)
+    run = Run(asked.run)
+    model, shape = run.module().model, run.data().image_shape
     pl.seed_everything(asked.seed, verbose=False)
     path = asked.output or asked.run / f"samples-{asked.count}.png"
-    image_grid(module.model.sample(asked.count), (side, side), columns=min(8, asked.count)).savefig(path)
+    image_grid(model.sample(asked.count), shape, columns=min(8, asked.count)).savefig(path)
     print(path)
 
 

@@ -72,8 +72,8 @@ def evaluate(
     """
     if samples < 1 or (limit is not None and limit < 1):
         raise ValueError(f"samples and limit must be at least 1; got {samples} and {limit}")
-    module, source = run.module(), run.data(**data)
-    dataset, expected = source.hparams["dataset"], module.hparams["pixels"]
+    source, trained_on = run.data(**data), run.data()
+    dataset, expected = source.hparams["dataset"], run.hparams["pixels"]
     if source.pixels != expected:
         raise ValueError(
             f"run {run.folder} models images of {expected} pixels; those of {dataset} have {source.pixels}"
@@ -89,11 +89,11 @@ def evaluate(
         "matmul_precision": torch.get_float32_matmul_precision(),
         "checkpoint_sha256": hashlib.sha256(run.best.read_bytes()).hexdigest(),
     }
-    foreign = "" if dataset == run.data().hparams["dataset"] else f"{dataset}-"
+    foreign = "" if dataset == trained_on.hparams["dataset"] else f"{dataset}-"
     path = run.folder / f"evaluation-{foreign}{split}-{samples}.json"
     if (done := _read_json(path)) and identity.items() <= done.items():
         return Evaluation(done, None, images, path)
-    parts = LikelihoodParts(module.model, images, samples, seed, path.with_suffix(".partial"), identity)
+    parts = LikelihoodParts(run.module().model, images, samples, seed, path.with_suffix(".partial"), identity)
     trainer.predict(parts, return_predictions=False)
     trainer.strategy.barrier()
     estimate, seconds = parts.collect()

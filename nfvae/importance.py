@@ -2,10 +2,10 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ _SMALLEST_TAIL = 5
 _WORKERS = 8  # threads at a time; more would wait for Python's lock
 
 _Spans = Iterator[tuple[LogTerms, Tensor]]
+_Result = TypeVar("_Result")
 
 
 class Estimate(NamedTuple):
@@ -84,16 +85,7 @@ def log_likelihood(
         torch.Size([5])
     """
     parts = list(_parts(model, x, samples, seed, indices, rows))
-    threads = torch.get_num_threads()
-    workers = min(threads, len(parts), _WORKERS) if x.device.type == "cpu" else 1
-    if workers <= 1:
-        estimates = [_estimate(spans, samples) for spans in parts]
-    else:  # cores that share each small operation would wait for one another
-        try:
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-                estimates = list(pool.map(_estimate, parts, repeat(samples)))
-        finally:
-            torch.set_num_threads(threads)
+    estimates = _map(partial(_estimate, samples), parts, x.device)
     return Estimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
@@ -102,8 +94,7 @@ def log_weights(
     model: VAE, x: Tensor, samples: int, *, seed: int = 0, indices: Tensor | None = None, rows: int | None = None
 ) -> Tensor:
     """Return the very log-weights that `log_likelihood` sums, with shape (K, B); here memory grows with both."""
-    parts = _parts(model, x, samples, seed, indices, rows)
-    return torch.cat([torch.cat([terms.log_weight for terms, _ in spans]) for spans in parts], 1)
+    return torch.cat(_map(_all_log_weights, list(_parts(model, x, samples, seed, indices, rows)), x.device), 1)
 
 
 def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
@@ -152,12 +143,30 @@ def _spans(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], r
         yield LogTerms(*terms), z
 
 
+def _map(function: Callable[[_Spans], _Result], parts: Sequence[_Spans], device: torch.device) -> list[_Result]:
+    """Call a function on each part; on a CPU by threads, as cores sharing each small operation would wait."""
+    threads = torch.get_num_threads()
+    workers = min(threads, len(parts), _WORKERS) if device.type == "cpu" else 1
+    if workers <= 1:
+        return [function(spans) for spans in parts]
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            return list(pool.map(function, parts))
+    finally:
+        torch.set_num_threads(threads)
+
+
 @torch.inference_mode()  # which every thread has to enter for itself
-def _estimate(spans: _Spans, samples: int) -> Estimate:
+def _estimate(samples: int, spans: _Spans) -> Estimate:
     running = _RunningSums(samples)
     for terms, z in spans:
         running.add(terms, z)
     return running.estimate()
+
+
+@torch.inference_mode()
+def _all_log_weights(spans: _Spans) -> Tensor:
+    return torch.cat([terms.log_weight for terms, _ in spans])
 
 
 class _RunningSums:

@@ -8,6 +8,9 @@ import torch
 from nfvae.data import BinarizedImages
 from nfvae.training import FlowVAE
 
+BEST = Path("checkpoints", "best.ckpt")  # of the run's best epoch, within its folder
+LAST = BEST.with_name("last.ckpt")
+
 
 class Run:
     """A run's folder, RUNS/NAME, with its best checkpoint.
@@ -21,13 +24,18 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.best = folder / "checkpoints" / "best.ckpt"
+        self.folder, self.best = folder, folder / BEST
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no run {folder}")
         if not self.best.is_file():
             raise FileNotFoundError(f"run {folder} has no checkpoint yet: {self.best} is written by nfvae fit")
         self.checkpoint = read_checkpoint(self.best)
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """The model's hyperparameters."""
+        settings: dict[str, Any] = self.checkpoint["hyper_parameters"]
+        return settings
 
     def module(self) -> FlowVAE:
         """Load the best checkpoint, on the CPU and in eval mode."""

@@ -34,6 +34,14 @@ def workdir(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def no_wandb_account(monkeypatch):
+    """wandb switched on, for a user who never signed in."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "no-such-file")
+
+
+@pytest.fixture
 def cli(workdir, capfd):
     """Run the command line in an empty folder: cli(*arguments) -> (exit code, standard output, standard error)."""
 

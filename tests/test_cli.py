@@ -174,10 +174,7 @@ def test_without_a_logger_the_run_still_leaves_its_checkpoints(fit):
     assert not (RUN / "metrics.csv").exists()
 
 
-def test_wandb_logs_offline_without_an_account_and_prints_the_line_that_uploads(fit, monkeypatch):
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", "no-such-file")
+def test_wandb_logs_offline_without_an_account_and_prints_the_line_that_uploads(fit, no_wandb_account):
     code, out, error = fit()
     assert code == 0, error
     (folder,) = RUN.glob("wandb/offline-run-*")

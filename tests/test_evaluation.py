@@ -224,10 +224,7 @@ def test_validation_reports_a_likelihood_where_asked(fit):
     assert curve(Path("runs/with"), "val/elbo") == curve(Path("runs/without"), "val/elbo")
 
 
-def test_an_evaluation_belongs_to_the_wandb_run_of_its_training(fit, cli, monkeypatch):
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", "no-such-file")
+def test_an_evaluation_belongs_to_the_wandb_run_of_its_training(fit, cli, no_wandb_account):
     assert fit()[0] == 0
     code, _, error = cli("evaluate", RUN, "--samples", 10)
     assert code == 0, error
