@@ -65,7 +65,7 @@ class BareLoop:
 
     def __init__(self, module: FlowVAE, data: BinarizedImages, batch: int, compile: bool) -> None:
         self.module, self.images, self.batch = module, data.splits.train, batch
-        self.step = torch.compile(module.loss_and_terms) if compile else module.loss_and_terms
+        self.step = torch.compile(module.loss_and_metrics) if compile else module.loss_and_metrics
         self.optimizer = torch.optim.Adam(module.parameters(), 1e-3, fused=True)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
 
@@ -78,7 +78,7 @@ class BareLoop:
                 start = time.perf_counter()
             at = step % per_epoch * self.batch
             x = bernoulli_draw(self.images.index_select(0, order[at : at + self.batch]))
-            loss, _ = self.step(x, self.module.beta)
+            loss, _ = self.step(x)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -89,7 +89,7 @@ class BareLoop:
         """Matrix arithmetic of one step."""
         x = torch.zeros(self.batch, self.module.hparams["pixels"])
         with FlopCounterMode(display=False) as counter:
-            self.module.loss_and_terms(x, self.module.beta)[0].backward()
+            self.module.loss_and_metrics(x)[0].backward()
         return counter.get_total_flops()
 
 

@@ -39,8 +39,8 @@ class ReproducibleEpochs(pl.Callback):
         self.seed = state_dict["seed"]
 
 
-class ElboProgressBar(RichProgressBar):
-    """A rich progress bar that shows the ELBO and costs a training step next to nothing.
+class MetricProgressBar(RichProgressBar):
+    """A rich progress bar that shows what a run is judged by, and costs a training step next to nothing.
 
     It looks at the metrics, and so waits for the device, a few times a second only.
 
@@ -67,9 +67,11 @@ class ElboProgressBar(RichProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         shown: dict[str, int | str | float | dict[str, float]] = {}
         if trainer.training:
-            shown["elbo"] = cast(Any, pl_module).latest_elbo()
-        if "val/elbo" in trainer.callback_metrics:
-            shown["val/elbo"] = float(trainer.callback_metrics["val/elbo"])
+            name, value = cast(Any, pl_module).latest()
+            shown[name] = value
+        judged_by = f"val/{cast(Any, pl_module).judged_by[0]}"
+        if judged_by in trainer.callback_metrics:
+            shown[judged_by] = float(trainer.callback_metrics[judged_by])
         return shown
 
 

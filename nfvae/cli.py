@@ -7,23 +7,29 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from nfvae import __version__
-from nfvae.callbacks import ElboProgressBar
+from nfvae.callbacks import MetricProgressBar
 from nfvae.commands import COMMANDS, Parser
-from nfvae.data import BinarizedImages
+from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.data.images import pixels_of
-from nfvae.plots import image_grid, reconstruction_grid
-from nfvae.runs import BEST, LAST, Run, read_checkpoint
+from nfvae.data.toys import features_of
+from nfvae.density import DensityEstimation, density_table
+from nfvae.distillation import PosteriorDistillation
+from nfvae.learner import Learner
+from nfvae.plots import density_figure, image_grid, reconstruction_grid
+from nfvae.runs import BEST, LAST, load, read_checkpoint
 from nfvae.tracking import wandb_settings
 from nfvae.training import FlowVAE
 
@@ -61,6 +67,7 @@ def _quieten() -> None:
         "Experiment logs directory",
         "isinstance.treespec, LeafSpec",
         "callbacks used to create the checkpoint",
+        r"Found \d+ module.s. in eval mode",
         "The number of training batches",
         "You called .self.log",
     ):
@@ -74,6 +81,51 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
+class Task(NamedTuple):
+    """A kind of training: what is trained on what, the size that the data set decides, and the pictures at the end."""
+
+    model: type[Learner]
+    data: type[pl.LightningDataModule]
+    size_of: Callable[[str], int] | None
+    draw: Callable[[Path, Any], list[Path]]
+
+
+def _draw_images(folder: Path, data: BinarizedImages) -> list[Path]:
+    """Draw samples and reconstructions."""
+    model, x = load(FlowVAE, folder).model, data.images("test")[:32].float()
+    figures = {
+        "samples": image_grid(model.sample(64), data.image_shape),
+        "reconstructions": reconstruction_grid(x, model.reconstruct(x), data.image_shape),
+    }
+    return [_saved(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def _draw_density(folder: Path, data: ToyVectors) -> list[Path]:
+    """Draw data and density; of a student also its teacher's, with a table of both."""
+    assert data.splits is not None
+    student = load(DensityEstimation, folder, teacher=None)
+    densities = {"model": student.model()}
+    if teacher := read_checkpoint(folder / BEST)["hyper_parameters"]["teacher"]:
+        densities = {
+            "teacher": load(DensityEstimation, Path(teacher), teacher=None).model(),
+            "student": student.model(),
+        }
+    print(density_table(densities, data.splits.test))
+    return [_saved(density_figure(data.splits.test, densities), folder / "density.png")]
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    figure.savefig(path)
+    return path
+
+
+TASKS = {
+    "vae": Task(FlowVAE, BinarizedImages, pixels_of, _draw_images),
+    "distill": Task(PosteriorDistillation, BinarizedImages, None, _draw_images),
+    "density": Task(DensityEstimation, ToyVectors, features_of, _draw_density),
+}
+
+
 def with_run_config(arguments: list[str]) -> list[str]:
     """Put the saved config of the run that `--ckpt_path` points into before the other arguments."""
     parser = Parser(add_help=False, allow_abbrev=False)
@@ -84,19 +136,46 @@ def with_run_config(arguments: list[str]) -> list[str]:
     return [*arguments[:1], "-c", str(config), *arguments[1:]]
 
 
-class NfvaeCLI(LightningCLI):
-    """LightningCLI for `FlowVAE` on `BinarizedImages`, with a folder for each run.
+def task_of(arguments: list[str]) -> str:
+    """Return what `--task`, or else the last config that says so, asks for.
 
-    `fit` writes RUNS/NAME/ with config.yaml, metrics.csv, checkpoints/best.ckpt (by val/elbo) and last.ckpt, and at
-    the end samples.png and reconstructions.png; RUNS is `trainer.default_root_dir`.
+    Raises:
+        ValueError: for an unknown task.
+    """
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task")
+    parser.add_argument("-c", "--config", action="append", default=[])
+    asked = parser.parse_known_args(arguments)[0]
+    said = [_task_in(Path(config)) for config in asked.config] + [asked.task]
+    task: str = next((name for name in reversed(said) if name is not None), "vae")
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    return task
+
+
+def _task_in(config: Path) -> str | None:
+    try:
+        content = yaml.safe_load(config.read_text())
+    except (OSError, yaml.YAMLError):  # which the command's own parser reports
+        return None
+    return content.get("task") if isinstance(content, dict) else None
+
+
+class NfvaeCLI(LightningCLI):
+    """LightningCLI for one of `TASKS`, with a folder for each run.
+
+    `fit` writes RUNS/NAME/ with config.yaml, metrics.csv, checkpoints/best.ckpt (by what the task is judged by) and
+    last.ckpt, and at the end the task's pictures; RUNS is `trainer.default_root_dir`.
     """
 
     def __init__(self, arguments: list[str]) -> None:
+        self.task = task_of(arguments)
+        model, data, *_ = TASKS[self.task]
         argv, sys.argv = sys.argv, [sys.argv[0], *arguments]  # LightningCLI reads no other list without a warning
         try:
             super().__init__(
-                FlowVAE,
-                BinarizedImages,
+                model,
+                data,
                 save_config_callback=None,
                 trainer_defaults={"default_root_dir": "runs", "max_epochs": 100, "log_every_n_steps": 50},
                 seed_everything_default=0,
@@ -114,10 +193,12 @@ class NfvaeCLI(LightningCLI):
             sys.argv = argv
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run's name, and give the model and the data what follows from other settings."""
+        """Add the task and the run's name, and give the model and the data what follows from other settings."""
+        parser.add_argument("--task", type=str, default=self.task, help=f"What is trained: {', '.join(TASKS)}.")
         parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
-        parser.link_arguments("data.dataset", "model.pixels", compute_fn=pixels_of)
+        if size_of := TASKS[self.task].size_of:
+            parser.link_arguments("data.dataset", f"model.{TASKS[self.task].model.size}", compute_fn=size_of)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
     def _parse_ckpt_path(self) -> None:
@@ -138,7 +219,8 @@ class NfvaeCLI(LightningCLI):
         if name is None:
             model, data = self._get(self.config, "model"), self._get(self.config, "data")
             flow = model.flow.rpartition(":")[2].lower()
-            name = f"{data.dataset}-{flow}-{model.depth}-seed{self._get(self.config, 'seed_everything')}"
+            taught = f"-{model.get('target', 'student')}" if model.get("teacher") else ""
+            name = f"{data.dataset}-{flow}-{model.depth}{taught}-seed{self._get(self.config, 'seed_everything')}"
         return Path(self._get(self.config, "trainer").default_root_dir or "runs", name)
 
     @property
@@ -168,12 +250,13 @@ class NfvaeCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer with the run's loggers, checkpoints and progress bar."""
+        self.model.check_data(self.datamodule)
         trainer = self._get(self.config_init, "trainer")
         if trainer.logger in (None, True):
             kwargs["logger"] = self._loggers() if self.keeps_a_run else False
         own: list[pl.Callback] = []
         if trainer.enable_progress_bar is not False:
-            own.append(ElboProgressBar())
+            own.append(MetricProgressBar())
         if self.keeps_a_run and trainer.enable_checkpointing is not False:
             own += self._checkpoints()
         self.trainer_defaults["callbacks"] = own
@@ -182,9 +265,12 @@ class NfvaeCLI(LightningCLI):
 
     def _checkpoints(self) -> list[pl.Callback]:
         """Keep the best and the last; two callbacks, as one would renew the last only together with the best."""
+        metric, mode = self.model.judged_by
         where: dict[str, Any] = {"dirpath": self.folder / BEST.parent, "enable_version_counter": False}
         return [
-            ModelCheckpoint(filename=BEST.stem, monitor="val/elbo", mode="max", save_on_train_epoch_end=True, **where),
+            ModelCheckpoint(
+                filename=BEST.stem, monitor=f"val/{metric}", mode=mode, save_on_train_epoch_end=True, **where
+            ),
             ModelCheckpoint(filename=LAST.stem, save_on_train_epoch_end=True, **where),
         ]
 
@@ -235,19 +321,12 @@ class NfvaeCLI(LightningCLI):
             raise
 
     def after_fit(self) -> None:
-        """Draw samples and reconstructions of the best checkpoint, and say where everything is."""
+        """Draw what the best checkpoint has learned, and say where everything is."""
         if self.keeps_a_run and self.trainer.is_global_zero and (self.folder / BEST).is_file():
             shutil.rmtree(self._replaced, ignore_errors=True)
-            self._draw(Run(self.folder).module())
+            pictures = TASKS[self.task].draw(self.folder, self.datamodule)
+            print(f"pictures: {', '.join(map(str, pictures))}")
             print(f"best checkpoint: {self.folder / BEST}")
-
-    def _draw(self, module: FlowVAE) -> None:
-        data = self.datamodule
-        x = data.splits.test[:32].float()
-        image_grid(module.model.sample(64), data.image_shape).savefig(self.folder / "samples.png")
-        figure = reconstruction_grid(x, module.model.reconstruct(x), data.image_shape)
-        figure.savefig(self.folder / "reconstructions.png")
-        print(f"pictures: {self.folder / 'samples.png'}, {self.folder / 'reconstructions.png'}")
 
     def predict(self, **kwargs: Any) -> None:
         """Write one posterior draw for each test image beside the checkpoint's folder."""

@@ -1,10 +1,12 @@
 """Pictures; each function returns a matplotlib Figure."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from nfvae.distributions import FlowDistribution
 from nfvae.importance import Estimate, k_values
 
 if TYPE_CHECKING:
@@ -36,6 +38,53 @@ def reconstruction_grid(x: Tensor, reconstructions: Tensor, shape: tuple[int, in
     """Draw images and under each row of them their reconstructions; both with shape (N, P)."""
     pairs = torch.stack([x.view(-1, columns, x.shape[-1]), reconstructions.view(-1, columns, x.shape[-1])], 1)
     return image_grid(pairs.flatten(0, 2), shape, columns)
+
+
+@torch.no_grad()
+def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side: int = 200) -> "Figure":
+    """Show data, the densities by name, and draws of the last one.
+
+    Args:
+        data: vectors with shape (N, D), D one or two.
+        densities: with event shape (D,).
+        side: points of an axis at which a density is evaluated.
+
+    Raises:
+        ValueError: for vectors of more than two numbers.
+    """
+    from matplotlib.figure import Figure
+
+    last, density = list(densities.items())[-1]
+    draws = density.rsample(torch.Size([len(data)]))
+    margin = 0.1 * (data.amax(0) - data.amin(0))
+    axes_points = [
+        torch.linspace(*ends, side) for ends in zip(data.amin(0) - margin, data.amax(0) + margin, strict=True)
+    ]
+    grid = torch.cartesian_prod(*axes_points).view(-1, len(axes_points))
+    values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
+    if data.shape[1] == 1:
+        figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+        axes = figure.add_subplot()
+        style: dict[str, Any] = {"bins": 100, "density": True, "range": (grid[0].item(), grid[-1].item())}
+        axes.hist(data[:, 0].numpy(), color="lightgray", label="data", **style)
+        axes.hist(draws[:, 0].numpy(), histtype="step", color="black", label=f"draws of the {last}", **style)
+        for name, value in values.items():
+            axes.plot(grid[:, 0].numpy(), value.numpy(), label=name)
+        axes.set_ylabel("density")
+        axes.legend()
+        return figure
+    if data.shape[1] != 2:
+        raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
+    figure = Figure(figsize=(3 * (2 + len(values)), 3.2), dpi=120, layout="constrained")
+    panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
+    extent = [points[end].item() for points in axes_points for end in (0, -1)]
+    for axes, title, points in ((panels[0], "data", data), (panels[-1], f"draws of the {last}", draws)):
+        axes.hist2d(*points.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
+        axes.set_title(title)
+    for axes, (name, value) in zip(panels[1:-1], values.items(), strict=True):
+        axes.imshow(value.view(side, side).T.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axes.set_title(f"density of the {name}")
+    return figure
 
 
 def likelihood_figure(

@@ -1,15 +1,17 @@
 """The folder that training leaves: its checkpoint, its model and its data."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from nfvae.data import BinarizedImages
+from nfvae.learner import Learner
 from nfvae.training import FlowVAE
 
 BEST = Path("checkpoints", "best.ckpt")  # of the run's best epoch, within its folder
 LAST = BEST.with_name("last.ckpt")
+_Kind = TypeVar("_Kind", bound=Learner)
 
 
 class Run:
@@ -38,9 +40,8 @@ class Run:
         return settings
 
     def module(self) -> FlowVAE:
-        """Load the best checkpoint, on the CPU and in eval mode."""
-        module: FlowVAE = FlowVAE.load_from_checkpoint(self.best, map_location="cpu")
-        return module.eval()
+        """Load the VAE of the best checkpoint, on the CPU and in eval mode: see `load`."""
+        return load(FlowVAE, self.best)
 
     def data(self, **changes: Any) -> BinarizedImages:
         """Return the data that the run was trained on, with other settings where given.
@@ -48,14 +49,51 @@ class Run:
         Raises:
             ValueError: if the run was trained on data of one's own, or for a setting that `BinarizedImages` refuses.
         """
-        if not (settings := self.checkpoint.get("datamodule_hyper_parameters")):
+        if FlowVAE.size not in self.hparams or not (settings := data_settings(self.checkpoint)):
             raise ValueError(f"run {self.folder} was not trained on BinarizedImages: its data are unknown here")
-        known = {name: value for name, value in settings.items() if not name.startswith("_")}
-        return BinarizedImages(**known | changes)
+        return BinarizedImages(**settings | changes)
+
+
+def load(kind: type[_Kind], path: Path, **changes: Any) -> _Kind:
+    """Load what was trained, on the CPU and in eval mode.
+
+    Args:
+        kind: class of the module, or one whose models the module's checkpoint holds.
+        path: a checkpoint, or the folder of a run, whose best one is meant.
+        changes: hyperparameters that differ from the saved ones.
+
+    Raises:
+        FileNotFoundError: if there is no such run or checkpoint.
+        ValueError: if the checkpoint is of another kind, or damaged.
+    """
+    path, checkpoint = find_checkpoint(path)
+    if kind.size not in checkpoint["hyper_parameters"]:
+        raise ValueError(f"{path} is not a checkpoint of {kind.__name__}")
+    module: _Kind = kind.load_from_checkpoint(path, map_location="cpu", **changes)
+    return module.eval()
+
+
+def find_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a checkpoint's path and what it holds, for that path or for the folder of a run, whose best one is meant.
+
+    Raises:
+        FileNotFoundError: if there is no such run or checkpoint.
+        ValueError: if the file is something else or damaged.
+    """
+    if path.suffix == ".ckpt":
+        return path, read_checkpoint(path)
+    run = Run(path)
+    return run.best, run.checkpoint
+
+
+def data_settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the data that a checkpoint's model was trained on; empty for data of one's own."""
+    settings = checkpoint.get("datamodule_hyper_parameters") or {}
+    return {name: value for name, value in settings.items() if not name.startswith("_")}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of `FlowVAE`.
+    """Read a checkpoint of a `Learner`.
 
     Raises:
         FileNotFoundError: if there is none.

@@ -5,7 +5,7 @@ import torch
 from nfvae.flows import FLOWS, make_flow
 
 CONTEXT = 3
-SMALL = {"iaf": {"hidden": 12}}
+SMALL = {"iaf": {"hidden": 12}, "maf": {"hidden": 12}}
 
 
 def random_flow(name, features, context=0, depth=1, gain=1.0, dtype=torch.float64):
@@ -23,6 +23,11 @@ def random_context(context, batch, dtype=torch.float64):
 
 def with_parameters(name):
     return name != "none"
+
+
+def without_feedback(name):
+    """The direction whose output does not run through the layer again, coordinate by coordinate."""
+    return "inverse_and_log_det" if name == "maf" else "forward_and_log_det"
 
 
 ALL = sorted(FLOWS)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nfvae.data import BinarizedImages
-from nfvae.data.batches import BatchIndices, TensorImages, batches
+from nfvae.data.batches import BatchIndices, TensorRows, loader
 from nfvae.data.images import bernoulli_draw
 from tests.idx import FILES, write_mnist
 
@@ -141,7 +141,7 @@ def test_mistakes_are_named(options, message):
 
 
 def indices(count=103, batch_size=10, epoch=0, **options):
-    sampler = BatchIndices(TensorImages(torch.zeros(count, 1)), batch_size, **options)
+    sampler = BatchIndices(TensorRows(torch.zeros(count, 1)), batch_size, **options)
     sampler.set_epoch(epoch)
     return list(sampler), len(sampler)
 
@@ -174,5 +174,8 @@ def test_a_set_smaller_than_a_batch_is_one_batch():
 
 def test_the_loader_gives_whole_batches():
     images = torch.arange(30).view(10, 3)
-    loader = batches(BatchIndices(TensorImages(images), 4))
-    assert [batch.tolist() for batch in loader] == [images[:4].tolist(), images[4:8].tolist(), images[8:].tolist()]
+    assert [batch.tolist() for batch in loader(images, 4, None)] == [
+        images[:4].tolist(),
+        images[4:8].tolist(),
+        images[8:].tolist(),
+    ]

@@ -11,7 +11,7 @@ from nfvae.bijections import Inverse
 from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.flows import make_flow
 from nfvae.prior import StandardNormal
-from tests.flows_under_test import ALL, CONTEXT, SMALL, random_context, random_flow, with_parameters
+from tests.flows_under_test import ALL, CONTEXT, SMALL, random_context, random_flow, with_parameters, without_feedback
 
 every_flow = pytest.mark.parametrize("name", ALL)
 every_context = pytest.mark.parametrize("context", [0, CONTEXT])
@@ -142,8 +142,9 @@ def test_density_integrates_to_one(name, features):
 @every_flow
 @every_context
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
-@pytest.mark.parametrize(("direction", "gain"), [("forward_and_log_det", 10.0), ("inverse_and_log_det", 1.0)])
-def test_float32_stays_finite_at_extreme_inputs(name, context, size, direction, gain):
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_float32_stays_finite_at_extreme_inputs(name, context, size, direction):
+    gain = 10.0 if direction == without_feedback(name) else 1.0
     flow = random_flow(name, 40, context, depth=3, gain=gain, dtype=torch.float32)
     z = (size * torch.randn(BATCH, 40)).requires_grad_()
     y, log_det = getattr(flow(random_context(context, BATCH, torch.float32)), direction)(z)

@@ -205,7 +205,7 @@ def test_a_flow_of_ones_own_works_by_its_path():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("plannar", {}, "unknown flow 'plannar'; known flows: cholesky, iaf, none, planar, radial"),
+        ("plannar", {}, "unknown flow 'plannar'; known flows: cholesky, iaf, maf, none, planar, radial"),
         ("iaf", {"hiden": 3}, "unknown option 'hiden' of flow 'iaf'; known options: hidden, hidden_layers"),
         ("planar", {"hidden": 3}, "unknown option 'hidden' of flow 'planar'; known options: none"),
         ("iaf", {"gate_floor": 1.0}, r"gate_floor must be in \[0, 1\); got 1.0"),

@@ -16,8 +16,8 @@ FLOORS = [
     {"flows", "distributions"},
     {"posterior", "decoder", "prior"},
     {"vae"},
-    {"objectives", "importance"},
-    {"data", "training", "callbacks", "tracking", "runs", "evaluation"},
+    {"objectives", "importance", "divergences"},
+    {"data", "callbacks", "learner", "training", "runs", "distillation", "density", "tracking", "evaluation"},
     {"plots", "commands", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -72,7 +72,7 @@ def trained(name, data):
     optimizer = torch.optim.Adam(module.parameters(), 5e-3)
     x = data.splits.train.float()
     for _ in range(300):
-        loss, _ = module.loss_and_terms(x[torch.randint(len(x), (128,))], module.beta)
+        loss, _ = module.loss_and_metrics(x[torch.randint(len(x), (128,))])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

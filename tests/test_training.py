@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nfvae import VAE, BinarizedImages, FlowVAE
-from nfvae.callbacks import ElboProgressBar
+from nfvae.callbacks import MetricProgressBar
 from tests.flows_under_test import ALL, SMALL
 
 SIZES = {"latent": 4, "context": 5, "hidden": [16], "pixels": 64}
@@ -108,19 +108,19 @@ def test_loss_is_weighted_by_the_beta_in_force(tmp_path):
     """With β = 0 at the start of a warm-up, the loss is the reconstruction alone."""
     fitted = module(beta_schedule="linear", warmup_epochs=2)
     seen = []
-    original = fitted.loss_and_terms
+    original = fitted.loss_and_metrics
 
-    def spy(x, beta):
-        loss, terms = original(x, beta)
-        seen.append((beta.item(), loss.item(), terms))
-        return loss, terms
+    def spy(x):
+        loss, metrics = original(x)
+        seen.append((fitted.beta.item(), loss.item(), metrics))
+        return loss, metrics
 
     fitted.step_function = spy
     trainer(tmp_path, epochs=3).fit(fitted, digits())
     betas = [beta for beta, _, _ in seen]
     assert betas == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] + [1.0] * 5)
-    for beta, loss, terms in seen:
-        assert loss == pytest.approx((-terms[0] + beta * (terms[2] - terms[1])).item(), rel=1e-5)
+    for beta, loss, metrics in seen:
+        assert loss == pytest.approx((-metrics["reconstruction"] + beta * metrics["kl"]).item(), rel=1e-5)
 
 
 def test_learning_rates_follow_their_schedules(tmp_path):
@@ -181,8 +181,8 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "names"),
     [
-        (lambda model: model.decoder.head.bias.data.fill_(torch.inf), "likelihood"),
-        (lambda model: model.posterior.flow.head.bias.data.fill_(torch.nan), "likelihood, prior, posterior, log_det"),
+        (lambda model: model.decoder.head.bias.data.fill_(torch.inf), "elbo, reconstruction"),
+        (lambda model: model.posterior.flow.head.bias.data.fill_(torch.nan), "elbo, reconstruction, kl, log_det"),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(spoil, names, tmp_path):
@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
                 spoil(pl_module.model)
 
     keep = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True, save_on_train_epoch_end=True)
-    with pytest.raises(FloatingPointError, match=f"not finite in step 7 of training; terms not finite: {names}$"):
+    with pytest.raises(FloatingPointError, match=f"not finite in step 7 of training; not finite: {names}$"):
         trainer(tmp_path, epochs=4, callbacks=[keep, Spoil()]).fit(module(), digits())
     good = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert good["global_step"] == 5
@@ -206,7 +206,7 @@ def test_weights_that_are_not_finite_after_the_last_step_of_an_epoch_reach_no_ch
                 pl_module.model.decoder.head.bias.data.fill_(torch.nan)
 
     keep = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True, save_on_train_epoch_end=True)
-    with pytest.raises(FloatingPointError, match="not finite in the val set after step 5; terms not finite: lik"):
+    with pytest.raises(FloatingPointError, match="not finite in the val set after step 5; not finite: elbo"):
         trainer(tmp_path, epochs=4, callbacks=[keep, Spoil()]).fit(module(), digits())
     assert not list(tmp_path.glob("*.ckpt"))
 
@@ -224,14 +224,14 @@ def test_lightnings_own_moving_average_of_the_weights_works(tmp_path):
 @pytest.mark.parametrize("flow", ["iaf", "planar", "radial"])
 def test_compiled_step_is_the_same_step(flow):
     fitted, x = module(flow), torch.bernoulli(torch.full((8, 64), 0.3))
-    compiled = torch.compile(fitted.loss_and_terms, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(fitted.loss_and_metrics, fullgraph=True, backend="aot_eager")
     results = []
-    for function in (fitted.loss_and_terms, compiled):
+    for function in (fitted.loss_and_metrics, compiled):
         torch.manual_seed(0)
         fitted.zero_grad()
-        loss, terms = function(x, fitted.beta)
+        loss, metrics = function(x)
         loss.backward()
-        results.append((loss.item(), terms, fitted.model.posterior.head.weight.grad.clone()))
+        results.append((loss.item(), metrics, fitted.model.posterior.head.weight.grad.clone()))
     torch.testing.assert_close(*results)
 
 
@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
 
 
 def test_data_of_another_size_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="the model expects images of 784 pixels; the data have 64"):
+    with pytest.raises(ValueError, match="the model expects 784 pixels; the data have 64"):
         trainer(tmp_path).fit(module(pixels=784), digits())
 
 
@@ -281,7 +281,7 @@ def test_mistakes_are_named(options, message):
 
 
 def test_progress_bar_shows_the_elbo(tmp_path):
-    bar = ElboProgressBar()
+    bar = MetricProgressBar()
     shown = []
     original = bar.get_metrics
     bar.get_metrics = lambda *arguments: shown.append(original(*arguments)) or shown[-1]

@@ -2,22 +2,23 @@
 
 from collections.abc import Iterator
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
-class TensorImages(Dataset[Tensor]):
-    """Images in one tensor; indexed with a tensor of indices it gives a whole batch."""
+class TensorRows(Dataset[Tensor]):
+    """The rows of one tensor; indexed with a tensor of indices it gives a whole batch."""
 
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        return self.images.index_select(0, indices)
+        return self.rows.index_select(0, indices)
 
 
 class BatchIndices(DistributedSampler[Tensor]):
@@ -37,7 +38,7 @@ class BatchIndices(DistributedSampler[Tensor]):
 
     def __init__(
         self,
-        dataset: TensorImages,
+        dataset: TensorRows,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
@@ -48,7 +49,7 @@ class BatchIndices(DistributedSampler[Tensor]):
         total = len(dataset)
         self.shard = total // replicas if shuffle else len(range(rank, total, replicas))
         self.batch_size = min(batch_size, max(self.shard, 1))
-        self.device = dataset.images.device
+        self.device = dataset.rows.device
 
     def __len__(self) -> int:
         return self.shard // self.batch_size if self.shuffle else -(-self.shard // self.batch_size)
@@ -63,6 +64,20 @@ class BatchIndices(DistributedSampler[Tensor]):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
-def batches(sampler: BatchIndices) -> "DataLoader[Tensor]":
-    """Wrap a sampler of batches in a DataLoader that adds nothing to it: no workers, no collation, no global draws."""
+def loader(
+    rows: Tensor, batch_size: int, trainer: pl.Trainer | None, shuffle_seed: int | None = None
+) -> "DataLoader[Tensor]":
+    """Cut a tensor into batches on the trainer's device, of this device's shard: no workers, no global random draws.
+
+    Args:
+        rows: the data with shape (N, ...).
+        batch_size: rows a batch and device.
+        trainer: whose device and shard; None for the tensor as it is.
+        shuffle_seed: seed of a shuffled order; None keeps the order.
+    """
+    shard = {}
+    if trainer is not None:
+        rows = rows.to(trainer.strategy.root_device)
+        shard = {"rank": trainer.global_rank, "replicas": trainer.world_size}
+    sampler = BatchIndices(TensorRows(rows), batch_size, shuffle_seed is not None, shuffle_seed or 0, **shard)
     return DataLoader(sampler.dataset, sampler=sampler, batch_size=None, generator=torch.Generator())

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nfvae.data.batches import BatchIndices, TensorImages, batches
+from nfvae.data.batches import loader
 
 BINARIZATIONS = ("dynamic", "static", "threshold")
 DATA_ROOT_VARIABLE = "NFVAE_DATA"
@@ -173,8 +173,7 @@ class BinarizedImages(pl.LightningDataModule):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; known splits: {', '.join(SPLITS)}")
         self.setup()
-        assert self.splits is not None
-        part: Tensor = getattr(self.splits, split)
+        part = self._split(split)
         return _fixed_draw(part, 0) if split == "train" and self.draws_afresh else part
 
     @property
@@ -191,15 +190,15 @@ class BinarizedImages(pl.LightningDataModule):
 
     def train_dataloader(self) -> "DataLoader[Tensor]":
         """Return shuffled batches of the training set."""
-        return self._loader("train", self.hparams["batch_size"], shuffle=True)
+        return loader(self._split("train"), self.hparams["batch_size"], self.trainer, self.hparams["seed"])
 
     def val_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the validation set."""
-        return self._loader("val", self.hparams["eval_batch_size"])
+        return loader(self._split("val"), self.hparams["eval_batch_size"], self.trainer)
 
     def test_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the test set."""
-        return self._loader("test", self.hparams["eval_batch_size"])
+        return loader(self._split("test"), self.hparams["eval_batch_size"], self.trainer)
 
     def predict_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the test set."""
@@ -234,14 +233,9 @@ class BinarizedImages(pl.LightningDataModule):
         folder = next(found, None)
         return [] if folder is None else [folder / name for name in names]
 
-    def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> "DataLoader[Tensor]":
-        assert self.splits is not None
-        images: Tensor = getattr(self.splits, split)
-        shard = {}
-        if self.trainer is not None:
-            images = images.to(self.trainer.strategy.root_device)
-            shard = {"rank": self.trainer.global_rank, "replicas": self.trainer.world_size}
-        return batches(BatchIndices(TensorImages(images), batch_size, shuffle, self.hparams["seed"], **shard))
+    def _split(self, split: str) -> Tensor:
+        part: Tensor = getattr(self.splits, split)
+        return part
 
 
 def _fixed_draw(grey: Tensor, index: int) -> Tensor:

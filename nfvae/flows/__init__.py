@@ -8,6 +8,7 @@ from typing import Any
 from nfvae.flows.base import Flow, Parameters, ParametricFlow
 from nfvae.flows.cholesky import CholeskyFlow
 from nfvae.flows.iaf import IAFFlow
+from nfvae.flows.maf import MAFFlow
 from nfvae.flows.none import NoFlow
 from nfvae.flows.planar import PlanarFlow
 from nfvae.flows.radial import RadialFlow
@@ -17,6 +18,7 @@ __all__ = [
     "CholeskyFlow",
     "Flow",
     "IAFFlow",
+    "MAFFlow",
     "NoFlow",
     "Parameters",
     "ParametricFlow",
@@ -28,6 +30,7 @@ __all__ = [
 FLOWS: Mapping[str, type[Flow]] = {
     "cholesky": CholeskyFlow,
     "iaf": IAFFlow,
+    "maf": MAFFlow,
     "none": NoFlow,
     "planar": PlanarFlow,
     "radial": RadialFlow,

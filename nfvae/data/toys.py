@@ -1,0 +1,142 @@
+"""Vectors of one or two numbers whose density can be looked at."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from nfvae.data.batches import loader
+from nfvae.data.images import Splits
+
+_DRAW_SEED = 20150706
+_HELD_OUT = 10_000  # vectors of the validation set, and of the test set
+
+
+def two_moons(count: int, generator: Generator) -> Tensor:
+    """Two interleaved half circles with noise."""
+    angle = math.pi * torch.rand(count, generator=generator)
+    upper = torch.rand(count, generator=generator) < 0.5
+    x = torch.where(upper, angle.cos(), 1 - angle.cos()) - 0.5
+    y = torch.where(upper, angle.sin(), 0.5 - angle.sin()) - 0.25
+    return 2 * torch.stack([x, y], 1) + 0.15 * torch.randn(count, 2, generator=generator)
+
+
+def eight_gaussians(count: int, generator: Generator) -> Tensor:
+    """Eight Gaussians on a circle."""
+    angle = 2 * math.pi / 8 * torch.randint(8, (count,), generator=generator)
+    return 2.5 * torch.stack([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(count, 2, generator=generator)
+
+
+def checkerboard(count: int, generator: Generator) -> Tensor:
+    """The dark squares of a 4x4 board over [-4, 4]²."""
+    x = 4 * torch.rand(count, 2, generator=generator)
+    row = 2 * torch.randint(2, (count,), generator=generator) + x[:, 0].floor() % 2
+    return 2 * torch.stack([x[:, 0] - 2, row + x[:, 1] % 1 - 2], 1)
+
+
+def rings(count: int, generator: Generator) -> Tensor:
+    """Three concentric rings with noise."""
+    radius = 1 + torch.randint(3, (count,), generator=generator) + 0.1 * torch.randn(count, generator=generator)
+    angle = 2 * math.pi * torch.rand(count, generator=generator)
+    return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def mixture(count: int, generator: Generator) -> Tensor:
+    """Two Gaussians on the line: 0.4 N(-2, 0.5²) + 0.6 N(1.5, 1)."""
+    left = torch.rand(count, generator=generator) < 0.4
+    noise = torch.randn(count, generator=generator)
+    return torch.where(left, -2 + 0.5 * noise, 1.5 + noise)[:, None]
+
+
+class Toy(NamedTuple):
+    """A toy density: how many numbers a vector has, and how vectors are drawn."""
+
+    features: int
+    draw: Callable[[int, Generator], Tensor]
+
+
+TOYS = {
+    "checkerboard": Toy(2, checkerboard),
+    "eight_gaussians": Toy(2, eight_gaussians),
+    "mixture": Toy(1, mixture),
+    "rings": Toy(2, rings),
+    "two_moons": Toy(2, two_moons),
+}
+
+
+def features_of(dataset: str) -> int:
+    """Return how many numbers a vector of a toy density has.
+
+    Raises:
+        ValueError: for an unknown one.
+    """
+    if dataset not in TOYS:
+        raise ValueError(f"unknown toy dataset {dataset!r}; known: {', '.join(TOYS)}")
+    return TOYS[dataset].features
+
+
+class ToyVectors(pl.LightningDataModule):
+    """Draws of a toy density in batches of shape (B, D), the same draws in every run.
+
+    Args:
+        dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, or the one-dimensional `mixture`.
+        count: vectors of the training set; validation and test have 10,000 each.
+        batch_size: training vectors a step and device.
+        eval_batch_size: vectors a step and device in validation, test and prediction.
+        seed: of the training order.
+
+    Raises:
+        ValueError: for an unknown dataset or a size below 1.
+
+    Example:
+        >>> data = ToyVectors("mixture", count=100)
+        >>> data.setup()
+        >>> data.splits.train.shape
+        torch.Size([100, 1])
+    """
+
+    def __init__(
+        self,
+        dataset: str = "two_moons",
+        count: int = 50_000,
+        batch_size: int = 500,
+        eval_batch_size: int = 10_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.features = features_of(dataset)
+        if min(count, batch_size, eval_batch_size) < 1:
+            raise ValueError(f"sizes must be at least 1; got {count}, {batch_size} and {eval_batch_size}")
+        self.save_hyperparameters()
+        self.splits: Splits | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Draw the three sets."""
+        if self.splits is None:
+            draw = TOYS[self.hparams["dataset"]].draw
+            sizes = (self.hparams["count"], _HELD_OUT, _HELD_OUT)
+            seeded = [torch.Generator().manual_seed(_DRAW_SEED + index) for index in range(len(sizes))]
+            self.splits = Splits(*(draw(size, generator) for size, generator in zip(sizes, seeded, strict=True)))
+
+    def train_dataloader(self) -> "DataLoader[Tensor]":
+        """Return shuffled batches of the training set."""
+        assert self.splits is not None
+        return loader(self.splits.train, self.hparams["batch_size"], self.trainer, self.hparams["seed"])
+
+    def val_dataloader(self) -> "DataLoader[Tensor]":
+        """Return ordered batches of the validation set."""
+        assert self.splits is not None
+        return loader(self.splits.val, self.hparams["eval_batch_size"], self.trainer)
+
+    def test_dataloader(self) -> "DataLoader[Tensor]":
+        """Return ordered batches of the test set."""
+        assert self.splits is not None
+        return loader(self.splits.test, self.hparams["eval_batch_size"], self.trainer)
+
+    def predict_dataloader(self) -> "DataLoader[Tensor]":
+        """Return ordered batches of the test set."""
+        return self.test_dataloader()

@@ -1,0 +1,192 @@
+"""Density estimation on toy vectors, by data and by a teacher."""
+
+import re
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from nfvae.data import TOYS, ToyVectors
+from nfvae.density import DensityEstimation, density_table
+from nfvae.plots import density_figure
+from tests.flows_under_test import ALL, SMALL
+
+QUICK = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
+SMALL_DATA = ["--data.count", 2000, "--data.dataset", "mixture", "--model.flow", "planar", "--model.depth", 3]
+MIXTURE_ENTROPY = 1.7858  # of the two-component mixture in nats, by integration on a grid
+
+
+def trainer(epochs=1, **options):
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    return pl.Trainer(max_epochs=epochs, accelerator="cpu", **quiet | options)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_toys_are_the_same_draws_in_every_run_and_differ_between_splits(name):
+    data, again = ToyVectors(name, count=500), ToyVectors(name, count=500, seed=3)
+    for module in (data, again):
+        module.setup()
+    for split, features in zip(data.splits, [TOYS[name].features] * 3, strict=True):
+        assert split.shape[1] == features
+        assert split.isfinite().all()
+        assert 0.5 < split.std() < 3
+    assert torch.equal(data.splits.train, again.splits.train)
+    assert not torch.equal(data.splits.val, data.splits.test)
+
+
+def test_toys_are_what_they_are_called():
+    def draw(name):
+        return TOYS[name].draw(20_000, torch.Generator().manual_seed(0))
+
+    moons = draw("two_moons")
+    assert (moons[moons[:, 1] > 1.2, 0] < 1.5).all()
+    assert (moons[moons[:, 1] < -1.2, 0] > -1.5).all()
+    angle = torch.atan2(*draw("eight_gaussians").flip(1).unbind(1)) / (2 * torch.pi / 8)
+    assert (angle - angle.round()).abs().mean() < 0.1
+    assert angle.round().remainder(8).unique().tolist() == list(range(8))
+    board = draw("checkerboard")
+    squares = (board / 2).floor()
+    assert squares.unique(dim=0).shape == (8, 2)
+    assert (squares.sum(1) % 2 == 0).all()
+    radius = draw("rings").norm(dim=1)
+    assert radius.round().unique().tolist() == [1, 2, 3]
+    assert (draw("mixture") < 0).float().mean().item() == pytest.approx(0.44, abs=0.02)
+
+
+@pytest.mark.parametrize("flow", ALL)
+def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"flow": flow, "depth": 2, "flow_options": SMALL.get(flow)}
+    data = ToyVectors(count=1000)
+    fitted, run = DensityEstimation(**options), trainer(enable_checkpointing=True)
+    run.fit(fitted, data)
+    path = run.checkpoint_callback.best_model_path
+    loaded = DensityEstimation.load_from_checkpoint(path)
+    torch.testing.assert_close(loaded.state_dict(), fitted.state_dict())
+    student = DensityEstimation(**options, teacher=path)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            student._teacher[0]().log_prob(data.splits.val), fitted.model().log_prob(data.splits.val)
+        )
+    other = trainer(enable_checkpointing=True)
+    other.fit(student, data)
+    assert other.callback_metrics["val/reverse_kl"].isfinite()
+    assert other.callback_metrics["val/nll"].isfinite()
+    saved = torch.load(other.checkpoint_callback.best_model_path, weights_only=True)["state_dict"]
+    assert set(saved) == set(fitted.state_dict())
+
+
+def test_maximum_likelihood_reaches_the_entropy_and_the_student_its_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ToyVectors("mixture", count=20_000, batch_size=200)
+    options = {"flow": "planar", "depth": 6, "features": 1, "lr": 1e-2, "schedule": "cosine"}
+    run = trainer(6, enable_checkpointing=True)
+    run.fit(DensityEstimation(**options), data)
+    assert run.callback_metrics["val/nll"].item() == pytest.approx(MIXTURE_ENTROPY, abs=0.05)
+    student = DensityEstimation(**options, teacher=run.checkpoint_callback.best_model_path, warmup_epochs=3)
+    taught = trainer(6)
+    taught.fit(student, data)
+    assert taught.callback_metrics["val/reverse_kl"] < 0.05
+    assert taught.callback_metrics["val/nll"].item() == pytest.approx(run.callback_metrics["val/nll"].item(), abs=0.1)
+
+
+def test_the_teachers_weight_grows_over_the_warm_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ToyVectors("mixture", count=400, batch_size=100)
+    run = trainer(enable_checkpointing=True)
+    run.fit(DensityEstimation("planar", 1, features=1), data)
+    student = DensityEstimation(
+        "planar", 1, features=1, teacher=run.checkpoint_callback.best_model_path, warmup_epochs=2
+    )
+    seen, step = [], student.step_function
+    student.step_function = lambda batch: seen.append(student.weight.item()) or step(batch)
+    trainer(3).fit(student, data)
+    assert seen == pytest.approx([min(1, 0.1 + 0.9 * n / 8) for n in range(12)])
+    torch.manual_seed(0)
+    loss = student.loss_and_metrics(data.splits.train)[0]
+    student.weight.fill_(0.5)
+    torch.manual_seed(0)
+    z, log_q = student.model().rsample_and_log_prob((400,))
+    half = (log_q - 0.5 * student._teacher[0]().log_prob(z)).mean()
+    torch.manual_seed(0)
+    torch.testing.assert_close(student.loss_and_metrics(data.splits.train)[0], half)
+    assert loss != half
+
+
+def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
+    code, out, error = cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)
+    assert code == 0, error
+    assert re.search(r"^\| model \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", out, re.MULTILINE)
+    code, out, error = cli("fit", "--task", "density", "--model.teacher", "runs/teacher", *SMALL_DATA, *QUICK)
+    assert code == 0, error
+    rows = dict(re.findall(r"^\| (teacher|student) \| ([\d.]+) ", out, re.MULTILINE))
+    run = Path("runs/mixture-planar-3-student-seed0")
+    assert (run / "density.png").stat().st_size > 10_000
+    student = DensityEstimation.load_from_checkpoint(run / "checkpoints/best.ckpt", teacher=None)
+    data = ToyVectors("mixture")
+    data.setup()
+    with torch.no_grad():
+        nll = -student.model().log_prob(data.splits.test).mean().item()
+    assert float(rows["student"]) == pytest.approx(nll, abs=1e-3)
+    code, _, error = cli("test", "--ckpt_path", run / "checkpoints/best.ckpt")
+    assert code == 0, error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--data.dataset", "three_moons"],
+            "unknown toy dataset 'three_moons'; known: checkerboard, eight_gaussians, ",
+        ),
+        (["--data.count", "0"], "sizes must be at least 1; got 0, 500 and 10000"),
+        (["--model.teacher", "runs/none"], "there is no run runs/none"),
+        (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has 1 features; the student 2"),
+        (["--model.schedule", "up"], "unknown schedule 'up'"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message, cli):
+    if "runs/teacher" in arguments:
+        assert cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)[0] == 0
+    code, _, error = cli("fit", "--task", "density", *SMALL_DATA, *QUICK, *arguments)
+    assert code == 2
+    assert error.startswith("nfvae: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = trainer(enable_checkpointing=True)
+    run.fit(DensityEstimation("planar", 1), ToyVectors("rings", count=500))
+    student = DensityEstimation("planar", 1, teacher=run.checkpoint_callback.best_model_path)
+    with pytest.raises(
+        ValueError, match=r"the teacher .*\.ckpt was trained on rings; the student's data are two_moons"
+    ):
+        trainer().fit(student, ToyVectors("two_moons", count=500))
+
+
+def test_a_density_is_no_vae(cli):
+    assert cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)[0] == 0
+    for command in ("sample", "evaluate"):
+        code, _, error = cli(command, "runs/teacher")
+        assert code == 2
+        assert error.count("\n") == 1
+
+
+def test_a_figure_of_three_dimensions_is_refused():
+    density = DensityEstimation("planar", features=3).model()
+    with pytest.raises(ValueError, match="a density of 3 numbers cannot be drawn"):
+        density_figure(torch.randn(10, 3), {"model": density}, side=5)
+
+
+def test_the_table_names_every_density():
+    density = DensityEstimation("planar", 1).model()
+    table = density_table({"one": density, "two": density}, torch.randn(100, 2), draws=10)
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| one", "| two"]
