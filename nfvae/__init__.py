@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from nfvae.distributions import FlowDistribution
+from nfvae.divergences import reverse_kl
 from nfvae.flows import FLOWS, Flow, make_flow
 from nfvae.importance import log_likelihood
 from nfvae.vae import VAE, LogTerms
@@ -14,15 +15,25 @@ __all__ = [
     "FLOWS",
     "VAE",
     "BinarizedImages",
+    "DensityEstimation",
     "Flow",
     "FlowDistribution",
     "FlowVAE",
     "LogTerms",
+    "PosteriorDistillation",
+    "ToyVectors",
     "log_likelihood",
     "make_flow",
+    "reverse_kl",
 ]
 
-_ON_FIRST_USE = {"BinarizedImages": "nfvae.data", "FlowVAE": "nfvae.training"}  # these import pytorch-lightning
+_ON_FIRST_USE = {  # these import pytorch-lightning
+    "BinarizedImages": "nfvae.data",
+    "DensityEstimation": "nfvae.density",
+    "FlowVAE": "nfvae.training",
+    "PosteriorDistillation": "nfvae.distillation",
+    "ToyVectors": "nfvae.data",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfvae.distillation import check_same_data
 from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.divergences import reverse_kl
 from nfvae.flows import Flow, make_flow
 from nfvae.learner import Learner
-from nfvae.runs import load
+from nfvae.runs import check_same_data, load
 
 _FIRST_WEIGHT = 0.1  # of the teacher's log-density in a warm-up
 
@@ -42,7 +41,8 @@ class DensityEstimation(Learner):
 
     Without a teacher by maximum likelihood, which is the forward KL from data to model; with one by the reverse KL from
     the student's own draws (van den Oord et al., 2018), which looks at no data. Logged, in nats per vector: `nll` of
-    the data, and with a teacher `reverse_kl`, by which the student is then judged.
+    the data, and with a teacher `reverse_kl`, by which the student is judged; in a warm-up the training's is
+    the weighted one.
 
     Args:
         flow: a name in `nfvae.flows.FLOWS`, or "package.module:Class" of one's own.
@@ -77,7 +77,7 @@ class DensityEstimation(Learner):
         flow: str = "maf",
         depth: int = 8,
         flow_options: dict[str, Any] | None = None,
-        teacher: str | None = None,
+        teacher: str | Path | None = None,
         warmup_epochs: int = 0,
         optimizer: str = "adam",
         lr: float = 1e-3,
@@ -87,6 +87,7 @@ class DensityEstimation(Learner):
         features: int = 2,
     ) -> None:
         super().__init__()
+        teacher = str(teacher) if teacher else None
         self.save_hyperparameters()
         self.check_choices()
         self.model = FlowDensity(make_flow(flow, features, 0, depth, **(flow_options or {})))
@@ -146,12 +147,13 @@ class DensityEstimation(Learner):
 
 
 @torch.no_grad()
-def draw_seconds(density: FlowDistribution, sample_shape: tuple[int, ...], repeats: int = 3) -> float:
-    """Time a draw of the given shape for each element of the batch: the median of some, after one that warms up."""
+def draw_seconds(density: FlowDistribution, blocks: int, draws: int, repeats: int = 3) -> float:
+    """Time some blocks of draws of each element of the batch, the median of some repeats after a block to warm up."""
     seconds = []
-    for _ in range(1 + repeats):
+    for repeat in range(1 + repeats):
         start = time.perf_counter()
-        float(density.rsample(torch.Size(sample_shape)).sum())  # which waits for the device
+        for _ in range(blocks if repeat else 1):
+            float(density.rsample(torch.Size([draws])).sum())  # which waits for the device
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])
 
@@ -163,5 +165,5 @@ def density_table(densities: Mapping[str, FlowDistribution], data: Tensor, draws
     for name, density in densities.items():
         nll = -density.log_prob(data)
         error = float(nll.std()) / len(nll) ** 0.5
-        lines.append(f"| {name} | {float(nll.mean()):.4f} | {error:.4f} | {draw_seconds(density, (draws,)):.4f} |")
+        lines.append(f"| {name} | {float(nll.mean()):.4f} | {error:.4f} | {draw_seconds(density, 1, draws):.4f} |")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from nfvae.divergences import reverse_kl
-from nfvae.runs import data_settings, find_checkpoint, load
+from nfvae.runs import check_same_data, load
 from nfvae.training import FlowVAE
 
 TARGETS = ("posterior", "joint")
@@ -53,7 +53,7 @@ class PosteriorDistillation(FlowVAE):
 
     def __init__(
         self,
-        teacher: str,
+        teacher: str | Path,
         target: str = "posterior",
         flow: str = "iaf",
         depth: int = 4,
@@ -89,7 +89,7 @@ class PosteriorDistillation(FlowVAE):
             compile=compile,
             pixels=module.hparams["pixels"],
         )
-        self.save_hyperparameters("teacher", "target")
+        self.save_hyperparameters({"teacher": str(teacher), "target": target})
         self.check_choices(target=TARGETS)
         self.model.decoder = module.model.decoder
         self.by_posterior = target == "posterior"
@@ -126,14 +126,3 @@ class PosteriorDistillation(FlowVAE):
         """Bring the teacher to the device."""
         super().setup(stage)
         self._teacher[0].to(self.trainer.strategy.root_device)
-
-
-def check_same_data(teacher: Path, data: Any) -> None:
-    """Refuse data of another data set than a teacher's; data of one's own are taken.
-
-    Raises:
-        ValueError: for such data.
-    """
-    own, other = data_settings(find_checkpoint(teacher)[1]).get("dataset"), getattr(data, "hparams", {}).get("dataset")
-    if own and other and own != other:
-        raise ValueError(f"the teacher {teacher} was trained on {own}; the student's data are {other}")

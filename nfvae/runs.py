@@ -92,6 +92,17 @@ def data_settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if not name.startswith("_")}
 
 
+def check_same_data(teacher: Path, data: Any) -> None:
+    """Refuse data of another data set than a teacher's; data of one's own are taken.
+
+    Raises:
+        ValueError: for such data.
+    """
+    own, other = data_settings(find_checkpoint(teacher)[1]).get("dataset"), getattr(data, "hparams", {}).get("dataset")
+    if own and other and own != other:
+        raise ValueError(f"the teacher {teacher} was trained on {own}; the student's data are {other}")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of a `Learner`.
 

@@ -5,7 +5,7 @@ import torch
 from nfvae.flows import FLOWS, make_flow
 
 CONTEXT = 3
-SMALL = {"iaf": {"hidden": 12}, "maf": {"hidden": 12}}
+SMALL = {"iaf": {"hidden": 12}, "maf": {"hidden": 12, "scale": "exp"}}
 
 
 def random_flow(name, features, context=0, depth=1, gain=1.0, dtype=torch.float64):

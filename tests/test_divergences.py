@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from nfvae.density import FlowDensity
 from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.divergences import reverse_kl
 from nfvae.flows.cholesky import LowerTriangularAffine
@@ -24,9 +25,9 @@ def gaussian(batch, seed):
     return FlowDistribution(base, bijection), MultivariateNormal(shift, scale_tril=factor)
 
 
-def flow_density(name, dtype=torch.float64, **options):
-    flow = random_flow(name, 2, dtype=dtype, **options)
-    return flow, lambda: FlowDistribution(DiagonalNormal(*torch.tensor([[0.0] * 2, [1.0] * 2], dtype=dtype)), flow())
+def flow_density(name):
+    flow = random_flow(name, 2)
+    return flow, lambda: FlowDistribution(DiagonalNormal(*torch.tensor([[0.0] * 2, [1.0] * 2]).double()), flow())
 
 
 def test_equals_the_analytic_divergence_of_gaussians():
@@ -67,13 +68,15 @@ def test_no_samples_are_refused():
 
 
 @pytest.mark.parametrize("teacher_name", ALL)
-@pytest.mark.parametrize("student_name", [name for name in ALL if with_parameters(name)])
+@pytest.mark.parametrize("student_name", ALL)
 def test_every_student_learns_from_every_teacher(student_name, teacher_name):
     torch.manual_seed(1)
-    student_flow, student = flow_density(student_name, gain=0.5, depth=2, dtype=torch.float32)
-    teacher_flow, teacher = flow_density(teacher_name, gain=0.8, depth=2, dtype=torch.float32)
-    teacher_flow.requires_grad_(False)
-    optimizer = torch.optim.Adam(student_flow.parameters(), 1e-2)
+    student, teacher = (
+        FlowDensity(random_flow(name, 2, depth=2, gain=0.7, dtype=torch.float32))
+        for name in (student_name, teacher_name)
+    )
+    torch.nn.init.constant_(teacher.requires_grad_(False).loc, 1.0)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-2)
 
     def divergence():
         torch.manual_seed(2)
@@ -81,8 +84,8 @@ def test_every_student_learns_from_every_teacher(student_name, teacher_name):
             return reverse_kl(student(), teacher().log_prob, 2000).item()
 
     before = divergence()
-    for _ in range(150):
+    for _ in range(100):
         optimizer.zero_grad()
         reverse_kl(student(), teacher().log_prob, 100).backward()
         optimizer.step()
-    assert -0.05 < divergence() < 0.9 * before
+    assert -0.05 < divergence() < 0.7 * before

@@ -73,6 +73,27 @@ def test_iaf_jacobian_is_triangular_in_its_order(context, layer):
     torch.testing.assert_close(in_order.diagonal(dim1=1, dim2=2), gates[:, list(bijection.order)])
 
 
+@pytest.mark.parametrize("scale", ["gate", "exp"])
+def test_maf_is_the_inverse_of_iaf(scale):
+    iaf, maf = (random_flow(name, 4, CONTEXT, depth=3) for name in ("iaf", "maf"))
+    maf.load_state_dict(iaf.state_dict())
+    for flow in (iaf, maf):
+        flow.scaling["scale"] = scale
+    h, z = random_context(CONTEXT, 5), torch.randn(5, 4, dtype=torch.float64)
+    torch.testing.assert_close(maf(h).forward_and_log_det(z), iaf(h).inverse_and_log_det(z))
+    torch.testing.assert_close(maf(h).inverse_and_log_det(z), iaf(h).forward_and_log_det(z))
+
+
+def test_only_the_exponential_scale_stretches():
+    z, flows = torch.randn(200, 4, dtype=torch.float64), [random_flow("iaf", 4) for _ in range(5)]
+    largest = {}
+    for scale in ("gate", "exp"):
+        for flow in flows:
+            flow.scaling["scale"] = scale
+        largest[scale] = max(flow().forward_and_log_det(z)[1].max() for flow in flows)
+    assert largest["gate"] < 0 < largest["exp"] <= 4 * 3
+
+
 def test_iaf_context_enters_every_hidden_layer():
     flow = IAFFlow(4, context=CONTEXT, depth=2, hidden=9, hidden_layers=3)
     h = torch.randn(1, CONTEXT)
@@ -211,6 +232,7 @@ def test_a_flow_of_ones_own_works_by_its_path():
         ("iaf", {"gate_floor": 1.0}, r"gate_floor must be in \[0, 1\); got 1.0"),
         ("iaf", {"activation": "rleu"}, "unknown activation 'rleu'; known activations: elu"),
         ("iaf", {"hidden_layers": 0}, "hidden widths must be positive"),
+        ("maf", {"scale": "log"}, "unknown scale 'log'; known scales: gate, exp"),
         ("no.such.module:Flow", {}, "cannot import flow 'no.such.module:Flow'"),
         ("nfvae.flows:Nothing", {}, "cannot import flow 'nfvae.flows:Nothing'"),
         ("torch.nn:Linear", {}, "'torch.nn:Linear' is not a subclass of nfvae.flows.Flow"),

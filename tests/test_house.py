@@ -18,7 +18,7 @@ FLOORS = [
     {"vae"},
     {"objectives", "importance", "divergences"},
     {"data", "callbacks", "learner", "training", "runs", "distillation", "density", "tracking", "evaluation"},
-    {"plots", "commands", "cli", "__main__"},
+    {"plots", "tasks", "commands", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -12,8 +12,10 @@ from nfvae.flows import FLOWS
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = sorted(
-    {line for kind, block in BLOCKS if not kind for line in block.splitlines() if line.startswith("nfvae ")}
+COMMANDS = list(
+    dict.fromkeys(
+        line for kind, block in BLOCKS if not kind for line in block.splitlines() if line.startswith("nfvae ")
+    )
 )
 TRAINED = "runs/mnist-iaf-4-seed0"
 
@@ -36,13 +38,14 @@ def test_the_python_example_runs(workdir, mnist_root, monkeypatch):
     exec(example.replace("max_epochs=60", "fast_dev_run=True"), {})
 
 
-def test_the_commands_run(cli, mnist_root, workdir):
-    """Every nfvae line of the README, on a run of one short epoch."""
+def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
+    """Every nfvae line of the README, one after the other, each training one short epoch."""
+    monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
     short = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
-    for command in sorted(COMMANDS, key=lambda line: (not line.startswith("nfvae fit -c"), line)):
+    for command in COMMANDS:
         words = [str(ROOT / word) if word.startswith("configs/") else word for word in shlex.split(command)[1:]]
         more = {
-            "fit": [*short, "--data.root", mnist_root],
+            "fit": short,
             "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
             "evaluate": ["--samples", 20, "--limit", 30],
         }.get(words[0], [])
