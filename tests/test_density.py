@@ -78,6 +78,7 @@ def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
     other.fit(student, data)
     assert other.callback_metrics["val/reverse_kl"].isfinite()
     assert other.callback_metrics["val/nll"].isfinite()
+    assert all(parameter.grad is None for parameter in student._teacher[0].parameters())
     saved = torch.load(other.checkpoint_callback.best_model_path, weights_only=True)["state_dict"]
     assert set(saved) == set(fitted.state_dict())
 
