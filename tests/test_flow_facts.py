@@ -9,6 +9,7 @@ from nfvae.bijections import Bijection
 from nfvae.distributions import DiagonalNormal, FlowDistribution
 from nfvae.flows import FLOWS, Flow, IAFFlow, ParametricFlow, make_flow
 from nfvae.flows.cholesky import LowerTriangularAffine
+from nfvae.flows.iaf import InverseAutoregressive
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
 from nfvae.numerics import FLOOR, log_mean_exp, monotone_root, shifted_softplus
@@ -82,6 +83,18 @@ def test_maf_is_the_inverse_of_iaf(scale):
     h, z = random_context(CONTEXT, 5), torch.randn(5, 4, dtype=torch.float64)
     torch.testing.assert_close(maf(h).forward_and_log_det(z), iaf(h).inverse_and_log_det(z))
     torch.testing.assert_close(maf(h).inverse_and_log_det(z), iaf(h).forward_and_log_det(z))
+
+
+def test_iaf_follows_its_formulas():
+    def network(z):
+        return torch.stack([3 * z, z - 1], -2)  # the formulas do not ask for order
+
+    z = torch.randn(5, 4, dtype=torch.float64)
+    gate = 0.1 + 0.9 / (1 + torch.exp(-(z - 1 + 0.5)))
+    layer = InverseAutoregressive(network, range(4), gate_bias=0.5, gate_floor=0.1)
+    torch.testing.assert_close(layer(z), gate * z + (1 - gate) * 3 * z)
+    layer = InverseAutoregressive(network, range(4), scale="exp")
+    torch.testing.assert_close(layer(z), torch.exp(3 * torch.tanh((z - 1) / 3)) * z + 3 * z)
 
 
 def test_only_the_exponential_scale_stretches():
