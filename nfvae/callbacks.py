@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.nn.utils import get_total_norm
 from typing_extensions import override
 
 
@@ -73,6 +74,22 @@ class MetricProgressBar(RichProgressBar):
         if judged_by in trainer.callback_metrics:
             shown[judged_by] = float(trainer.callback_metrics[judged_by])
         return shown
+
+
+class Norms(pl.Callback):
+    """Log the norm of the gradients, before they are clipped, and of the parameters, each `log_every_n_steps` steps."""
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if (trainer.global_step + 1) % getattr(trainer, "log_every_n_steps", 50):
+            return
+        learning = [parameter for parameter in pl_module.parameters() if parameter.grad is not None]
+        gradients = [cast(torch.Tensor, parameter.grad) for parameter in learning]
+        row = cast(Any, pl_module).step_metrics
+        row["train/gradient_norm"] = float(get_total_norm(gradients))
+        row["train/parameter_norm"] = float(get_total_norm(learning))
 
 
 class ImagesProgressBar(pl.Callback):

@@ -19,11 +19,11 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from nfvae import __version__
-from nfvae.callbacks import MetricProgressBar
+from nfvae.callbacks import MetricProgressBar, Norms
 from nfvae.commands import COMMANDS, Parser
 from nfvae.runs import BEST, LAST, read_checkpoint
 from nfvae.tasks import TASKS
-from nfvae.tracking import wandb_settings
+from nfvae.tracking import log_pictures, summarize_best, wandb_logger
 
 DESCRIPTION = (
     "Train, measure and compare variational autoencoders whose posterior is a normalizing flow. "
@@ -46,8 +46,8 @@ def run(arguments: list[str]) -> int:
     except FloatingPointError as error:
         return _fail(error, 1)
     finally:
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish()
+        if wandb := sys.modules.get("wandb"):
+            wandb.finish()
     return 0
 
 
@@ -144,6 +144,7 @@ class NfvaeCLI(LightningCLI):
         parser.add_argument("--task", type=str, default=self.task, help=f"What is trained: {', '.join(TASKS)}.")
         parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
+        parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
         if size_of := TASKS[self.task].size_of:
             parser.link_arguments("data.dataset", f"model.{TASKS[self.task].model.size}", compute_fn=size_of)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -206,6 +207,8 @@ class NfvaeCLI(LightningCLI):
             own.append(MetricProgressBar())
         if self.keeps_a_run and trainer.enable_checkpointing is not False:
             own += self._checkpoints()
+        if self._get(self.config, "norms"):
+            own.append(Norms())
         self.trainer_defaults["callbacks"] = own
         built: pl.Trainer = super().instantiate_trainer(**kwargs)
         return built
@@ -223,11 +226,9 @@ class NfvaeCLI(LightningCLI):
 
     def _loggers(self) -> list[Logger]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = self.folder.name
-        return [
-            CSVLogger(self.folder.parent, name=name, version=""),
-            WandbLogger(**wandb_settings(self.folder), save_dir=self.folder.resolve()),
-        ]
+        loggers: list[Logger] = [CSVLogger(self.folder.parent, name=self.folder.name, version="")]
+        wandb = wandb_logger(self.folder, self.task, self._run_config().as_dict())
+        return [*loggers, wandb] if wandb else loggers
 
     # what happens around a command
 
@@ -243,9 +244,12 @@ class NfvaeCLI(LightningCLI):
             shutil.rmtree(self._replaced, ignore_errors=True)
             self.folder.rename(self._replaced)
         self._write_config()
+        metric, mode = self.model.judged_by
         for logger in self.trainer.loggers:
             if checkpoint and self.resumes and isinstance(logger, CSVLogger):
                 _keep_metrics(logger, checkpoint["global_step"])
+            if isinstance(logger, WandbLogger):
+                summarize_best(logger, f"val/{metric}", mode)
 
     @property
     def _replaced(self) -> Path:
@@ -253,10 +257,14 @@ class NfvaeCLI(LightningCLI):
 
     def _write_config(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "config.yaml"
+        self._parser(self.subcommand).save(self._run_config(), str(path), overwrite=True, multifile=False)
+
+    def _run_config(self) -> Any:
+        """Return every setting of the run, without what belongs to this call alone."""
         config = self.config[self.subcommand].clone()
         config["name"], config["ckpt_path"], config["overwrite"] = self.folder.name, None, False
-        path = self.folder / "config.yaml"
-        self._parser(self.subcommand).save(config, str(path), overwrite=True, multifile=False)
+        return config
 
     def fit(self, **kwargs: Any) -> None:
         """Train; when interrupted from the keyboard, print the line that resumes."""
@@ -273,6 +281,9 @@ class NfvaeCLI(LightningCLI):
             shutil.rmtree(self._replaced, ignore_errors=True)
             pictures = TASKS[self.task].draw(self.folder, self.datamodule)
             print(f"pictures: {', '.join(map(str, pictures))}")
+            for logger in self.trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    log_pictures(logger, pictures)
             print(f"best checkpoint: {self.folder / BEST}")
 
     def predict(self, **kwargs: Any) -> None:

@@ -37,6 +37,7 @@ class Learner(pl.LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.step_function: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]] = self.loss_and_metrics
+        self.step_metrics: dict[str, float] = {}
         self.epoch_metrics: list[dict[str, Tensor]] = []
         self.epoch_start = time.perf_counter()
 
@@ -143,8 +144,14 @@ class Learner(pl.LightningModule, ABC):
             raise _not_finite(metrics, f"step {self.global_step} of training")
         if log_now:
             name, value = self.latest()
-            self._write({f"train/{name}_step": value}, self.global_step + 1)
+            self.step_metrics[f"train/{name}_step"] = value
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log what there is of this step as one row."""
+        if self.step_metrics:
+            self._write(self.step_metrics, self.global_step)
+            self.step_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and those of its validation as one row, before a checkpoint is written."""

@@ -174,14 +174,6 @@ def test_without_a_logger_the_run_still_leaves_its_checkpoints(fit):
     assert not (RUN / "metrics.csv").exists()
 
 
-def test_wandb_logs_offline_without_an_account_and_prints_the_line_that_uploads(fit, no_wandb_account):
-    code, out, error = fit()
-    assert code == 0, error
-    (folder,) = RUN.glob("wandb/offline-run-*")
-    assert re.search(rf"wandb sync .*{re.escape(folder.name)}", out + error)
-    assert list(folder.glob("run-*.wandb"))
-
-
 def test_lightnings_moving_average_is_usable_from_a_config(fit):
     Path("ema.yaml").write_text(
         "trainer:\n  callbacks:\n  - class_path: pytorch_lightning.callbacks.EMAWeightAveraging\n"

@@ -224,17 +224,6 @@ def test_validation_reports_a_likelihood_where_asked(fit):
     assert curve(Path("runs/with"), "val/elbo") == curve(Path("runs/without"), "val/elbo")
 
 
-def test_an_evaluation_belongs_to_the_wandb_run_of_its_training(fit, cli, no_wandb_account):
-    assert fit()[0] == 0
-    code, _, error = cli("evaluate", RUN, "--samples", 10)
-    assert code == 0, error
-    training, evaluating = sorted(RUN.glob("wandb/offline-run-*"), key=lambda path: path.stat().st_mtime)
-    assert training.name.rpartition("-")[2] == evaluating.name.rpartition("-")[2]
-    log = next(evaluating.glob("run-*.wandb")).read_bytes()
-    assert b"test/nll_mc_se" in log
-    assert b"test/evaluation" in log
-
-
 def some_estimate(means, **values):
     count = len(means)
     numbers = dict.fromkeys(Estimate._fields, torch.zeros(count, dtype=torch.float64))
