@@ -23,7 +23,7 @@ from nfvae.callbacks import MetricProgressBar, Norms
 from nfvae.commands import COMMANDS, Parser
 from nfvae.runs import BEST, LAST, read_checkpoint
 from nfvae.tasks import TASKS
-from nfvae.tracking import log_pictures, summarize_best, wandb_logger
+from nfvae.tracking import finish, log_pictures, summarize_best, wandb_logger
 
 DESCRIPTION = (
     "Train, measure and compare variational autoencoders whose posterior is a normalizing flow. "
@@ -46,8 +46,7 @@ def run(arguments: list[str]) -> int:
     except FloatingPointError as error:
         return _fail(error, 1)
     finally:
-        if wandb := sys.modules.get("wandb"):
-            wandb.finish()
+        finish()
     return 0
 
 

@@ -1,6 +1,7 @@
 """One wandb run for each of our runs, whoever writes to it; nothing where wandb is not installed or is disabled."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ def log_evaluation(folder: Path, summary: dict[str, Any], figure: Path) -> None:
     with wandb.init(dir=folder.resolve(), job_type="evaluate", **wandb_settings(folder)) as run:
         run.log({f"{summary['split']}/evaluation": wandb.Image(str(figure))})
         run.summary.update({f"{summary['split']}/{name}": value for name, value in summary.items()})
+
+
+def finish() -> None:
+    """End the wandb run of this process, if there is one, so that the next training starts its own."""
+    if wandb := sys.modules.get("wandb"):
+        wandb.finish()
 
 
 def _installed() -> bool:

@@ -175,10 +175,11 @@ def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(tmp_path, mon
 
 def test_a_density_is_no_vae(cli):
     assert cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)[0] == 0
-    for command in ("sample", "evaluate"):
+    for command, reason in (("sample", "is not a checkpoint of FlowVAE"), ("evaluate", "its data are unknown here")):
         code, _, error = cli(command, "runs/teacher")
         assert code == 2
         assert error.count("\n") == 1
+        assert reason in error
 
 
 def test_a_figure_of_three_dimensions_is_refused():

@@ -17,8 +17,19 @@ FLOORS = [
     {"posterior", "decoder", "prior"},
     {"vae"},
     {"objectives", "importance", "divergences"},
-    {"data", "callbacks", "learner", "training", "runs", "distillation", "density", "tracking", "evaluation"},
-    {"plots", "tasks", "commands", "cli", "__main__"},
+    {
+        "data",
+        "callbacks",
+        "learner",
+        "training",
+        "runs",
+        "distillation",
+        "density",
+        "tracking",
+        "evaluation",
+        "comparison",
+    },
+    {"plots", "report", "tasks", "commands", "cli", "__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
