@@ -50,27 +50,39 @@ def read_result(folder: Path, split: str = "test", samples: int = 5000) -> Resul
         FileNotFoundError: if there is no such run, checkpoint or evaluation.
         ValueError: if the checkpoint is no VAE's, or damaged.
     """
-    run = Run(folder)
-    path = folder / f"evaluation-{split}-{samples}.json"
-    if not path.is_file():
-        command = f"nfvae evaluate {folder} --split {split} --samples {samples}"
-        raise FileNotFoundError(f"run {folder} has no such evaluation: {command}")
+    summary, run = read_summary(folder, split, samples), Run(folder)
+    path = folder / f"evaluation-{split}-{samples}.csv"
     model, pixels = run.module().model, run.hparams["pixels"]
     settings = run.hparams | data_settings(run.checkpoint)
-    with path.with_suffix(".csv").open(newline="") as file:
+    with path.open(newline="") as file:
         values = [float(row["log_likelihood"]) for row in csv.DictReader(file)]
     return Result(
         folder,
         {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"},
         sum(parameter.numel() for parameter in model.parameters()),
         draw_seconds(model.posterior(torch.zeros(_DRAWS, pixels)), 1, _DRAWS),
-        json.loads(path.read_text()),
+        summary,
         torch.tensor(values, dtype=torch.float64),
-        _history(folder / "metrics.csv"),
+        history(folder / "metrics.csv"),
     )
 
 
-def _history(path: Path) -> list[dict[str, float]]:
+def read_summary(folder: Path, split: str = "test", samples: int = 5000) -> dict[str, Any]:
+    """Read what an evaluation of a run found.
+
+    Raises:
+        FileNotFoundError: if there is no such run or evaluation.
+    """
+    Run(folder)
+    path = folder / f"evaluation-{split}-{samples}.json"
+    if not path.is_file():
+        command = f"nfvae evaluate {folder} --split {split} --samples {samples}"
+        raise FileNotFoundError(f"run {folder} has no such evaluation: {command}")
+    summary: dict[str, Any] = json.loads(path.read_text())
+    return summary
+
+
+def history(path: Path) -> list[dict[str, float]]:
     """Read the epochs' rows of a metrics.csv; none where training wrote no such file."""
     if not path.is_file():
         return []

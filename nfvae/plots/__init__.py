@@ -1,0 +1,21 @@
+"""Pictures; each function returns a matplotlib Figure."""
+
+from nfvae.plots.flows import deformation_figure, density_figure, layers_figure, layers_of, posterior_contours
+from nfvae.plots.images import image_grid, latent_traversal, reconstruction_grid
+from nfvae.plots.likelihood import k_curves, likelihood_figure
+from nfvae.plots.runs import difference_figure, learning_curves
+
+__all__ = [
+    "deformation_figure",
+    "density_figure",
+    "difference_figure",
+    "image_grid",
+    "k_curves",
+    "latent_traversal",
+    "layers_figure",
+    "layers_of",
+    "learning_curves",
+    "likelihood_figure",
+    "posterior_contours",
+    "reconstruction_grid",
+]

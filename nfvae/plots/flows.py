@@ -1,0 +1,169 @@
+"""Pictures of flows and densities in one and two dimensions."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nfvae.bijections import Bijection, Chain, Inverse
+from nfvae.distributions import FlowDistribution
+from nfvae.vae import VAE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@torch.no_grad()
+def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side: int = 200) -> "Figure":
+    """Show data, the densities by name, and draws of the last one.
+
+    Args:
+        data: vectors with shape (N, D), D one or two.
+        densities: with event shape (D,).
+        side: points of an axis at which a density is evaluated.
+
+    Raises:
+        ValueError: for vectors of more than two numbers.
+    """
+    from matplotlib.figure import Figure
+
+    last, density = list(densities.items())[-1]
+    draws = density.rsample(torch.Size([len(data)]))
+    margin = 0.1 * (data.amax(0) - data.amin(0))
+    axes_points = [
+        torch.linspace(*ends, side) for ends in zip(data.amin(0) - margin, data.amax(0) + margin, strict=True)
+    ]
+    grid = torch.cartesian_prod(*axes_points).view(-1, len(axes_points))
+    values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
+    if data.shape[1] == 1:
+        figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+        axes = figure.add_subplot()
+        style: dict[str, Any] = {"bins": 100, "density": True, "range": (grid[0].item(), grid[-1].item())}
+        axes.hist(data[:, 0].numpy(), color="lightgray", label="data", **style)
+        axes.hist(draws[:, 0].numpy(), histtype="step", color="black", label=f"draws of the {last}", **style)
+        for name, value in values.items():
+            axes.plot(grid[:, 0].numpy(), value.numpy(), label=name)
+        axes.set_ylabel("density")
+        axes.legend()
+        return figure
+    if data.shape[1] != 2:
+        raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
+    figure = Figure(figsize=(3 * (2 + len(values)), 3.2), dpi=120, layout="constrained")
+    panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
+    extent = [points[end].item() for points in axes_points for end in (0, -1)]
+    for axes, title, points in ((panels[0], "data", data), (panels[-1], f"draws of the {last}", draws)):
+        axes.hist2d(*points.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
+        axes.set_title(title)
+    for axes, (name, value) in zip(panels[1:-1], values.items(), strict=True):
+        axes.imshow(value.view(side, side).T.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axes.set_title(f"density of the {name}")
+    return figure
+
+
+def layers_of(bijection: Bijection) -> list[Bijection]:
+    """Return the layers of a flow's bijection in the order in which a draw passes them."""
+    if isinstance(bijection, Chain):
+        return list(bijection.parts)
+    if isinstance(bijection, Inverse):
+        return [Inverse(part) for part in reversed(layers_of(bijection.bijection))]
+    return [bijection]
+
+
+@torch.no_grad()
+def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200) -> "Figure":
+    """Draw a two-dimensional density after each layer, z_0 ... z_K; of many layers some, first and last included.
+
+    Args:
+        density: with event shape (2,).
+        most: panels.
+        side: points of an axis.
+    """
+    from matplotlib.figure import Figure
+
+    layers = layers_of(density.bijection)
+    shown = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
+    draws = density.rsample(torch.Size([5000]))
+    low, high = torch.quantile(draws, torch.tensor([0.002, 0.998]), 0)
+    margin = 0.2 * (high - low)
+    grid, extent = _grid(low - margin, high + margin, side)
+    figure = Figure(figsize=(2.2 * len(shown), 2.5), dpi=120, layout="constrained")
+    for axes, count in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        values = FlowDistribution(density.base, Chain(layers[:count])).log_prob(grid).exp()
+        axes.imshow(values.view(side, side).T.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axes.set_title(f"z_{count}")
+        axes.tick_params(labelsize=6)
+    return figure
+
+
+@torch.no_grad()
+def posterior_contours(models: Mapping[str, VAE], images: Tensor, side: int = 150) -> "Figure":
+    """Draw q(z|x) as contours over the exact posterior on a grid, a row for each model and a column for each image.
+
+    Args:
+        models: VAEs with two latents, by name.
+        images: binary images with shape (N, P), as floats.
+        side: points of an axis, which reaches six standard deviations of q to either side.
+
+    Raises:
+        ValueError: for a model that has not two latents.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.2 * len(images), 2.3 * len(models)), dpi=120, layout="constrained")
+    panels = figure.subplots(len(models), len(images), squeeze=False)
+    for row, (name, model) in zip(panels, models.items(), strict=True):
+        if model.posterior.flow.features != 2:
+            raise ValueError(f"{name} has {model.posterior.flow.features} latents; contours are drawn of two")
+        for axes, x in zip(row, images, strict=True):
+            draws = model.posterior(x).rsample(torch.Size([1000]))
+            centre, reach = draws.mean(0), 6 * draws.std(0).max()
+            grid, extent = _grid(centre - reach, centre + reach, side)
+            exact, approximate = (values.view(side, side).T.numpy() for values in _posteriors(model, x, grid))
+            style: dict[str, Any] = {"origin": "lower", "extent": extent}
+            axes.imshow(exact, aspect="auto", cmap="Blues", **style)
+            levels = [share * approximate.max() for share in (0.05, 0.3, 0.7)]
+            axes.contour(approximate, levels=levels, colors="tab:red", linewidths=0.8, **style)
+            axes.tick_params(labelsize=6)
+        row[0].set_ylabel(name)
+    figure.suptitle("exact posterior (blue) and q(z|x) (red)", fontsize=9)
+    return figure
+
+
+def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the exact posterior density, normalised on the grid, and q(z|x), both with shape (len(grid),)."""
+    log_joint = model.decoder(grid[:, None]).log_prob(x[None])[:, 0] + model.prior().log_prob(grid)
+    return log_joint.softmax(0), model.posterior(x[None]).log_prob(grid[:, None])[:, 0].exp()
+
+
+@torch.no_grad()
+def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: int = 80) -> "Figure":
+    """Draw what bijections do to a cloud of points: where each point goes, some of the ways as arrows.
+
+    Args:
+        maps: bijections of the plane, by title.
+        points: the cloud with shape (N, 2).
+        arrows: points that get an arrow.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(maps))
+    lines = -(-len(maps) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.8 * lines), dpi=120, layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
+    for axes, (title, bijection) in zip(panels, maps.items(), strict=False):
+        moved = bijection(points)
+        axes.scatter(*moved.T.numpy(), s=2, color="tab:blue", alpha=0.4, lw=0)
+        start, way = points[:arrows], (moved - points)[:arrows]
+        style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "color": "tab:red"}
+        axes.quiver(*start.T.numpy(), *way.T.numpy(), **style)
+        axes.set_title(title, fontsize=9)
+        axes.set_aspect("equal")
+    return figure
+
+
+def _grid(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Sequence[float]]:
+    """Return the points of a grid with shape (side², 2), and its extent as imshow takes it."""
+    ends = list(zip(low.tolist(), high.tolist(), strict=True))
+    grid = torch.cartesian_prod(*(torch.linspace(*pair, side) for pair in ends))
+    return grid, [end for pair in ends for end in pair]
