@@ -38,18 +38,27 @@ def test_the_python_example_runs(workdir, mnist_root, monkeypatch):
     exec(example.replace("max_epochs=60", "fast_dev_run=True"), {})
 
 
+def expanded(word):
+    """A word of a command as the shell, in the repository's root, would give it to the program."""
+    if not word.startswith("configs/"):
+        return [word]
+    return sorted(map(str, ROOT.glob(word)))
+
+
 def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     """Every nfvae line of the README, one after the other, each training one short epoch."""
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
     short = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
     for command in COMMANDS:
-        words = [str(ROOT / word) if word.startswith("configs/") else word for word in shlex.split(command)[1:]]
+        words = [found for word in shlex.split(command)[1:] for found in expanded(word)]
         more = {
             "fit": short,
             "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
             "evaluate": ["--samples", 20, "--limit", 30],
+            "compare": ["--samples", 20],
         }.get(words[0], [])
         more += ["--overwrite", "true"] if "-c" in words else []
+        more += [*short, "--limit", 30, "--base", ROOT / "configs/base.yaml", "--seeds", 0] if "--fit" in words else []
         for folder in map(Path, words):
             if folder.match("runs/*-seed0") and not folder.exists():  # the table's other runs
                 shutil.copytree(TRAINED, folder)
