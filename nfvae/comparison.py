@@ -25,19 +25,19 @@ class Result(NamedTuple):
     """What one run reached.
 
     Attributes:
-        folder: the run's folder.
+        folder: the run's folder, or its name.
         settings: hyperparameters of model and data that tell one experiment from another; the seed is none of them.
-        parameters: how many the model has.
-        draw_seconds: for 100 posterior draws of each of 100 images.
+        parameters: how many the model has; None where that is not known.
+        draw_seconds: for 100 posterior draws of each of 100 images; None where that is not known.
         summary: of the evaluation, as its JSON file has it.
-        log_likelihood: of every image, float64 with shape (N,), in nats.
+        log_likelihood: of every image, float64 with shape (N,), in nats; empty where that is not known.
         history: the metrics of each epoch, by name.
     """
 
     folder: Path
     settings: dict[str, Any]
-    parameters: int
-    draw_seconds: float
+    parameters: int | None
+    draw_seconds: float | None
     summary: dict[str, Any]
     log_likelihood: Tensor
     history: list[dict[str, float]]
@@ -58,13 +58,48 @@ def read_result(folder: Path, split: str = "test", samples: int = 5000) -> Resul
         values = [float(row["log_likelihood"]) for row in csv.DictReader(file)]
     return Result(
         folder,
-        {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"},
+        _telling(settings),
         sum(parameter.numel() for parameter in model.parameters()),
         draw_seconds(model.posterior(torch.zeros(_DRAWS, pixels)), 1, _DRAWS),
         summary,
         torch.tensor(values, dtype=torch.float64),
         history(folder / "metrics.csv"),
     )
+
+
+def read_wandb(project: str, split: str = "test", samples: int = 5000) -> list[Result]:
+    """Read the runs of a wandb project, ENTITY/PROJECT, that hold an evaluation; without values of single images.
+
+    Raises:
+        ValueError: if wandb cannot be asked, or knows no such run.
+    """
+    import wandb
+
+    try:
+        runs = list(wandb.Api().runs(project))
+    except Exception as error:  # no account, no network, no such project
+        raise ValueError(f"cannot read {project} from wandb: {error}") from error
+    results = [_from_wandb(run, split) for run in runs if run.summary.get(f"{split}/samples") == samples]
+    if not results:
+        raise ValueError(f"no run of {project} holds an evaluation of {samples} samples on {split}")
+    return results
+
+
+def _from_wandb(run: Any, split: str) -> Result:
+    summary = {key.partition("/")[2]: value for key, value in run.summary.items() if key.startswith(f"{split}/")}
+    return Result(
+        Path(run.name),
+        _telling(run.config["model"] | run.config["data"]),
+        None,
+        None,
+        summary,
+        torch.empty(0, dtype=torch.float64),
+        [row for row in run.scan_history() if row.get("seconds") is not None],
+    )
+
+
+def _telling(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"}
 
 
 def read_summary(folder: Path, split: str = "test", samples: int = 5000) -> dict[str, Any]:
@@ -161,7 +196,13 @@ class Difference(NamedTuple):
 
 
 def nll_difference(one: Experiment, other: Experiment) -> Difference:
-    """Compare two experiments image by image."""
+    """Compare two experiments image by image.
+
+    Raises:
+        ValueError: if the values of single images are not known.
+    """
+    if not len(one.log_likelihood) or not len(other.log_likelihood):
+        raise ValueError("paired differences need the values of every image, which wandb does not hold")
     paired = other.log_likelihood - one.log_likelihood
     seeds = [each.error(lambda result: float(result.log_likelihood.mean())) for each in (one, other)]
     return Difference(float(paired.mean()), float(paired.std() / len(paired) ** 0.5), math.hypot(*seeds))
@@ -203,7 +244,9 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
         "ess": mean("ess_median"),
         "khat_above_0_7": mean("khat_above_0_7"),
         "active_units": mean("active_units"),
-        "draw_ms": 1000 * experiment.mean(lambda result: result.draw_seconds),
+        "draw_ms": None
+        if first.draw_seconds is None
+        else 1000 * experiment.mean(lambda result: result.draw_seconds or 0),
     }
     if baseline is not None:
         named = nll_difference(experiment, baseline)._asdict() if experiment is not baseline else {}

@@ -153,9 +153,53 @@ def test_the_page_needs_nothing_else(configs, cli):
         assert "planar-2" in dom
 
 
+class FakeRun:
+    """A run as wandb's Api gives it, made of one of ours."""
+
+    def __init__(self, folder, seed):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        evaluation = json.loads(next(folder.glob("evaluation-*.json")).read_text())
+        self.name, self.config = f"{folder.name}-{seed}", config
+        self.summary = {f"test/{key}": value for key, value in evaluation.items()} | {"val/elbo": -1.0}
+
+    def scan_history(self):
+        return [{"train/elbo_step": -3.0}, {"epoch": 0, "seconds": 2.5, "val/elbo": -2.0}]
+
+
+def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
+    assert cli("compare", *configs, *FIT)[0] == 0
+    folder = Path("runs/digits-planar-seed0")
+
+    class Api:
+        def runs(self, path):
+            if path != "us/nfvae":
+                raise ConnectionError("no such project")
+            return [FakeRun(folder, 1), FakeRun(folder, 2)]
+
+    monkeypatch.setattr("wandb.Api", Api)
+    code, out, error = cli("compare", "--wandb", "us/nfvae", "--samples", 30, "--format", "json", "--html", "page.html")
+    assert code == 0, error
+    (row,) = json.loads(out[: out.rindex("]") + 1])
+    ours = json.loads((folder / "evaluation-test-30.json").read_text())
+    assert (row["experiment"], row["seeds"], row["epochs"], row["seconds"]) == ("planar-2", 2, 1, 2.5)
+    assert (row["nll"], row["nll_se"], row["draw_ms"]) == (pytest.approx(ours["nll"]), 0, None)
+    for arguments, message in (
+        (["--wandb", "us/other"], "cannot read us/other from wandb: no such project"),
+        (["--wandb", "us/nfvae"], "no run of us/nfvae holds an evaluation of 5000 samples on test"),
+        (
+            ["runs/digits-none-seed0", "--wandb", "us/nfvae", "--samples", 30, "--baseline", "none"],
+            "paired differences",
+        ),
+    ):
+        code, _, error = cli("compare", *arguments)
+        assert code == 2
+        assert message in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "nothing to compare"),
         (["runs/nothing"], "there is no run runs/nothing"),
         (["digits/none.yaml"], "there is no run runs/digits-none-seed0"),
         (["digits/none.yaml", "--trainer.max_epochs", 3], "unrecognized arguments: --trainer.max_epochs 3"),

@@ -6,7 +6,7 @@ import yaml
 
 from nfvae.commands.evaluate import evaluate_command
 from nfvae.commands.parser import Parser
-from nfvae.comparison import FORMATS, Experiment, check_comparable, layout, pool, read_result, rows
+from nfvae.comparison import FORMATS, Experiment, check_comparable, layout, pool, read_result, read_wandb, rows
 from nfvae.report import write_page
 from nfvae.runs import LAST, read_checkpoint
 from nfvae.tracking import finish
@@ -30,10 +30,13 @@ def compare_command(arguments: list[str]) -> None:
         for seed, folder in named.items() if asked.fit else ():
             _train(folder, [asked.base, source], seed, further)
         folders += named.values()
-    if asked.fit:
+    if asked.fit and folders:
         limit = ["--limit", str(asked.limit)] if asked.limit else []
         evaluate_command([*map(str, folders), "--split", asked.split, "--samples", str(asked.samples), *limit])
     results = [read_result(folder, asked.split, asked.samples) for folder in dict.fromkeys(folders)]
+    results += read_wandb(asked.wandb, asked.split, asked.samples) if asked.wandb else []
+    if not results:
+        raise ValueError("nothing to compare: name runs, configs, or a project with --wandb ENTITY/PROJECT")
     if not asked.force:
         check_comparable(results)
     experiments = pool(results)
@@ -51,10 +54,11 @@ def compare_command(arguments: list[str]) -> None:
 def _compare_parser() -> Parser:
     parser = Parser(prog="nfvae compare", description=compare_command.__doc__, allow_abbrev=False)
     parser.add_argument(
-        "sources", type=Path, nargs="+", metavar="RUN|CONFIG", help="folders of runs, or configs: see --fit"
+        "sources", type=Path, nargs="*", metavar="RUN|CONFIG", help="folders of runs, or configs: see --fit"
     )
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations that are read (default: 5000)")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
     parser.add_argument("--baseline", help="name of an experiment in the table that the others are compared with")
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
     parser.add_argument("--format", default="table", choices=FORMATS, help="of what is printed (default: table)")
