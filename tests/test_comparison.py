@@ -112,6 +112,10 @@ def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(conf
     table = json.loads(out[out.index("\n[\n") :])
     assert {(row["experiment"], row["seeds"], row["epochs"]) for row in table} == {("none-1", 2, 2), ("planar-2", 2, 2)}
     assert [row["nll"] for row in table] == sorted(row["nll"] for row in table)
+    seeds = [
+        yaml.safe_load(Path(f"runs/digits-none-seed{n}/config.yaml").read_text())["seed_everything"] for n in (0, 1)
+    ]
+    assert seeds == [0, 1]
     written = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.*") if path.is_file()}
     shutil.rmtree("runs/digits-planar-seed1")
     shutil.rmtree("runs/digits-none-seed0/checkpoints")
@@ -123,6 +127,16 @@ def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(conf
     assert all(path.stat().st_mtime_ns == written[path] for path in kept)
     again = json.loads(out[out.index("\n[\n") :])
     assert [row["nll"] for row in again] == [row["nll"] for row in table]
+
+
+def test_each_training_has_a_wandb_run_of_its_own(configs, cli, no_wandb_account):
+    code, _, error = cli("compare", configs[0], *FIT, "--seeds", 0, 1, "--trainer.max_epochs", 1)
+    assert code == 0, error
+    ids = [
+        {path.name.rpartition("-")[2] for path in Path("runs").glob(f"*-seed{n}/wandb/offline-run-*")} for n in (0, 1)
+    ]
+    assert [len(each) for each in ids] == [1, 1]
+    assert ids[0] != ids[1]
 
 
 def test_an_interrupted_training_is_resumed(configs, cli):
