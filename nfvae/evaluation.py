@@ -100,8 +100,8 @@ def evaluate(
     trainer.strategy.barrier()
     summary = identity | summarize(estimate, samples, source.pixels) | {"seconds": round(seconds, 1)}
     if trainer.is_global_zero:
-        _write(path.with_suffix(".csv"), _csv(estimate))
-        _write(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_whole(path.with_suffix(".csv"), _csv(estimate))
+        write_whole(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(parts.folder)
     return Evaluation(summary, estimate, images, path)
 
@@ -131,7 +131,7 @@ class LikelihoodParts(pl.LightningModule):
         if self.trainer.is_global_zero and _read_json(self.folder / "identity.json") != self.identity:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
-            _write(self.folder / "identity.json", json.dumps(self.identity))
+            write_whole(self.folder / "identity.json", json.dumps(self.identity))
         self.trainer.strategy.barrier()
 
     def predict_dataloader(self) -> "DataLoader[Tensor]":
@@ -231,7 +231,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     partial = path.with_name(path.name + ".tmp")
     partial.write_text(text)

@@ -3,12 +3,12 @@
 import base64
 import html
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfvae.comparison import Experiment
+from nfvae.evaluation import write_whole
 from nfvae.plots import difference_figure, k_curves, learning_curves
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def write_page(path: Path, experiments: Sequence[Experiment], baseline: Experime
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
         f"<body>{body}</body></html>\n"
     )
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(text)
-    os.replace(partial, path)
+    write_whole(path, text)
 
 
 def _table(markdown: str) -> str:

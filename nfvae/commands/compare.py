@@ -1,12 +1,13 @@
 """`nfvae compare`: runs, or the configs they come from, in one table."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import yaml
 
 from nfvae.commands.evaluate import evaluate_command
 from nfvae.commands.parser import Parser
-from nfvae.comparison import FORMATS, Experiment, check_comparable, layout, pool, read_result, read_wandb, rows
+from nfvae.comparison import FORMATS, Experiment, Result, check_comparable, layout, pool, read_result, read_wandb, rows
 from nfvae.report import write_page
 from nfvae.runs import LAST, read_checkpoint
 from nfvae.tracking import finish
@@ -21,20 +22,7 @@ def compare_command(arguments: list[str]) -> None:
     asked, further = _compare_parser().parse_known_args(arguments)
     if further and not asked.fit:
         raise ValueError(f"unrecognized arguments: {' '.join(further)}")
-    folders = []
-    for source in asked.sources:
-        if source.suffix not in (".yaml", ".yml"):
-            folders.append(source)
-            continue
-        named = {seed: asked.root / f"{source.parent.name}-{source.stem}-seed{seed}" for seed in asked.seeds}
-        for seed, folder in named.items() if asked.fit else ():
-            _train(folder, [asked.base, source], seed, further)
-        folders += named.values()
-    if asked.fit and folders:
-        limit = ["--limit", str(asked.limit)] if asked.limit else []
-        evaluate_command([*map(str, folders), "--split", asked.split, "--samples", str(asked.samples), *limit])
-    results = [read_result(folder, asked.split, asked.samples) for folder in dict.fromkeys(folders)]
-    results += read_wandb(asked.wandb, asked.split, asked.samples) if asked.wandb else []
+    results = _results(asked, further)
     if not results:
         raise ValueError("nothing to compare: name runs, configs, or a project with --wandb ENTITY/PROJECT")
     if not asked.force:
@@ -74,6 +62,27 @@ def _compare_parser() -> Parser:
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where the runs of configs are (default: runs)")
     parser.add_argument("--limit", type=int, help="images of an evaluation that is missing (default: all)")
     return parser
+
+
+def _results(asked: Namespace, further: list[str]) -> list[Result]:
+    """Read what was asked for; with --fit train and evaluate first what is missing."""
+    folders = [folder for source in asked.sources for folder in _folders(source, asked, further)]
+    if asked.fit and folders:
+        limit = ["--limit", str(asked.limit)] if asked.limit else []
+        evaluate_command([*map(str, folders), "--split", asked.split, "--samples", str(asked.samples), *limit])
+    results = [read_result(folder, asked.split, asked.samples) for folder in dict.fromkeys(folders)]
+    return results + (read_wandb(asked.wandb, asked.split, asked.samples) if asked.wandb else [])
+
+
+def _folders(source: Path, asked: Namespace, further: list[str]) -> list[Path]:
+    """Return a run's folder itself, or those of a config, one for each seed, with --fit trained."""
+    if source.suffix not in (".yaml", ".yml"):
+        return [source]
+    folders = {seed: asked.root / f"{source.parent.name}-{source.stem}-seed{seed}" for seed in asked.seeds}
+    if asked.fit:
+        for seed, folder in folders.items():
+            _train(folder, [asked.base, source], seed, further)
+    return list(folders.values())
 
 
 def _train(folder: Path, configs: list[Path], seed: int, further: list[str]) -> None:
