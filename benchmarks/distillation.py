@@ -9,9 +9,7 @@ trained is taken over. An ELBO with the teacher's decoder frozen is the loss of 
 """
 
 import argparse
-import csv
 import datetime
-import json
 import os
 import platform
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 import torch
 
 from nfvae.__main__ import main as nfvae
+from nfvae.comparison import history, read_summary
 from nfvae.density import draw_seconds
 from nfvae.divergences import reverse_kl
 from nfvae.runs import LAST, Run
@@ -65,11 +64,6 @@ def divergence(one, other, draws):
     return f"{values.mean():.2f} ± {values.std() / len(values) ** 0.5:.2f}"
 
 
-def training_seconds(folder):
-    with (folder / "metrics.csv").open() as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file) if row.get("seconds"))
-
-
 @torch.no_grad()
 def measure(folders, images, samples):
     """Print a line for each row."""
@@ -82,7 +76,8 @@ def measure(folders, images, samples):
           "| training, s | 1000 draws of each image, s | teacher / student |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
     for name, folder in folders.items():
-        summary = json.loads((folder / f"evaluation-test-{samples}.json").read_text())
+        summary = read_summary(Run(folder), "test", samples)
+        training = sum(epoch["seconds"] for epoch in history(folder / "metrics.csv"))
         distances = ["–", "–"]
         if name.endswith(("posterior", "joint")):
             distances = [divergence(posteriors[name], teacher, 100), divergence(teacher, posteriors[name], 100)]
@@ -93,7 +88,7 @@ def measure(folders, images, samples):
             f"{-summary['elbo']:.2f}",
             f"{summary['nll']:.2f}",
             str(summary["active_units"]),
-            f"{training_seconds(folder):.0f}",
+            f"{training:.0f}",
             f"{drawing:.1f}",
             f"{slowest / drawing:.0f}",
         ]

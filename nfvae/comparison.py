@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nfvae.density import draw_seconds
-from nfvae.evaluation import HEAVY
+from nfvae.evaluation import HEAVY, evaluation_path
 from nfvae.runs import Run, data_settings
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
@@ -50,8 +50,8 @@ def read_result(folder: Path, split: str = "test", samples: int = 5000) -> Resul
         FileNotFoundError: if there is no such run, checkpoint or evaluation.
         ValueError: if the checkpoint is no VAE's, or damaged.
     """
-    summary, run = read_summary(folder, split, samples), Run(folder)
-    path = folder / f"evaluation-{split}-{samples}.csv"
+    run = Run(folder)
+    summary, path = read_summary(run, split, samples), evaluation_path(folder, split, samples).with_suffix(".csv")
     model, pixels = run.module().model, run.hparams["pixels"]
     settings = run.hparams | data_settings(run.checkpoint)
     with path.open(newline="") as file:
@@ -102,17 +102,16 @@ def _telling(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"}
 
 
-def read_summary(folder: Path, split: str = "test", samples: int = 5000) -> dict[str, Any]:
+def read_summary(run: Run, split: str = "test", samples: int = 5000) -> dict[str, Any]:
     """Read what an evaluation of a run found.
 
     Raises:
-        FileNotFoundError: if there is no such run or evaluation.
+        FileNotFoundError: if there is no such evaluation.
     """
-    Run(folder)
-    path = folder / f"evaluation-{split}-{samples}.json"
+    path = evaluation_path(run.folder, split, samples)
     if not path.is_file():
-        command = f"nfvae evaluate {folder} --split {split} --samples {samples}"
-        raise FileNotFoundError(f"run {folder} has no such evaluation: {command}")
+        command = f"nfvae evaluate {run.folder} --split {split} --samples {samples}"
+        raise FileNotFoundError(f"run {run.folder} has no such evaluation: {command}")
     summary: dict[str, Any] = json.loads(path.read_text())
     return summary
 

@@ -94,7 +94,6 @@ class DensityEstimation(Learner):
         self.weight: Tensor
         self.register_buffer("weight", torch.ones(()), persistent=False)
         self.judged_by = ("reverse_kl" if teacher else "nll", "min")
-        self._teacher: tuple[FlowDensity, ...] = ()  # in a tuple it is no submodule, and enters no checkpoint
         if teacher:
             module = load(DensityEstimation, Path(teacher), teacher=None).requires_grad_(False)
             if (size := module.hparams["features"]) != features:
@@ -127,17 +126,11 @@ class DensityEstimation(Learner):
         if self.hparams["teacher"]:
             check_same_data(Path(self.hparams["teacher"]), data)
 
-    def setup(self, stage: str) -> None:
-        """Bring the teacher to the device."""
-        super().setup(stage)
-        for teacher in self._teacher:
-            teacher.to(self.trainer.strategy.root_device)
-
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Set the weight of the teacher's log-density, then take the step."""
         if warmup := self.hparams["warmup_epochs"]:
-            epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
-            self.weight.fill_(min(1.0, _FIRST_WEIGHT + (1 - _FIRST_WEIGHT) * epoch / warmup))
+            share = self.epochs_done(batch_idx) / warmup
+            self.weight.fill_(min(1.0, _FIRST_WEIGHT + (1 - _FIRST_WEIGHT) * share))
         return super().training_step(batch, batch_idx)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:

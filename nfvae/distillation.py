@@ -94,7 +94,7 @@ class PosteriorDistillation(FlowVAE):
         self.model.decoder = module.model.decoder
         self.by_posterior = target == "posterior"
         self.judged_by = ("reverse_kl", "min") if self.by_posterior else ("elbo", "max")
-        self._teacher = (module.model.posterior,)  # in a tuple it is no submodule, and enters no checkpoint
+        self._teacher = (module.model.posterior,)
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the divergence from the target, in nats per image, and what is logged."""
@@ -121,8 +121,3 @@ class PosteriorDistillation(FlowVAE):
         """
         super().check_data(data)
         check_same_data(Path(self.hparams["teacher"]), data)
-
-    def setup(self, stage: str) -> None:
-        """Bring the teacher to the device."""
-        super().setup(stage)
-        self._teacher[0].to(self.trainer.strategy.root_device)

@@ -90,7 +90,7 @@ def evaluate(
         "checkpoint_sha256": hashlib.sha256(run.best.read_bytes()).hexdigest(),
     }
     foreign = "" if dataset == trained_on.hparams["dataset"] else f"{dataset}-"
-    path = run.folder / f"evaluation-{foreign}{split}-{samples}.json"
+    path = evaluation_path(run.folder, f"{foreign}{split}", samples)
     if (done := _read_json(path)) and identity.items() <= done.items():
         return Evaluation(done, None, images, path)
     parts = LikelihoodParts(run.module().model, images, samples, seed, path.with_suffix(".partial"), identity)
@@ -104,6 +104,11 @@ def evaluate(
         write_whole(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(parts.folder)
     return Evaluation(summary, estimate, images, path)
+
+
+def evaluation_path(folder: Path, split: str, samples: int) -> Path:
+    """Return where an evaluation of a run lies; the values of every image lie beside it as .csv."""
+    return folder / f"evaluation-{split}-{samples}.json"
 
 
 class LikelihoodParts(pl.LightningModule):

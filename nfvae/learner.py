@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
 from nfvae.callbacks import ReproducibleEpochs
@@ -37,6 +37,7 @@ class Learner(pl.LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.step_function: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]] = self.loss_and_metrics
+        self._teacher: tuple[nn.Module, ...] = ()  # one or none; in a tuple it is no submodule and enters no checkpoint
         self.step_metrics: dict[str, float] = {}
         self.epoch_metrics: list[dict[str, Tensor]] = []
         self.epoch_start = time.perf_counter()
@@ -45,9 +46,9 @@ class Learner(pl.LightningModule, ABC):
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, a scalar in nats, and what is logged by name, detached; a progress bar shows the first."""
 
+    @abstractmethod
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return by name what is logged of a batch of the `val` or `test` split."""
-        return self.loss_and_metrics(batch)[1]
 
     def check_choices(self, **further: tuple[str, ...]) -> None:
         """Refuse unknown names among the hyperparameters.
@@ -76,6 +77,10 @@ class Learner(pl.LightningModule, ABC):
         name, value = next(iter(self.epoch_metrics[-1].items()))
         return name, float(value)
 
+    def epochs_done(self, batch_idx: int) -> float:
+        """Return the time before a training batch in epochs, batches counted as fractions."""
+        return self.current_epoch + batch_idx / float(self.trainer.num_training_batches)
+
     # Lightning's hooks, in the order in which a run meets them
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -83,8 +88,10 @@ class Learner(pl.LightningModule, ABC):
         return [ReproducibleEpochs()]
 
     def setup(self, stage: str) -> None:
-        """Check the data, and compile the step where that is asked for."""
+        """Check the data, bring a teacher to the device, and compile the step where that is asked for."""
         self.check_data(getattr(self.trainer, "datamodule", None))
+        for teacher in self._teacher:
+            teacher.to(self.trainer.strategy.root_device)
         if stage == "fit" and self.hparams["compile"]:
             self.step_function = torch.compile(self.loss_and_metrics)
 

@@ -41,7 +41,7 @@ class Run:
 
     def module(self) -> FlowVAE:
         """Load the VAE of the best checkpoint, on the CPU and in eval mode: see `load`."""
-        return load(FlowVAE, self.best)
+        return _loaded(FlowVAE, self.best, self.checkpoint)
 
     def data(self, **changes: Any) -> BinarizedImages:
         """Return the data that the run was trained on, with other settings where given.
@@ -66,7 +66,10 @@ def load(kind: type[_Kind], path: Path, **changes: Any) -> _Kind:
         FileNotFoundError: if there is no such run or checkpoint.
         ValueError: if the checkpoint is of another kind, or damaged.
     """
-    path, checkpoint = find_checkpoint(path)
+    return _loaded(kind, *find_checkpoint(path), **changes)
+
+
+def _loaded(kind: type[_Kind], path: Path, checkpoint: dict[str, Any], **changes: Any) -> _Kind:
     if kind.size not in checkpoint["hyper_parameters"]:
         raise ValueError(f"{path} is not a checkpoint of {kind.__name__}")
     module: _Kind = kind.load_from_checkpoint(path, map_location="cpu", **changes)

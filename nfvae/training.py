@@ -167,8 +167,7 @@ class FlowVAE(Learner):
 
     def _beta_now(self, batch_idx: int) -> float:
         schedule, warmup, beta = (self.hparams[name] for name in ("beta_schedule", "warmup_epochs", "beta"))
-        epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
-        return objectives.beta_at(schedule, self.global_step, epoch, warmup, beta)
+        return objectives.beta_at(schedule, self.global_step, self.epochs_done(batch_idx), warmup, beta)
 
     def _check_hyperparameters(self) -> None:
         self.check_choices(objective=("elbo", "iwae"), beta_schedule=("constant", "linear", "rezende"))

@@ -45,6 +45,7 @@ def test_every_picture_is_drawn(runs, cli):
         (["smaples", "runs/flat"], "invalid choice: 'smaples'"),
         (["samples"], "this picture takes one run; got 0"),
         (["learning"], "this picture takes runs; got none"),
+        (["k-curve"], "this picture takes runs; got none"),
         (["deformation", "runs/flat"], "this picture takes no run"),
         (["reconstructions", "runs/flat", "--images", "999"], "test images are 0 ... 255; got [999]"),
         (["k-curve", "runs/flat"], "run runs/flat has no such evaluation"),

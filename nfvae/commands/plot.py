@@ -72,6 +72,17 @@ class Asked(NamedTuple):
             raise ValueError(f"this picture takes one run; got {len(self.runs)}")
         return Run(self.runs[0])
 
+    @property
+    def several(self) -> list[Run]:
+        """All runs.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if not self.runs:
+            raise ValueError("this picture takes runs; got none")
+        return [Run(folder) for folder in self.runs]
+
 
 def plot_command(arguments: list[str]) -> None:
     """Draw a picture into a PNG.
@@ -122,19 +133,15 @@ def _traversal(asked: Asked) -> "Figure":
 
 
 def _learning(asked: Asked) -> "Figure":
-    if not asked.runs:
-        raise ValueError("this picture takes runs; got none")
-    return learning_curves({str(folder): [history(Run(folder).folder / "metrics.csv")] for folder in asked.runs})
+    return learning_curves({str(run.folder): [history(run.folder / "metrics.csv")] for run in asked.several})
 
 
 def _k_curve(asked: Asked) -> "Figure":
-    return k_curves({str(folder): read_summary(folder, "test", asked.samples)["k_curve"] for folder in asked.runs})
+    return k_curves({str(run.folder): read_summary(run, "test", asked.samples)["k_curve"] for run in asked.several})
 
 
 def _posterior(asked: Asked) -> "Figure":
-    runs = [Run(folder) for folder in asked.runs]
-    if not runs:
-        raise ValueError("this picture takes runs; got none")
+    runs = asked.several
     return posterior_contours({run.folder.name: run.module().model for run in runs}, _images(runs[0], asked.images))
 
 

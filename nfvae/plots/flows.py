@@ -31,15 +31,12 @@ def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side
     last, density = list(densities.items())[-1]
     draws = density.rsample(torch.Size([len(data)]))
     margin = 0.1 * (data.amax(0) - data.amin(0))
-    axes_points = [
-        torch.linspace(*ends, side) for ends in zip(data.amin(0) - margin, data.amax(0) + margin, strict=True)
-    ]
-    grid = torch.cartesian_prod(*axes_points).view(-1, len(axes_points))
+    grid, extent = _grid(data.amin(0) - margin, data.amax(0) + margin, side)
     values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
     if data.shape[1] == 1:
         figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
         axes = figure.add_subplot()
-        style: dict[str, Any] = {"bins": 100, "density": True, "range": (grid[0].item(), grid[-1].item())}
+        style: dict[str, Any] = {"bins": 100, "density": True, "range": extent}
         axes.hist(data[:, 0].numpy(), color="lightgray", label="data", **style)
         axes.hist(draws[:, 0].numpy(), histtype="step", color="black", label=f"draws of the {last}", **style)
         for name, value in values.items():
@@ -51,7 +48,6 @@ def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side
         raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
     figure = Figure(figsize=(3 * (2 + len(values)), 3.2), dpi=120, layout="constrained")
     panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
-    extent = [points[end].item() for points in axes_points for end in (0, -1)]
     for axes, title, points in ((panels[0], "data", data), (panels[-1], f"draws of the {last}", draws)):
         axes.hist2d(*points.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
         axes.set_title(title)
@@ -163,7 +159,7 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
 
 
 def _grid(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Sequence[float]]:
-    """Return the points of a grid with shape (side², 2), and its extent as imshow takes it."""
+    """Return the points of a grid with shape (side^D, D), and its extent as imshow takes it."""
     ends = list(zip(low.tolist(), high.tolist(), strict=True))
     grid = torch.cartesian_prod(*(torch.linspace(*pair, side) for pair in ends))
-    return grid, [end for pair in ends for end in pair]
+    return grid.view(-1, len(ends)), [end for pair in ends for end in pair]
