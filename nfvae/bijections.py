@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, Self
 
 from torch import Tensor
 from torch.distributions import Transform, constraints
@@ -14,6 +15,9 @@ class Bijection(Transform, ABC):
     comes from. A subclass writes the two abstract methods, and its tensors broadcast against the batch dimensions
     of z, so that one bijection built for a batch of B images serves K samples of shape (K, B, D). The interface of
     `torch.distributions.Transform` is derived, so `.inv` and `TransformedDistribution` work unchanged.
+
+    Where a map has parameters under a constraint, `constrain` turns unconstrained tensors into the map's own, and the
+    constructor takes the map's own. Constants, as a mask or a permutation, are made in the constructor.
     """
 
     domain = constraints.real_vector
@@ -27,6 +31,19 @@ class Bijection(Transform, ABC):
     @abstractmethod
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Map y with shape (*, D) to z with shape (*, D) and log|det dz/dy| with shape (*), differentiably."""
+
+    @staticmethod
+    def constrain(**free: Any) -> dict[str, Tensor]:
+        """Turn unconstrained tensors into the constructor's arguments, by name; here they are the same.
+
+        The tensors may have further leading dimensions, as a stack of layers has, and so do those that are returned.
+        """
+        return free
+
+    @classmethod
+    def from_unconstrained(cls, **free: Tensor) -> Self:
+        """Build the bijection from unconstrained tensors: see `constrain`."""
+        return cls(**cls.constrain(**free))
 
     def _call(self, x: Tensor) -> Tensor:
         return self.forward_and_log_det(x)[0]

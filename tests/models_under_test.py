@@ -46,9 +46,8 @@ class LinearGaussian(nn.Module):
         precision = torch.eye(features, dtype=torch.float64) + self.weight.T @ self.weight / self.noise**2
         mean = (x - self.offset) @ self.weight @ precision.inverse() / self.noise**2
         factor = torch.linalg.cholesky(precision.inverse())
-        bijection = LowerTriangularAffine(torch.zeros(0), torch.zeros(1), torch.zeros(1))
-        bijection.matrix, bijection.scale, bijection.shift = factor, factor.diagonal(), mean
-        return FlowDistribution(DiagonalNormal(torch.zeros_like(mean), torch.ones_like(mean)), bijection)
+        base = DiagonalNormal(torch.zeros_like(mean), torch.ones_like(mean))
+        return FlowDistribution(base, LowerTriangularAffine(factor, mean))
 
 
 def exact_vae():

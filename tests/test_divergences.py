@@ -19,10 +19,8 @@ def gaussian(batch, seed):
     factor = 0.3 * torch.randn(batch, FEATURES, FEATURES, dtype=torch.float64).tril(-1)
     factor = factor + torch.diag_embed(0.5 + torch.rand(batch, FEATURES, dtype=torch.float64))
     shift = torch.randn(batch, FEATURES, dtype=torch.float64)
-    bijection = LowerTriangularAffine(torch.zeros(0), torch.zeros(1), torch.zeros(1))
-    bijection.matrix, bijection.scale, bijection.shift = factor, factor.diagonal(dim1=-2, dim2=-1), shift
     base = DiagonalNormal(torch.zeros_like(shift), torch.ones_like(shift))
-    return FlowDistribution(base, bijection), MultivariateNormal(shift, scale_tril=factor)
+    return FlowDistribution(base, LowerTriangularAffine(factor, shift)), MultivariateNormal(shift, scale_tril=factor)
 
 
 def flow_density(name):

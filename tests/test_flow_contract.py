@@ -1,15 +1,16 @@
 """The contract: what holds for every registered flow, alone and chained, global and amortised."""
 
 import copy
+import math
 
 import pytest
 import torch
 from torch.distributions import TransformedDistribution
 from torch.func import functional_call, vmap
 
-from nfvae.bijections import Inverse
+from nfvae.bijections import Bijection, Inverse
 from nfvae.distributions import DiagonalNormal, FlowDistribution
-from nfvae.flows import make_flow
+from nfvae.flows import ParametricFlow, make_flow
 from nfvae.prior import StandardNormal
 from tests.flows_under_test import ALL, CONTEXT, SMALL, random_context, random_flow, with_parameters, without_feedback
 
@@ -236,3 +237,38 @@ def test_batches_of_images_map_like_single_ones(name, context):
     else:
         single = vmap(lambda z: flow().forward_and_log_det(z))(z)
     torch.testing.assert_close(single, flow(h).forward_and_log_det(z))
+
+
+class Masked(Bijection):
+    """Stretch the coordinates that a constant mask lets through."""
+
+    def __init__(self, log_scale):
+        super().__init__()
+        self.mask = torch.tensor([1.0, 0.0], dtype=log_scale.dtype)
+        self.log_scale = log_scale
+
+    def forward_and_log_det(self, z):
+        return z * (self.mask * self.log_scale).exp(), (self.mask * self.log_scale).sum(-1).expand(z.shape[:-1])
+
+    def inverse_and_log_det(self, y):
+        return y / (self.mask * self.log_scale).exp(), -(self.mask * self.log_scale).sum(-1).expand(y.shape[:-1])
+
+
+class MaskedFlow(ParametricFlow):
+    bijection = Masked
+
+    @staticmethod
+    def shapes(features):
+        return {"log_scale": (features,)}
+
+
+@every_context
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_bijection_may_hold_constants(context, depth):
+    """Round trip and log-determinant agree even where each layer has got another piece of the mask."""
+    flow = MaskedFlow(2, context, depth)
+    for parameter in flow.parameters():
+        torch.nn.init.constant_(parameter, 0.0 if parameter.ndim == 2 else 1.0)
+    y, log_det = flow(random_context(context, 4, torch.float32)).forward_and_log_det(torch.ones(4, 2))
+    torch.testing.assert_close(y, torch.tensor([math.exp(depth), 1.0]).expand(4, 2))
+    torch.testing.assert_close(log_det, torch.full((4,), float(depth)))

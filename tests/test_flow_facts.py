@@ -27,34 +27,36 @@ def hard_vectors(count, features):
 def test_planar_is_invertible_for_hard_draws():
     w, u, b = hard_vectors(HARD, 7), hard_vectors(HARD, 7), 100 * torch.randn(HARD)
     u[: HARD // 2] = -w[: HARD // 2] * torch.rand(HARD // 2, 1)  # pointing straight against w
-    planar = Planar(u.double(), w.double(), b.double())
+    planar = Planar.from_unconstrained(u=u.double(), w=w.double(), b=b.double())
     product = (planar.w * planar.u).sum(-1)
     assert (planar.slope > -1).all()
     long = planar.w.norm(dim=-1) * planar.u.norm(dim=-1) < 1e6  # beyond, the product itself is rounded away
     assert long.float().mean() > 0.5
     assert (product[long] > -1).all()
     torch.testing.assert_close(product[long], planar.slope[long], rtol=1e-6, atol=1e-6)
-    assert (Planar(u, w, b).slope > -1).all()
-    assert Planar(u, w, b).u.isfinite().all()
+    single = Planar.from_unconstrained(u=u, w=w, b=b)
+    assert (single.slope > -1).all()
+    assert single.u.isfinite().all()
 
 
 def test_planar_does_nothing_where_u_is_zero_and_leaves_a_valid_u_direction_alone():
     w = torch.randn(5, dtype=torch.float64)
     across = torch.randn(5, dtype=torch.float64)
     across -= (across @ w) / (w @ w) * w
-    zero = Planar(torch.zeros(5, dtype=torch.float64), w, torch.tensor(0.3, dtype=torch.float64))
-    torch.testing.assert_close(zero.u, torch.zeros(5, dtype=torch.float64))
-    torch.testing.assert_close(Planar(across, w, torch.zeros((), dtype=torch.float64)).u, across)
+    none, bias = torch.zeros(5, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
+    zero = Planar.from_unconstrained(u=none, w=w, b=bias)
+    torch.testing.assert_close(zero.u, none)
+    torch.testing.assert_close(Planar.from_unconstrained(u=across, w=w, b=bias).u, across)
 
 
 def test_radial_is_monotone_along_every_ray():
-    centre = torch.randn(HARD, 3, dtype=torch.float64)
-    radial = Radial(centre, 20 * torch.randn(HARD, dtype=torch.float64), 20 * torch.randn(HARD, dtype=torch.float64))
+    center, reach, far = (torch.randn(HARD, *rest, dtype=torch.float64) for rest in ((3,), (), ()))
+    radial = Radial.from_unconstrained(center=center, alpha=20 * reach, alpha_beta=20 * far)
     assert (radial.alpha > 0).all()
     assert (radial.alpha_beta > 0).all()
     ray = torch.nn.functional.normalize(torch.randn(HARD, 3, dtype=torch.float64), dim=-1)
     radii = torch.logspace(-6, 4, 200, dtype=torch.float64)[:, None, None]
-    reached = ((radial(centre + radii * ray) - centre) * ray).sum(-1)
+    reached = ((radial(center + radii * ray) - center) * ray).sum(-1)
     assert (reached.diff(dim=0) > 0).all()
 
 
@@ -135,9 +137,9 @@ def test_one_linear_head_gives_the_parameters_of_a_whole_stack():
 class SquashedPlanar(Planar):
     """The planar map as several libraries have it: û left out, so many points share an image."""
 
-    def __init__(self, u, w, b):
-        super().__init__(u, w, b)
-        self.u, self.slope = u, (w * u).sum(-1)
+    @staticmethod
+    def constrain(u, w, b):
+        return {"u": u, "w": w, "b": b, "slope": (w * u).sum(-1)}
 
     def _log_det(self, t):
         return (1 + self.slope * (1 - t.square())).abs().log()
@@ -166,9 +168,9 @@ def test_weights_average_to_one(name, features):
 def test_weights_of_a_flow_that_is_not_invertible_do_not_average_to_one():
     u, w = torch.tensor([-3.0, 0.5], dtype=torch.float64), torch.tensor([1.5, 0.2], dtype=torch.float64)
     b = torch.zeros((), dtype=torch.float64)
-    mean, error = mean_weight(SquashedPlanar(u, w, b), 2)
+    mean, error = mean_weight(SquashedPlanar.from_unconstrained(u=u, w=w, b=b), 2)
     assert mean - 1 > 20 * error
-    mean, error = mean_weight(Planar(u, w, b), 2)
+    mean, error = mean_weight(Planar.from_unconstrained(u=u, w=w, b=b), 2)
     assert abs(mean - 1) < 4 * error
 
 

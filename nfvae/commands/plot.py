@@ -158,17 +158,13 @@ def _deformation(asked: Asked) -> "Figure":
         raise ValueError("this picture takes no run")
     direction, zero = torch.tensor([1.0, 1.0]), torch.zeros(())
     maps: dict[str, Bijection] = {
-        f"planar, |u| = {size:g}": Planar(size * direction / 2**0.5, 2 * direction, zero) for size in (0.5, 1, 2, 4)
+        f"planar, |u| = {size:g}": Planar.from_unconstrained(u=size * direction / 2**0.5, w=2 * direction, b=zero)
+        for size in (0.5, 1, 2, 4)
     }
-    maps |= {f"radial, β = {beta:g}": _radial(beta) for beta in (-0.9, 1, 2, 4)}
+    beside = torch.tensor([0.5, 0.0])  # not the cloud's middle
+    for beta in (-0.9, 1, 2, 4):
+        maps[f"radial, β = {beta:g}"] = Radial(beside, torch.tensor(1.0), torch.tensor(1.0 + beta))
     return deformation_figure(maps, torch.randn(1500, 2))
-
-
-def _radial(beta: float) -> Radial:
-    """Build the radial layer with α = 1 and a given β > -1, around a point beside the cloud's middle."""
-    layer = Radial(torch.tensor([0.5, 0.0]), torch.zeros(()), torch.zeros(()))
-    layer.alpha, layer.alpha_beta = torch.tensor(1.0), torch.tensor(1 + beta)
-    return layer
 
 
 PICTURES: dict[str, Callable[[Asked], "Figure"]] = {

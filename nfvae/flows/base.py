@@ -3,8 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from copy import copy
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +85,8 @@ class Parameters(nn.Module):
 class ParametricFlow(Flow):
     """A stack of equal layers whose bijection takes tensors: name the bijection and the shapes, and it is a flow.
 
-    A constraint on the tensors lives in the bijection's constructor, which runs once for the whole stack: the tensors
-    that it is given, and those that it keeps, have the layers as first dimension, which is then cut.
+    The bijection's `constrain` runs once for the whole stack, its tensors with the layers as first dimension; each layer
+    is then built from its own slice, so a constructor may make constants as it likes.
 
     Example:
         >>> class Shift(Bijection):
@@ -107,13 +106,13 @@ class ParametricFlow(Flow):
         torch.Size([5, 2])
     """
 
-    bijection: ClassVar[type[Any]]
+    bijection: ClassVar[type[Bijection]]
     scale: ClassVar[float] = 0.1  # of the parameters at the start, see `Parameters`
 
     @staticmethod
     @abstractmethod
     def shapes(features: int) -> Shapes:
-        """Return the shape of each tensor that the bijection's constructor takes, by argument name."""
+        """Return the shape of each unconstrained tensor that the bijection's `constrain` takes, by argument name."""
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__(features, context, depth)
@@ -123,13 +122,6 @@ class ParametricFlow(Flow):
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         stacks = self.head(h)
         layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in stacks.items()}
-        return Chain(_unstack(self.bijection(**layers_first), self.depth))
-
-
-def _unstack(stack: Bijection, depth: int) -> list[Bijection]:
-    """Cut a bijection whose tensors have the layers as first dimension into one bijection a layer."""
-    tensors = {name: value.unbind() for name, value in vars(stack).items() if isinstance(value, Tensor)}
-    layers = [copy(stack) for _ in range(depth)]
-    for index, layer in enumerate(layers):
-        vars(layer).update({name: values[index] for name, values in tensors.items()})
-    return layers
+        own = self.bijection.constrain(**layers_first)
+        layers = zip(*(value.unbind() for value in own.values()), strict=True)
+        return Chain([self.bijection(**dict(zip(own, values, strict=True))) for values in layers])

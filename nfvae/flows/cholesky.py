@@ -19,19 +19,28 @@ class LowerTriangularAffine(Bijection):
     - *Constraint*: the diagonal of L is positive, by `shifted_softplus`.
 
     Args:
-        below: the entries under the diagonal, row by row, with shape (*, D(D-1)/2).
-        diagonal: unconstrained, with shape (*, D); zeros give a unit diagonal.
+        matrix: L, with shape (*, D, D).
         shift: t, with shape (*, D).
     """
 
-    def __init__(self, below: Tensor, diagonal: Tensor, shift: Tensor) -> None:
+    def __init__(self, matrix: Tensor, shift: Tensor) -> None:
         super().__init__()
+        self.matrix, self.shift = matrix, shift
+
+    @staticmethod
+    def constrain(below: Tensor, diagonal: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        """Put together L.
+
+        Args:
+            below: the entries under the diagonal, row by row, with shape (*, D(D-1)/2).
+            diagonal: unconstrained, with shape (*, D); zeros give a unit diagonal.
+            shift: t, with shape (*, D).
+        """
         features = diagonal.shape[-1]
         rows, columns = torch.tril_indices(features, features, -1, device=below.device)
-        self.scale = shifted_softplus(diagonal)
-        matrix = torch.diag_embed(self.scale)
+        matrix = torch.diag_embed(shifted_softplus(diagonal))
         matrix[..., rows, columns] = below
-        self.matrix, self.shift = matrix, shift
+        return {"matrix": matrix, "shift": shift}
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y = torch.einsum("...ij,...j->...i", self.matrix, z) + self.shift
@@ -42,7 +51,7 @@ class LowerTriangularAffine(Bijection):
         return z, -self._log_det().expand(y.shape[:-1])
 
     def _log_det(self) -> Tensor:
-        return self.scale.log().sum(-1)
+        return self.matrix.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 class CholeskyFlow(ParametricFlow):

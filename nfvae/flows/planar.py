@@ -24,18 +24,23 @@ class Planar(Bijection):
     m(0) = 0, so that u = 0 is the identity.
 
     Args:
-        u: tensor with shape (*, D).
+        u: û, tensor with shape (*, D).
         w: tensor with shape (*, D).
         b: tensor with shape (*).
+        slope: w·û > -1 with shape (*); given, since the product of two long vectors may be rounded below -1.
     """
 
-    def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
+    def __init__(self, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> None:
         super().__init__()
+        self.u, self.w, self.b, self.slope = u, w, b, slope
+
+    @staticmethod
+    def constrain(u: Tensor, w: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """Move u along w until w·û > -1; u and w with shape (*, D), b with shape (*)."""
         w_u = (w * u).sum(-1)
-        self.slope = shifted_softplus(w_u) - 1  # w·û
+        slope = shifted_softplus(w_u) - 1
         squared = w.square().sum(-1).clamp_min(_SMALLEST_SQUARE)
-        self.u = u + ((self.slope - w_u) / squared).unsqueeze(-1) * w
-        self.w, self.b = w, b
+        return {"u": u + ((slope - w_u) / squared).unsqueeze(-1) * w, "w": w, "b": b, "slope": slope}
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         t = torch.tanh((self.w * z).sum(-1) + self.b)

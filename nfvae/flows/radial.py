@@ -11,7 +11,7 @@ from nfvae.numerics import shifted_softplus
 
 
 class Radial(Bijection):
-    """Expand or contract around a centre c (Rezende & Mohamed, 2015, eq. 14).
+    """Expand or contract around a center c (Rezende & Mohamed, 2015, eq. 14).
 
     - *Forward*: y = c + (α + β + r)/(α + r) (z - c), r = |z - c|, which is z + β/(α + r) (z - c).
     - *Log-determinant*: (D - 1) log((α + β + r)/(α + r)) + log((r² + 2αr + α(α + β))/(α + r)²).
@@ -22,32 +22,37 @@ class Radial(Bijection):
     latents from the start. Zero parameters give the identity. Nothing is written as 1 + β/..., which rounds to 0.
 
     Args:
-        centre: c, tensor with shape (*, D).
-        alpha: unconstrained tensor with shape (*).
-        alpha_beta: unconstrained tensor with shape (*), for α + β.
+        center: c, tensor with shape (*, D).
+        alpha: α > 0 with shape (*).
+        alpha_beta: α + β > 0 with shape (*).
     """
 
-    def __init__(self, centre: Tensor, alpha: Tensor, alpha_beta: Tensor) -> None:
+    def __init__(self, center: Tensor, alpha: Tensor, alpha_beta: Tensor) -> None:
         super().__init__()
-        unit = centre.shape[-1] ** 0.5
-        self.centre = centre
-        self.alpha, self.alpha_beta = unit * shifted_softplus(alpha), unit * shifted_softplus(alpha_beta)
+        self.center, self.alpha, self.alpha_beta = center, alpha, alpha_beta
+
+    @staticmethod
+    def constrain(center: Tensor, alpha: Tensor, alpha_beta: Tensor) -> dict[str, Tensor]:
+        """Make α and α + β positive; the center with shape (*, D), the others with shape (*)."""
+        unit = center.shape[-1] ** 0.5
+        positive = {"alpha": unit * shifted_softplus(alpha), "alpha_beta": unit * shifted_softplus(alpha_beta)}
+        return {"center": center, **positive}
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        offset = z - self.centre
+        offset = z - self.center
         radius = torch.linalg.vector_norm(offset, dim=-1)
         stretch = (self.alpha_beta + radius) / (self.alpha + radius)
-        return self.centre + stretch.unsqueeze(-1) * offset, self._log_det(radius, z.shape[-1])
+        return self.center + stretch.unsqueeze(-1) * offset, self._log_det(radius, z.shape[-1])
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        offset = y - self.centre
+        offset = y - self.center
         rho = torch.linalg.vector_norm(offset, dim=-1)
         linear = self.alpha_beta - rho
         sum_of_roots = linear.abs() + torch.sqrt(linear.square() + 4 * self.alpha * rho)
         # the two forms of the positive root; each is free of cancellation on its side
         radius = torch.where(linear > 0, 2 * self.alpha * rho / sum_of_roots, sum_of_roots / 2)
         shrink = (self.alpha + radius) / (self.alpha_beta + radius)
-        return self.centre + shrink.unsqueeze(-1) * offset, -self._log_det(radius, y.shape[-1])
+        return self.center + shrink.unsqueeze(-1) * offset, -self._log_det(radius, y.shape[-1])
 
     def _log_det(self, radius: Tensor, features: int) -> Tensor:
         log_reach = torch.log(self.alpha + radius)
@@ -63,4 +68,4 @@ class RadialFlow(ParametricFlow):
 
     @staticmethod
     def shapes(features: int) -> Shapes:  # noqa: D102
-        return {"centre": (features,), "alpha": (), "alpha_beta": ()}
+        return {"center": (features,), "alpha": (), "alpha_beta": ()}
