@@ -15,11 +15,11 @@ import platform
 from pathlib import Path
 
 import torch
-
-from nfvae.__main__ import main as nfvae
 from nfvae.comparison import history, read_summary
 from nfvae.density import draw_seconds
 from nfvae.divergences import reverse_kl
+
+from nfvae.__main__ import main as nfvae
 from nfvae.runs import LAST, Run
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"

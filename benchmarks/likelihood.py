@@ -15,11 +15,10 @@ import statistics
 import time
 
 import torch
+from nfvae.importance import log_likelihood
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 from training import build_model, matrix_rate
-
-from nfvae.importance import log_likelihood
 
 
 @torch.no_grad()

@@ -1,42 +1,59 @@
 """Variational autoencoders whose posterior is a normalizing flow: train, measure, compare."""
 
 from importlib import import_module
-from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nfvae.distributions import FlowDistribution
-from nfvae.divergences import reverse_kl
-from nfvae.flows import FLOWS, Flow, make_flow
-from nfvae.importance import log_likelihood
-from nfvae.vae import VAE, LogTerms
+if TYPE_CHECKING:
+    from nfvae.data import BinarizedImages, ToyVectors
+    from nfvae.estimators import elbo, iwae, log_likelihood, reverse_kl
+    from nfvae.flows import FLOWS, Bijection, Flow, FlowDensity, FlowDistribution, make_flow
+    from nfvae.models import VAE, LogTerms, make_vae
+    from nfvae.runs import Run
+    from nfvae.training import DensityDistillation, DensityEstimation, FlowVAE, PosteriorDistillation
 
-__version__ = version("nfvae")
 __all__ = [
     "FLOWS",
     "VAE",
+    "Bijection",
     "BinarizedImages",
+    "DensityDistillation",
     "DensityEstimation",
     "Flow",
+    "FlowDensity",
     "FlowDistribution",
     "FlowVAE",
     "LogTerms",
     "PosteriorDistillation",
+    "Run",
     "ToyVectors",
+    "elbo",
+    "iwae",
     "log_likelihood",
     "make_flow",
+    "make_vae",
     "reverse_kl",
 ]
 
-_ON_FIRST_USE = {  # these import pytorch-lightning
-    "BinarizedImages": "nfvae.data",
-    "DensityEstimation": "nfvae.density",
-    "FlowVAE": "nfvae.training",
-    "PosteriorDistillation": "nfvae.distillation",
-    "ToyVectors": "nfvae.data",
+_HOMES = {  # imported on first use
+    "nfvae.flows": ("FLOWS", "Bijection", "Flow", "FlowDensity", "FlowDistribution", "make_flow"),
+    "nfvae.models": ("VAE", "LogTerms", "make_vae"),
+    "nfvae.estimators": ("elbo", "iwae", "log_likelihood", "reverse_kl"),
+    "nfvae.data": ("BinarizedImages", "ToyVectors"),
+    "nfvae.runs": ("Run",),
+    "nfvae.training": ("DensityDistillation", "DensityEstimation", "FlowVAE", "PosteriorDistillation"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ON_FIRST_USE:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nfvae")
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ON_FIRST_USE[name]), name)
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

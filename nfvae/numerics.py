@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-FLOOR = 1e-4
+SMALLEST_SOFTPLUS = 1e-4
 """Smallest value of `shifted_softplus`: it keeps 1 + w·û and 1 + β/α away from zero in float32 too."""
 
 _BISECTIONS = 24
@@ -40,7 +40,7 @@ def shifted_softplus(a: Tensor) -> Tensor:
         >>> shifted_softplus(torch.tensor([-100.0, 0.0]))
         tensor([1.0000e-04, 1.0000e+00])
     """
-    return FLOOR + (1 - FLOOR) * softplus(a + math.log(math.e - 1))
+    return SMALLEST_SOFTPLUS + (1 - SMALLEST_SOFTPLUS) * softplus(a + math.log(math.e - 1))
 
 
 def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> Tensor:

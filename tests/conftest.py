@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nfvae.__main__ import main
-from tests.idx import write_mnist
+from tests.helpers.idx import write_mnist
 
 torch.set_num_threads(1)  # the tests are small, and run in several processes
 

@@ -1,6 +1,10 @@
-"""The floors: imports only go down, and the lower floors need torch alone."""
+"""The floors: imports go strictly down between packages, in no circle inside them; nothing is long."""
 
 import ast
+import graphlib
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,37 +12,41 @@ from pathlib import Path
 import pytest
 
 import nfvae
+from nfvae.commands import COMMANDS
+from nfvae.registry import Registry, import_attribute
 
 ROOT = Path(nfvae.__file__).parent
 FLOORS = [
-    {"numerics"},
-    {"bijections", "networks"},
-    {"flows", "distributions"},
-    {"posterior", "decoder", "prior"},
-    {"vae"},
-    {"objectives", "importance", "divergences"},
-    {
-        "data",
-        "callbacks",
-        "learner",
-        "training",
-        "runs",
-        "distillation",
-        "density",
-        "tracking",
-        "evaluation",
-        "comparison",
-    },
-    {"plots", "report", "tasks", "commands", "cli", "__main__"},
+    {"registry", "numerics"},
+    {"networks"},
+    {"flows"},
+    {"models"},
+    {"estimators"},
+    {"data", "plots"},
+    {"runs"},
+    {"training"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
-TORCH_FLOORS = 6  # pytorch-lightning, wandb and torchvision start on floor 6
-HEAVY = ("pytorch_lightning", "lightning_fabric", "wandb", "torchvision", "matplotlib")
+TORCH_FLOORS = 5  # pytorch-lightning, wandb and torchvision start on the floor of the data
+NOT_TORCH = ("pytorch_lightning", "lightning_fabric", "wandb", "torchvision", "matplotlib", "jsonargparse")
+LONGEST_FUNCTION, LONGEST_CLASS = 40, 120
 
 
 def place(path):
     return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path) for path in ROOT.rglob("*.py")}
 
 
 def imported(path):
@@ -47,29 +55,93 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from names if node.module == "nfvae" else [node.module]
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+
+
+def test_few_things_lie_at_the_entrance():
+    entries = [path.name for path in ROOT.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 15
+    assert {name.removesuffix(".py") for name in entries} == {*FLOOR, "__init__", "py.typed"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_only_go_down(path):
+def test_imports_go_strictly_down(path):
     own = FLOOR[place(path)]
     for module in imported(path):
-        if module.startswith("nfvae.") and (other := module.split(".")[1]) in FLOOR:
-            assert FLOOR[other] <= own, f"{path.name} on floor {own} imports {module} on floor {FLOOR[other]}"
+        other = module.split(".")[1] if module.startswith("nfvae.") else None
+        if other in FLOOR and other != place(path):
+            assert FLOOR[other] < own, f"{path.name} on floor {own} imports {module} on floor {FLOOR[other]}"
         if own < TORCH_FLOORS:
-            assert not module.startswith(HEAVY), f"{path.name} on floor {own} imports {module}"
+            assert not module.startswith(NOT_TORCH), f"{path.name} on floor {own} imports {module}"
 
 
-def test_flows_need_torch_alone():
-    lines = "import sys, nfvae.flows, nfvae.vae, nfvae.objectives; print(*sorted(sys.modules))"
-    modules = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout.split()
-    assert "torch" in modules
-    assert not set(HEAVY) & set(modules)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_circle_inside_a_package(package):
+    files = {module_name(path): path for path in (ROOT / package).rglob("*.py")}
+    graph = {name: {module for module in imported(path) if module in files} for name, path in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_lists_what_it_offers(package):
+    module = importlib.import_module(f"nfvae.{package}")
+    assert module.__all__
+    assert all(getattr(module, name) is not None for name in module.__all__)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_and_classes_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        limit = {ast.FunctionDef: LONGEST_FUNCTION, ast.ClassDef: LONGEST_CLASS}.get(type(node))
+        if limit:
+            assert node.end_lineno - node.lineno + 1 <= limit, f"{node.name} in {path.name} is too long"
+
+
+def registries():
+    for info in pkgutil.walk_packages([str(ROOT)], "nfvae."):
+        if info.name != "nfvae.__main__":
+            for name, value in vars(importlib.import_module(info.name)).items():
+                if isinstance(value, Registry):
+                    yield pytest.param(value, id=f"{info.name}.{name}")
+
+
+@pytest.mark.parametrize("registry", list({id(p.values[0]): p for p in registries()}.values()))
+def test_every_registered_name_resolves(registry):
+    assert registry
+    for name in registry:
+        found = registry.load(name)
+        assert not inspect.isabstract(found)
+        assert inspect.getdoc(found)
+
+
+def test_every_command_resolves():
+    for command in COMMANDS.values():
+        assert inspect.getdoc(import_attribute("command", command.path))
+
+
+def modules_after(line):
+    return set(subprocess.check_output([sys.executable, "-c", f"{line}\nimport sys; print(*sys.modules)"]).split())
+
+
+def test_the_lower_floors_need_torch_alone():
+    modules = modules_after("import nfvae.flows, nfvae.models, nfvae.estimators")
+    assert b"torch" in modules
+    assert not {name.encode() for name in NOT_TORCH} & modules
+
+
+def test_the_command_line_imports_what_a_command_needs():
+    assert b"torch" not in modules_after("import nfvae, nfvae.cli")
+    assert b"torch" not in modules_after(
+        "from nfvae.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    )
 
 
 def test_public_names_exist():
+    assert {*nfvae.__all__, "__version__"} <= set(dir(nfvae))
     for name in nfvae.__all__:
         assert getattr(nfvae, name) is not None
+    assert nfvae.__version__
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         _ = nfvae.Nothing

@@ -1,17 +1,24 @@
-"""What is done with trained runs, by the name of the command."""
+"""The commands by name. Adding one is a file beside this one and a line in `COMMANDS`."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
-from nfvae.commands.compare import compare_command
-from nfvae.commands.evaluate import evaluate_command
-from nfvae.commands.parser import Parser
-from nfvae.commands.plot import plot_command, sample_command
+__all__ = ["COMMANDS", "Command"]
 
-__all__ = ["COMMANDS", "Parser"]
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "compare": compare_command,
-    "evaluate": evaluate_command,
-    "plot": plot_command,
-    "sample": sample_command,
+class Command(NamedTuple):
+    """A command: where its function is, and what it does in one line."""
+
+    path: str
+    summary: str
+
+
+COMMANDS = {
+    "fit": Command("nfvae.commands.fit:fit_command", "train, or go on with a training that was interrupted"),
+    "validate": Command("nfvae.commands.test:validate_command", "report a trained model on the validation set"),
+    "test": Command("nfvae.commands.test:test_command", "report a trained model on the test set"),
+    "predict": Command("nfvae.commands.test:predict_command", "write a posterior sample of each test image"),
+    "evaluate": Command("nfvae.commands.evaluate:evaluate_command", "estimate the likelihood of trained runs"),
+    "compare": Command("nfvae.commands.compare:compare_command", "compare runs in one table; train what is missing"),
+    "plot": Command("nfvae.commands.plot:plot_command", "draw a picture of trained runs"),
+    "sample": Command("nfvae.commands.sample:sample_command", "draw images from a trained run"),
 }

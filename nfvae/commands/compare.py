@@ -2,15 +2,19 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
-import yaml
-
+from nfvae.commands.arguments import Parser
 from nfvae.commands.evaluate import evaluate_command
-from nfvae.commands.parser import Parser
-from nfvae.comparison import FORMATS, Experiment, Result, check_comparable, layout, pool, read_result, read_wandb, rows
-from nfvae.report import write_page
-from nfvae.runs import LAST, read_checkpoint
-from nfvae.tracking import finish
+from nfvae.commands.fit import fit
+from nfvae.commands.plan import Plan
+from nfvae.registry import unknown
+from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
+from nfvae.runs.page import write_page
+from nfvae.runs.tables import FORMATS
+from nfvae.runs.tracking import finish
+
+_MAY_DIFFER = {"root", "download", "eval_batch_size", "compile"}  # without another outcome
 
 
 def compare_command(arguments: list[str]) -> None:
@@ -29,21 +33,16 @@ def compare_command(arguments: list[str]) -> None:
         check_comparable(results)
     experiments = pool(results)
     baseline = _chosen(experiments, asked.baseline)
-    table = rows(experiments, baseline)
-    if asked.sort not in table[0]:
-        raise ValueError(f"unknown column {asked.sort!r} to sort by; known: {', '.join(table[0])}")
-    table.sort(key=lambda row: (row[asked.sort] is None, row[asked.sort]))
-    print(layout(table, asked.format))
+    table = comparison_table(experiments, baseline, asked.sort)
+    print(table.render(asked.format))
     if asked.html:
-        write_page(asked.html, experiments, baseline, layout(table, "markdown"))
+        write_page(asked.html, experiments, baseline, table)
         print(f"written: {asked.html}")
 
 
 def _compare_parser() -> Parser:
-    parser = Parser(prog="nfvae compare", description=compare_command.__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "sources", type=Path, nargs="*", metavar="RUN|CONFIG", help="folders of runs, or configs: see --fit"
-    )
+    parser = Parser("nfvae compare", compare_command.__doc__)
+    parser.add_runs("runs", "*", ", or a config: see --fit")
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations that are read (default: 5000)")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
@@ -55,9 +54,9 @@ def _compare_parser() -> Parser:
     parser.add_argument(
         "--fit",
         action="store_true",
-        help="train and evaluate first what is missing, A/B.yaml as ROOT/A-B-seedN; further settings go to fit",
+        help="train and evaluate first what is missing, under the names that fit gives; further settings go to fit",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of each config (default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of each config (default: its own)")
     parser.add_argument("--base", type=Path, default=Path("configs/base.yaml"), help="config under each config")
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where the runs of configs are (default: runs)")
     parser.add_argument("--limit", type=int, help="images of an evaluation that is missing (default: all)")
@@ -66,41 +65,70 @@ def _compare_parser() -> Parser:
 
 def _results(asked: Namespace, further: list[str]) -> list[Result]:
     """Read what was asked for; with --fit train and evaluate first what is missing."""
-    folders = [folder for source in asked.sources for folder in _folders(source, asked, further)]
-    if asked.fit and folders:
+    paths = [path for source in asked.runs for path in _trained(source, asked, further)]
+    trust = ["--trust", *asked.trust] if asked.trust else []
+    if asked.fit and paths:
         limit = ["--limit", str(asked.limit)] if asked.limit else []
-        evaluate_command([*map(str, folders), "--split", asked.split, "--samples", str(asked.samples), *limit])
-    results = [read_result(folder, asked.split, asked.samples) for folder in dict.fromkeys(folders)]
+        settings = ["--split", asked.split, "--samples", str(asked.samples)]
+        evaluate_command([*map(str, paths), *settings, *limit, *trust])
+    runs = [Run(path, asked.trust) for path in dict.fromkeys(paths)]
+    results = [read_result(run, asked.split, asked.samples) for run in runs]
     return results + (read_wandb(asked.wandb, asked.split, asked.samples) if asked.wandb else [])
 
 
-def _folders(source: Path, asked: Namespace, further: list[str]) -> list[Path]:
-    """Return a run's folder itself, or those of a config, one for each seed, with --fit trained."""
+def _trained(source: Path, asked: Namespace, further: list[str]) -> list[Path]:
+    """Return a run itself, or those of a config, one for each seed, with --fit trained."""
     if source.suffix not in (".yaml", ".yml"):
         return [source]
-    folders = {seed: asked.root / f"{source.parent.name}-{source.stem}-seed{seed}" for seed in asked.seeds}
+    plans = _plans([asked.base, source], asked, further)
     if asked.fit:
-        for seed, folder in folders.items():
-            _train(folder, [asked.base, source], seed, further)
-    return list(folders.values())
+        for plan in plans:
+            _train(plan)
+    return [plan.folder.path for plan in plans]
 
 
-def _train(folder: Path, configs: list[Path], seed: int, further: list[str]) -> None:
+def _plans(configs: list[Path], asked: Namespace, further: list[str]) -> list[Plan]:
+    """Return the trainings of a config, one for each seed; of a config that says a name, other seeds say theirs too."""
+    words = [word for config in configs for word in ("-c", str(config))]
+    words += ["--trainer.default_root_dir", str(asked.root), *further]
+    plain = Plan(words)
+    own, name = plain.settings["seed_everything"], plain.namespace["name"]
+    plans = []
+    for seed in asked.seeds or [own]:
+        named = ["--name", f"{name}-seed{seed}"] if name and seed != own else []
+        plans.append(Plan([*words, "--seed_everything", str(seed), *named]))
+    return plans
+
+
+def _train(plan: Plan) -> None:
     """Fit a run, go on with one that was interrupted, or leave one that is done."""
-    from nfvae.cli import NfvaeCLI, with_run_config  # which imports this module
-
-    if (last := folder / LAST).is_file():
-        epochs = yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"]
-        if read_checkpoint(last)["epoch"] + 1 >= epochs:
+    if plan.folder.is_trained:
+        _check_same_settings(plan)
+        if plan.is_finished:
             return
-        words = ["--ckpt_path", str(last)]
-    else:
-        words = [word for config in configs for word in ("-c", str(config))]
-        words += ["--name", folder.name, "--trainer.default_root_dir", str(folder.parent)]
-        words += ["--seed_everything", str(seed), *further]
-    print(f"training {folder}")
-    NfvaeCLI(with_run_config(["fit", *words]))
+        plan = Plan(["--ckpt_path", str(plan.folder.last)])
+    print(f"training {plan.folder.path}")
+    fit(plan)
     finish()
+
+
+def _check_same_settings(plan: Plan) -> None:
+    """Refuse a run that lies where the asked one belongs, and was trained under other settings."""
+    saved, asked = _outcome(plan.folder.settings()), _outcome(plan.settings)
+    for key in sorted(saved.keys() | asked.keys()):
+        if saved.get(key) != asked.get(key):
+            raise ValueError(
+                f"run {plan.folder.path} was trained with {key} {saved.get(key)}, and {asked.get(key)} is asked for: "
+                "compare the run itself, or train under another --root"
+            )
+
+
+def _outcome(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide what a run becomes."""
+    sections = {name: settings.get(name) or {} for name in ("model", "data")}
+    flat = {f"{section}.{key}": value or None for section, found in sections.items() for key, value in found.items()}
+    epochs = {"trainer.max_epochs": (settings.get("trainer") or {}).get("max_epochs")}
+    return {key: value for key, value in flat.items() if key.partition(".")[2] not in _MAY_DIFFER} | epochs
 
 
 def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | None:
@@ -109,4 +137,4 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
     for experiment in experiments:
         if name in (experiment.name, experiment.results[0].settings["flow"]):
             return experiment
-    raise ValueError(f"unknown baseline {name!r}; known: {', '.join(experiment.name for experiment in experiments)}")
+    raise ValueError(unknown("baseline", name, [experiment.name for experiment in experiments]))

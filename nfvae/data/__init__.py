@@ -1,6 +1,7 @@
-"""Data modules for pytorch-lightning."""
+"""Data modules for pytorch-lightning, and the data sets they read, by name."""
 
-from nfvae.data.images import DATASETS, BinarizedImages
-from nfvae.data.toys import TOYS, ToyVectors
+from nfvae.data.batches import SPLITS, Splits
+from nfvae.data.images import DATASETS, BinarizedImages, ImageDataset
+from nfvae.data.toys import TOYS, Toy, ToyVectors
 
-__all__ = ["DATASETS", "TOYS", "BinarizedImages", "ToyVectors"]
+__all__ = ["DATASETS", "SPLITS", "TOYS", "BinarizedImages", "ImageDataset", "Splits", "Toy", "ToyVectors"]

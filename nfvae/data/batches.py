@@ -1,11 +1,23 @@
 """Whole batches cut by index from one tensor in memory."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+
+class Splits(NamedTuple):
+    """The three parts of a data set, each with shape (N, P)."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+
+SPLITS = Splits._fields
 
 
 class TensorRows(Dataset[Tensor]):

@@ -1,89 +1,102 @@
 """Vectors of one or two numbers whose density can be looked at."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from nfvae.data.batches import loader
-from nfvae.data.images import Splits
+from nfvae.data.batches import Splits, loader
+from nfvae.registry import Registry
 
 _DRAW_SEED = 20150706
 _HELD_OUT = 10_000  # vectors of the validation set, and of the test set
 
 
-def two_moons(count: int, generator: Generator) -> Tensor:
-    """Two interleaved half circles with noise."""
-    angle = math.pi * torch.rand(count, generator=generator)
-    upper = torch.rand(count, generator=generator) < 0.5
-    x = torch.where(upper, angle.cos(), 1 - angle.cos()) - 0.5
-    y = torch.where(upper, angle.sin(), 0.5 - angle.sin()) - 0.25
-    return 2 * torch.stack([x, y], 1) + 0.15 * torch.randn(count, 2, generator=generator)
+class Toy(ABC):
+    """A density of vectors that is drawn from.
 
-
-def eight_gaussians(count: int, generator: Generator) -> Tensor:
-    """Eight Gaussians on a circle."""
-    angle = 2 * math.pi / 8 * torch.randint(8, (count,), generator=generator)
-    return 2.5 * torch.stack([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(count, 2, generator=generator)
-
-
-def checkerboard(count: int, generator: Generator) -> Tensor:
-    """The dark squares of a 4x4 board over [-4, 4]²."""
-    x = 4 * torch.rand(count, 2, generator=generator)
-    row = 2 * torch.randint(2, (count,), generator=generator) + x[:, 0].floor() % 2
-    return 2 * torch.stack([x[:, 0] - 2, row + x[:, 1] % 1 - 2], 1)
-
-
-def rings(count: int, generator: Generator) -> Tensor:
-    """Three concentric rings with noise."""
-    radius = 1 + torch.randint(3, (count,), generator=generator) + 0.1 * torch.randn(count, generator=generator)
-    angle = 2 * math.pi * torch.rand(count, generator=generator)
-    return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-
-
-def mixture(count: int, generator: Generator) -> Tensor:
-    """Two Gaussians on the line: 0.4 N(-2, 0.5²) + 0.6 N(1.5, 1)."""
-    left = torch.rand(count, generator=generator) < 0.4
-    noise = torch.randn(count, generator=generator)
-    return torch.where(left, -2 + 0.5 * noise, 1.5 + noise)[:, None]
-
-
-class Toy(NamedTuple):
-    """A toy density: how many numbers a vector has, and how vectors are drawn."""
-
-    features: int
-    draw: Callable[[int, Generator], Tensor]
-
-
-TOYS = {
-    "checkerboard": Toy(2, checkerboard),
-    "eight_gaussians": Toy(2, eight_gaussians),
-    "mixture": Toy(1, mixture),
-    "rings": Toy(2, rings),
-    "two_moons": Toy(2, two_moons),
-}
-
-
-def features_of(dataset: str) -> int:
-    """Return how many numbers a vector of a toy density has.
-
-    Raises:
-        ValueError: for an unknown one.
+    Attributes:
+        features: D, how many numbers a vector has.
     """
-    if dataset not in TOYS:
-        raise ValueError(f"unknown toy dataset {dataset!r}; known: {', '.join(TOYS)}")
-    return TOYS[dataset].features
+
+    features: ClassVar[int] = 2
+
+    @abstractmethod
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """Draw vectors with shape (count, D)."""
+
+
+class TwoMoons(Toy):
+    """Two interleaved half circles with noise."""
+
+    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+        angle = math.pi * torch.rand(count, generator=generator)
+        upper = torch.rand(count, generator=generator) < 0.5
+        x = torch.where(upper, angle.cos(), 1 - angle.cos()) - 0.5
+        y = torch.where(upper, angle.sin(), 0.5 - angle.sin()) - 0.25
+        return 2 * torch.stack([x, y], 1) + 0.15 * torch.randn(count, 2, generator=generator)
+
+
+class EightGaussians(Toy):
+    """Eight Gaussians on a circle."""
+
+    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+        angle = 2 * math.pi / 8 * torch.randint(8, (count,), generator=generator)
+        return 2.5 * torch.stack([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(count, 2, generator=generator)
+
+
+class Checkerboard(Toy):
+    """The dark squares of a 4x4 board over [-4, 4]²."""
+
+    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+        x = 4 * torch.rand(count, 2, generator=generator)
+        row = 2 * torch.randint(2, (count,), generator=generator) + x[:, 0].floor() % 2
+        return 2 * torch.stack([x[:, 0] - 2, row + x[:, 1] % 1 - 2], 1)
+
+
+class Rings(Toy):
+    """Three concentric rings with noise."""
+
+    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+        radius = 1 + torch.randint(3, (count,), generator=generator) + 0.1 * torch.randn(count, generator=generator)
+        angle = 2 * math.pi * torch.rand(count, generator=generator)
+        return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+class Mixture(Toy):
+    """Two Gaussians on the line: 0.4 N(-2, 0.5²) + 0.6 N(1.5, 1)."""
+
+    features = 1
+
+    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+        left = torch.rand(count, generator=generator) < 0.4
+        noise = torch.randn(count, generator=generator)
+        return torch.where(left, -2 + 0.5 * noise, 1.5 + noise)[:, None]
+
+
+TOYS = Registry(
+    "toy dataset",
+    Toy,  # type: ignore[type-abstract]
+    {
+        "checkerboard": "nfvae.data.toys:Checkerboard",
+        "eight_gaussians": "nfvae.data.toys:EightGaussians",
+        "mixture": "nfvae.data.toys:Mixture",
+        "rings": "nfvae.data.toys:Rings",
+        "two_moons": "nfvae.data.toys:TwoMoons",
+    },
+)
 
 
 class ToyVectors(pl.LightningDataModule):
     """Draws of a toy density in batches of shape (B, D), the same draws in every run.
 
     Args:
-        dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, or the one-dimensional `mixture`.
+        dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, the one-dimensional `mixture`, or
+            "package.module:Class" of your own.
         count: vectors of the training set; validation and test have 10,000 each.
         batch_size: training vectors a step and device.
         eval_batch_size: vectors a step and device in validation, test and prediction.
@@ -108,7 +121,8 @@ class ToyVectors(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.features = features_of(dataset)
+        self.toy = TOYS.make(dataset)
+        self.shape = (self.toy.features,)
         if min(count, batch_size, eval_batch_size) < 1:
             raise ValueError(f"sizes must be at least 1; got {count}, {batch_size} and {eval_batch_size}")
         self.save_hyperparameters()
@@ -117,10 +131,11 @@ class ToyVectors(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Draw the three sets."""
         if self.splits is None:
-            draw = TOYS[self.hparams["dataset"]].draw
             sizes = (self.hparams["count"], _HELD_OUT, _HELD_OUT)
             seeded = [torch.Generator().manual_seed(_DRAW_SEED + index) for index in range(len(sizes))]
-            self.splits = Splits(*(draw(size, generator) for size, generator in zip(sizes, seeded, strict=True)))
+            self.splits = Splits(
+                *(self.toy.draw(size, generator) for size, generator in zip(sizes, seeded, strict=True))
+            )
 
     def train_dataloader(self) -> "DataLoader[Tensor]":
         """Return shuffled batches of the training set."""

@@ -1,75 +1,78 @@
-"""Flows by name. Adding one is a file beside this one, an import and a line in `FLOWS`."""
+"""Normalizing flows, usable alone. Adding one is a file beside this one and a line in `FLOWS`."""
 
-import inspect
-from collections.abc import Mapping
-from importlib import import_module
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nfvae.flows.base import Flow, Parameters, ParametricFlow
-from nfvae.flows.cholesky import CholeskyFlow
-from nfvae.flows.iaf import IAFFlow
-from nfvae.flows.maf import MAFFlow
-from nfvae.flows.none import NoFlow
-from nfvae.flows.planar import PlanarFlow
-from nfvae.flows.radial import RadialFlow
+from nfvae.flows.base import Flow, Parameters, ParametricFlow, Shapes
+from nfvae.flows.bijection import Bijection, Chain, Inverse
+from nfvae.flows.density import FlowDensity
+from nfvae.flows.distribution import DiagonalNormal, Draw, FlowDistribution
+from nfvae.registry import Registry
 
 __all__ = [
     "FLOWS",
-    "CholeskyFlow",
+    "Bijection",
+    "Chain",
+    "DiagonalNormal",
+    "Draw",
     "Flow",
-    "IAFFlow",
-    "MAFFlow",
-    "NoFlow",
+    "FlowDensity",
+    "FlowDistribution",
+    "Inverse",
     "Parameters",
     "ParametricFlow",
-    "PlanarFlow",
-    "RadialFlow",
+    "Shapes",
+    "make_density",
     "make_flow",
 ]
 
-FLOWS: Mapping[str, type[Flow]] = {
-    "cholesky": CholeskyFlow,
-    "iaf": IAFFlow,
-    "maf": MAFFlow,
-    "none": NoFlow,
-    "planar": PlanarFlow,
-    "radial": RadialFlow,
-}
+FLOWS = Registry(
+    "flow",
+    Flow,  # type: ignore[type-abstract]
+    {
+        "cholesky": "nfvae.flows.cholesky:CholeskyFlow",
+        "iaf": "nfvae.flows.autoregressive:IAF",
+        "maf": "nfvae.flows.autoregressive:MAF",
+        "none": "nfvae.flows.none:NoFlow",
+        "planar": "nfvae.flows.planar:PlanarFlow",
+        "radial": "nfvae.flows.radial:RadialFlow",
+    },
+)
 
 
 def make_flow(name: str, features: int, context: int = 0, depth: int = 1, **options: Any) -> Flow:
-    """Build a flow from its name in `FLOWS`, or from "package.module:Class" of one's own.
+    """Build a flow from its name in `FLOWS`, or from "package.module:Class" of your own.
 
     Args:
-        name: registry name or dotted path.
+        name: registered name or class path.
         features: D, the number of latent coordinates.
         context: C, the size of the context h; 0 for a global flow.
         depth: number of layers.
         options: further arguments of the flow's class.
 
     Raises:
-        ValueError: for an unknown name or option, or a value the flow refuses.
+        ValueError: for an unknown name or option, or a value that the flow refuses.
 
     Example:
         >>> make_flow("planar", features=2, depth=3).depth
         3
     """
-    flow = _import_flow(name) if ":" in name else FLOWS.get(name)
-    if flow is None:
-        raise ValueError(f"unknown flow {name!r}; known flows: {', '.join(FLOWS)}, or package.module:Class")
-    known = [key for key in inspect.signature(flow).parameters if key not in ("features", "context", "depth")]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"unknown option {option!r} of flow {name!r}; known options: {', '.join(known) or 'none'}")
-    return flow(features, context, depth, **options)
+    return FLOWS.make(name, options, features=features, context=context, depth=depth)
 
 
-def _import_flow(path: str) -> type[Flow]:
-    module, _, attribute = path.partition(":")
-    try:
-        flow = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot import flow {path!r}: {error}") from error
-    if not (isinstance(flow, type) and issubclass(flow, Flow)):
-        raise ValueError(f"{path!r} is not a subclass of nfvae.flows.Flow")
-    return flow
+def make_density(
+    flow: str = "maf", depth: int = 8, flow_options: Mapping[str, Any] | None = None, shape: Sequence[int] = (2,)
+) -> FlowDensity:
+    """Build a density of vectors from names and numbers alone.
+
+    Args:
+        flow: as for `make_flow`.
+        depth: layers of the flow.
+        flow_options: further arguments of the flow's class.
+        shape: of a vector, whose numbers are the flow's features.
+
+    Raises:
+        ValueError: as `make_flow`.
+    """
+    return FlowDensity(make_flow(flow, math.prod(shape), 0, depth, **(flow_options or {})))

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nfvae.bijections import Bijection, Chain
+from nfvae.flows.bijection import Bijection, Chain
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -24,9 +24,15 @@ class Flow(nn.Module, ABC):
         context: C, the size of h; 0 makes the flow global, the same bijection for every image.
         depth: number of layers.
 
+    Attributes:
+        sequential: `forward` or `inverse`, the direction that goes through a layer once for each coordinate; None where
+            both take one pass.
+
     Raises:
         ValueError: for features or depth below 1, or a negative context.
     """
+
+    sequential: ClassVar[str | None] = None
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__()
@@ -85,8 +91,8 @@ class Parameters(nn.Module):
 class ParametricFlow(Flow):
     """A stack of equal layers whose bijection takes tensors: name the bijection and the shapes, and it is a flow.
 
-    The bijection's `constrain` runs once for the whole stack, its tensors with the layers as first dimension; each layer
-    is then built from its own slice, so a constructor may make constants as it likes.
+    The bijection's `constrain` runs once for the whole stack, its tensors with the layers as first dimension; each
+    layer is then built from its own slice, so a constructor may make constants as it likes.
 
     Example:
         >>> class Shift(Bijection):

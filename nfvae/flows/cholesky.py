@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nfvae.bijections import Bijection
 from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.bijection import Bijection
 from nfvae.numerics import shifted_softplus
 
 

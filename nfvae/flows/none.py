@@ -2,12 +2,16 @@
 
 from torch import Tensor
 
-from nfvae.bijections import Chain
 from nfvae.flows.base import Flow
+from nfvae.flows.bijection import Chain
 
 
 class NoFlow(Flow):
-    """The identity, so that the posterior is the diagonal Gaussian of Kingma & Welling (2014)."""
+    """The identity, so that the posterior is a diagonal Gaussian.
+
+    References:
+        Auto-Encoding Variational Bayes, arXiv 1312.6114.
+    """
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         return Chain([])

@@ -1,19 +1,19 @@
-"""The planar flow (Rezende & Mohamed, 2015)."""
+"""The planar flow."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nfvae.bijections import Bijection
 from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.bijection import Bijection
 from nfvae.numerics import monotone_root, shifted_softplus
 
 _SMALLEST_SQUARE = 1e-12
 
 
 class Planar(Bijection):
-    """Push along û by a ridge across w (Rezende & Mohamed, 2015, eq. 10).
+    """Push along û by a ridge across w (equation 10 of the reference).
 
     - *Forward*: y = z + û tanh(w·z + b).
     - *Log-determinant*: log(1 + (w·û)(1 - tanh²(w·z + b))).
@@ -28,6 +28,9 @@ class Planar(Bijection):
         w: tensor with shape (*, D).
         b: tensor with shape (*).
         slope: w·û > -1 with shape (*); given, since the product of two long vectors may be rounded below -1.
+
+    References:
+        Variational Inference with Normalizing Flows, arXiv 1505.05770.
     """
 
     def __init__(self, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> None:
@@ -62,7 +65,7 @@ class Planar(Bijection):
 
 
 class PlanarFlow(ParametricFlow):
-    """A stack of planar layers, their parameters affine in the context or global (Rezende & Mohamed, 2015)."""
+    """A stack of planar layers, their parameters affine in the context or global."""
 
     bijection: ClassVar[type[Planar]] = Planar
 

@@ -1,17 +1,17 @@
-"""The radial flow (Rezende & Mohamed, 2015)."""
+"""The radial flow."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nfvae.bijections import Bijection
 from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.bijection import Bijection
 from nfvae.numerics import shifted_softplus
 
 
 class Radial(Bijection):
-    """Expand or contract around a center c (Rezende & Mohamed, 2015, eq. 14).
+    """Expand or contract around a center c (equation 14 of the reference).
 
     - *Forward*: y = c + (α + β + r)/(α + r) (z - c), r = |z - c|, which is z + β/(α + r) (z - c).
     - *Log-determinant*: (D - 1) log((α + β + r)/(α + r)) + log((r² + 2αr + α(α + β))/(α + r)²).
@@ -25,6 +25,9 @@ class Radial(Bijection):
         center: c, tensor with shape (*, D).
         alpha: α > 0 with shape (*).
         alpha_beta: α + β > 0 with shape (*).
+
+    References:
+        Variational Inference with Normalizing Flows, arXiv 1505.05770.
     """
 
     def __init__(self, center: Tensor, alpha: Tensor, alpha_beta: Tensor) -> None:
@@ -62,7 +65,7 @@ class Radial(Bijection):
 
 
 class RadialFlow(ParametricFlow):
-    """A stack of radial layers, their parameters affine in the context or global (Rezende & Mohamed, 2015)."""
+    """A stack of radial layers, their parameters affine in the context or global."""
 
     bijection: ClassVar[type[Radial]] = Radial
 

@@ -11,7 +11,7 @@ from nfvae.networks.mlp import make_activation
 
 
 class MaskedMLP(nn.Module):
-    """Masked autoencoder for distribution estimation (Germain et al., 2015), its hidden biases given from outside.
+    """A masked autoencoder for distribution estimation, its hidden biases given from outside.
 
     Output i depends on the inputs that come before coordinate i in the order, 0 ... D-1 or its reverse. The
     biases of the hidden layers are no parameters here: whoever calls supplies them, made from a context or free,
@@ -21,11 +21,14 @@ class MaskedMLP(nn.Module):
         features: D, the number of coordinates.
         outputs: numbers given out for each coordinate.
         hidden: widths of the hidden layers.
-        activation: a key of `ACTIVATIONS`.
+        activation: a name in `ACTIVATIONS`.
         reverse: whether the order is D-1 ... 0.
 
     Raises:
         ValueError: for a width below 1 or an unknown activation.
+
+    References:
+        MADE: Masked Autoencoder for Distribution Estimation, arXiv 1502.03509.
     """
 
     def __init__(

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from nfvae.registry import check_choice
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "gelu": nn.GELU,
@@ -22,24 +24,26 @@ def make_activation(name: str) -> nn.Module:
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}; known activations: {', '.join(ACTIVATIONS)}")
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()
 
 
 def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequential:
     """Stack linear layers, each followed by the activation: (*, inputs) -> (*, hidden[-1]).
 
-    Weights start as He et al. (2015) draw them, so that signals keep their size; with PyTorch's own smaller
+    Weights start as the reference draws them, so that signals keep their size; with PyTorch's own smaller
     weights the latents say little at first, and training lingers where the posterior equals the prior.
 
     Args:
         inputs: width of the input.
         hidden: widths of the layers, at least one.
-        activation: a key of `ACTIVATIONS`.
+        activation: a name in `ACTIVATIONS`.
 
     Raises:
         ValueError: for an unknown activation, no layer, or a width below 1.
+
+    References:
+        Delving Deep into Rectifiers, arXiv 1502.01852.
     """
     if not hidden or min(hidden) < 1:
         raise ValueError(f"hidden widths must be positive and at least one; got {list(hidden)}")

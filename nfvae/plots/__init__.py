@@ -1,9 +1,9 @@
 """Pictures; each function returns a matplotlib Figure."""
 
+from nfvae.plots.curves import difference_figure, learning_curves
 from nfvae.plots.flows import deformation_figure, density_figure, layers_figure, layers_of, posterior_contours
 from nfvae.plots.images import image_grid, latent_traversal, reconstruction_grid
 from nfvae.plots.likelihood import k_curves, likelihood_figure
-from nfvae.plots.runs import difference_figure, learning_curves
 
 __all__ = [
     "deformation_figure",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nfvae.bijections import Bijection, Chain, Inverse
-from nfvae.distributions import FlowDistribution
-from nfvae.vae import VAE
+from nfvae.flows import Bijection, Chain, FlowDistribution, Inverse
+from nfvae.models import VAE
+from nfvae.plots.canvas import new_figure, plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side: int = 200) -> "Figure":
-    """Show data, the densities by name, and draws of the last one.
+    """Show data, the densities by name, and samples of the last one.
 
     Args:
         data: vectors with shape (N, D), D one or two.
@@ -26,33 +26,43 @@ def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side
     Raises:
         ValueError: for vectors of more than two numbers.
     """
-    from matplotlib.figure import Figure
-
+    if data.shape[1] > 2:
+        raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
     last, density = list(densities.items())[-1]
-    draws = density.rsample(torch.Size([len(data)]))
+    points = {"data": data, f"samples of the {last}": density.rsample(torch.Size([len(data)]))}
     margin = 0.1 * (data.amax(0) - data.amin(0))
     grid, extent = _grid(data.amin(0) - margin, data.amax(0) + margin, side)
     values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
     if data.shape[1] == 1:
-        figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-        axes = figure.add_subplot()
-        style: dict[str, Any] = {"bins": 100, "density": True, "range": extent}
-        axes.hist(data[:, 0].numpy(), color="lightgray", label="data", **style)
-        axes.hist(draws[:, 0].numpy(), histtype="step", color="black", label=f"draws of the {last}", **style)
-        for name, value in values.items():
-            axes.plot(grid[:, 0].numpy(), value.numpy(), label=name)
-        axes.set_ylabel("density")
-        axes.legend()
-        return figure
-    if data.shape[1] != 2:
-        raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
-    figure = Figure(figsize=(3 * (2 + len(values)), 3.2), dpi=120, layout="constrained")
+        return _densities_on_the_line(points, values, grid[:, 0], extent)
+    return _densities_of_the_plane(points, values, extent, side)
+
+
+def _densities_on_the_line(
+    points: Mapping[str, Tensor], values: Mapping[str, Tensor], grid: Tensor, extent: Sequence[float]
+) -> "Figure":
+    figure = new_figure(6, 4)
+    axes = figure.add_subplot()
+    styles: list[dict[str, Any]] = [{"color": "lightgray"}, {"histtype": "step", "color": "black"}]
+    for (title, vectors), style in zip(points.items(), styles, strict=True):
+        axes.hist(vectors[:, 0].numpy(), label=title, bins=100, density=True, range=(extent[0], extent[1]), **style)
+    for name, value in values.items():
+        axes.plot(grid.numpy(), value.numpy(), label=name)
+    axes.set_ylabel("density")
+    axes.legend()
+    return figure
+
+
+def _densities_of_the_plane(
+    points: Mapping[str, Tensor], values: Mapping[str, Tensor], extent: Sequence[float], side: int
+) -> "Figure":
+    figure = new_figure(3 * (2 + len(values)), 3.2)
     panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
-    for axes, title, points in ((panels[0], "data", data), (panels[-1], f"draws of the {last}", draws)):
-        axes.hist2d(*points.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
+    for axes, (title, vectors) in zip((panels[0], panels[-1]), points.items(), strict=True):
+        axes.hist2d(*vectors.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
         axes.set_title(title)
     for axes, (name, value) in zip(panels[1:-1], values.items(), strict=True):
-        axes.imshow(value.view(side, side).T.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axes.imshow(plane(value, side), origin="lower", extent=extent, aspect="auto", cmap="viridis")
         axes.set_title(f"density of the {name}")
     return figure
 
@@ -75,18 +85,16 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200) -> 
         most: panels.
         side: points of an axis.
     """
-    from matplotlib.figure import Figure
-
     layers = layers_of(density.bijection)
     shown = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
     draws = density.rsample(torch.Size([5000]))
     low, high = torch.quantile(draws, torch.tensor([0.002, 0.998]), 0)
     margin = 0.2 * (high - low)
     grid, extent = _grid(low - margin, high + margin, side)
-    figure = Figure(figsize=(2.2 * len(shown), 2.5), dpi=120, layout="constrained")
+    figure = new_figure(2.2 * len(shown), 2.5)
     for axes, count in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         values = FlowDistribution(density.base, Chain(layers[:count])).log_prob(grid).exp()
-        axes.imshow(values.view(side, side).T.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axes.imshow(plane(values, side), origin="lower", extent=extent, aspect="auto", cmap="viridis")
         axes.set_title(f"z_{count}")
         axes.tick_params(labelsize=6)
     return figure
@@ -104,21 +112,19 @@ def posterior_contours(models: Mapping[str, VAE], images: Tensor, side: int = 15
     Raises:
         ValueError: for a model that has not two latents.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.2 * len(images), 2.3 * len(models)), dpi=120, layout="constrained")
+    figure = new_figure(2.2 * len(images), 2.3 * len(models))
     panels = figure.subplots(len(models), len(images), squeeze=False)
     for row, (name, model) in zip(panels, models.items(), strict=True):
         if model.posterior.flow.features != 2:
             raise ValueError(f"{name} has {model.posterior.flow.features} latents; contours are drawn of two")
         for axes, x in zip(row, images, strict=True):
             draws = model.posterior(x).rsample(torch.Size([1000]))
-            centre, reach = draws.mean(0), 6 * draws.std(0).max()
-            grid, extent = _grid(centre - reach, centre + reach, side)
-            exact, approximate = (values.view(side, side).T.numpy() for values in _posteriors(model, x, grid))
+            center, reach = draws.mean(0), 6 * draws.std(0).max()
+            grid, extent = _grid(center - reach, center + reach, side)
+            exact, approximate = (plane(values, side) for values in _posteriors(model, x, grid))
             style: dict[str, Any] = {"origin": "lower", "extent": extent}
             axes.imshow(exact, aspect="auto", cmap="Blues", **style)
-            levels = [share * approximate.max() for share in (0.05, 0.3, 0.7)]
+            levels = [share * approximate.max().item() for share in (0.05, 0.3, 0.7)]
             axes.contour(approximate, levels=levels, colors="tab:red", linewidths=0.8, **style)
             axes.tick_params(labelsize=6)
         row[0].set_ylabel(name)
@@ -127,7 +133,7 @@ def posterior_contours(models: Mapping[str, VAE], images: Tensor, side: int = 15
 
 
 def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the exact posterior density, normalised on the grid, and q(z|x), both with shape (len(grid),)."""
+    """Return the exact posterior density, normalized on the grid, and q(z|x), both with shape (len(grid),)."""
     log_joint = model.decoder(grid[:, None]).log_prob(x[None])[:, 0] + model.prior().log_prob(grid)
     return log_joint.softmax(0), model.posterior(x[None]).log_prob(grid[:, None])[:, 0].exp()
 
@@ -141,11 +147,9 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         points: the cloud with shape (N, 2).
         arrows: points that get an arrow.
     """
-    from matplotlib.figure import Figure
-
     columns = min(4, len(maps))
     lines = -(-len(maps) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.8 * lines), dpi=120, layout="constrained")
+    figure = new_figure(2.6 * columns, 2.8 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
     for axes, (title, bijection) in zip(panels, maps.items(), strict=False):
         moved = bijection(points)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nfvae.vae import VAE
+from nfvae.models import VAE
+from nfvae.plots.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,12 +20,11 @@ def image_grid(images: Tensor, shape: tuple[int, int], columns: int = 8) -> "Fig
         shape: height and width of an image.
         columns: images a row.
     """
-    from matplotlib.figure import Figure
     from torchvision.utils import make_grid
 
     grid = make_grid(images.cpu().view(-1, 1, *shape), nrow=columns, padding=1, pad_value=0.5)[0]
     height, width = grid.shape
-    figure = Figure(figsize=(6, 6 * height / width), dpi=120)
+    figure = new_figure(6, 6 * height / width, layout=None)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.imshow(1 - grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nfvae.importance import Estimate, k_values
+from nfvae.estimators import Estimate, k_values
+from nfvae.plots.canvas import SMALL_TYPE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +27,7 @@ def likelihood_figure(
         shape: height and width of an image.
         worst: how many of the images with the largest k̂ are drawn.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.2), dpi=120, layout="constrained")
+    figure = new_figure(9, 5.2)
     grid = figure.add_gridspec(2, 2, height_ratios=[3, 1.2])
     _weight_histogram(figure.add_subplot(grid[0, 0]), weights)
     _k_curve(figure.add_subplot(grid[0, 1]), estimate, samples)
@@ -39,7 +38,7 @@ def likelihood_figure(
         axes.imshow(1 - images[index].view(shape).float(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_axis_off()
         khat, bound = estimate.khat[index].item(), estimate.log_likelihood[index].item()
-        axes.set_title(f"image {index}\nk̂ {khat:.2f}\n{bound:.1f} nats", fontsize=7)
+        axes.set_title(f"image {index}\nk̂ {khat:.2f}\n{bound:.1f} nats", fontsize=SMALL_TYPE)
     return figure
 
 
@@ -49,29 +48,27 @@ def k_curves(curves: Mapping[str, Mapping[str, float]]) -> "Figure":
     Args:
         curves: the mean bound of each k, as an evaluation's summary has it, by the experiment's name.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    figure = new_figure(6, 4)
     axes = figure.add_subplot()
     for name, curve in curves.items():
         axes.plot([int(k) for k in curve], list(curve.values()), marker="o", label=name)
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
     axes.set_ylabel("mean bound of log p(x), nats per image")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=SMALL_TYPE)
     return figure
 
 
 def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
-    centred = (weights - torch.logsumexp(weights, 0)).double().cpu()
-    share = torch.log10(centred.exp().clamp_min(1e-12))
+    centered = (weights - torch.logsumexp(weights, 0)).double().cpu()
+    share = torch.log10(centered.exp().clamp_min(1e-12))
     axes.hist(share.flatten().numpy(), bins=100, log=True, color="tab:blue")
     largest = share.amax(0).median().item()
     axes.axvline(largest, color="tab:red", label=f"largest of an image (median): {100 * 10**largest:.0f}%")
     axes.axvline(-torch.log10(torch.tensor(float(len(weights)))).item(), color="black", ls=":", label="all equal: 1/K")
     axes.set_xlabel(f"share of a sample in its image's estimate, log₁₀ ({weights.shape[1]} images)")
     axes.set_ylabel("samples")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=SMALL_TYPE)
 
 
 def _k_curve(axes: "Axes", estimate: Estimate, samples: int) -> None:

@@ -1,0 +1,161 @@
+"""What `nfvae plot` can draw of trained runs, by name."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nfvae.flows import Bijection, FlowDistribution
+from nfvae.flows.planar import Planar
+from nfvae.flows.radial import Radial
+from nfvae.plots import (
+    deformation_figure,
+    density_figure,
+    image_grid,
+    k_curves,
+    latent_traversal,
+    layers_figure,
+    learning_curves,
+    posterior_contours,
+    reconstruction_grid,
+)
+from nfvae.registry import check_choice
+from nfvae.runs import Run, density_table
+from nfvae.runs.results import read_summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = 8
+
+
+def draw(name: str, runs: Sequence[Run], images: Sequence[int] = range(8), samples: int = 5000) -> "Figure":
+    """Draw a picture.
+
+    Args:
+        name: one of `PICTURES`.
+        runs: what it is drawn of.
+        images: which test images.
+        samples: of the evaluation that is read.
+
+    Raises:
+        ValueError: for an unknown name, or runs or images that the picture cannot be drawn of.
+        FileNotFoundError: if an evaluation is not there.
+    """
+    check_choice("picture", name, PICTURES)
+    return PICTURES[name](runs, list(images), samples)
+
+
+def density_summary(run: Run) -> str:
+    """Lay out how well a density fits its test vectors and how fast it is sampled; of a student also its teacher."""
+    return density_table(_densities(run), _vectors(run)).markdown()
+
+
+def _only(runs: Sequence[Run]) -> Run:
+    if len(runs) != 1:
+        raise ValueError(f"this picture takes one run; got {len(runs)}")
+    return runs[0]
+
+
+def _some(runs: Sequence[Run]) -> Sequence[Run]:
+    if not runs:
+        raise ValueError("this picture takes runs; got none")
+    return runs
+
+
+def _images(run: Run, indices: list[int]) -> Tensor:
+    images = run.images().images("test")
+    if not all(0 <= index < len(images) for index in indices):
+        raise ValueError(f"test images are 0 ... {len(images) - 1}; got {indices}")
+    return images[indices].float()
+
+
+def _samples(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    run = _only(runs)
+    return image_grid(run.vae().sample(64), run.images().shape)
+
+
+def _reconstructions(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    run = _only(runs)
+    model, x = run.vae(), _images(run, images)
+    columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
+    return reconstruction_grid(x, model.reconstruct(x), run.images().shape, columns)
+
+
+@torch.no_grad()
+def _traversal(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    """The latents that vary most, moved one at a time."""
+    run = _only(runs)
+    model, data = run.vae(), run.images()
+    z = model.posterior(data.images("test")[:500].float()).rsample(torch.Size([8]))
+    latents = z.mean(0).var(0).argsort(descending=True)[:8].tolist()
+    start = model.posterior(_images(run, images[:1])).rsample()[0]
+    return latent_traversal(model, start, latents, data.shape)
+
+
+def _learning(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    return learning_curves({str(run.folder.path): [run.folder.history()] for run in _some(runs)})
+
+
+def _k_curve(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    return k_curves({str(run.folder.path): read_summary(run, "test", samples)["k_curve"] for run in _some(runs)})
+
+
+def _posterior(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    models = {run.folder.name: run.vae() for run in _some(runs)}
+    return posterior_contours(models, _images(runs[0], images))
+
+
+@torch.no_grad()
+def _layers(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    run = _only(runs)
+    if run.kind == "density":
+        return layers_figure(run.density()())
+    return layers_figure(run.vae().posterior(_images(run, images[:1])[0]))
+
+
+def _density(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    run = _only(runs)
+    return density_figure(_vectors(run), _densities(run))
+
+
+def _vectors(run: Run) -> Tensor:
+    data = run.vectors()
+    data.setup()
+    assert data.splits is not None
+    return data.splits.test
+
+
+def _densities(run: Run) -> dict[str, FlowDistribution]:
+    if not (teacher := run.settings.get("teacher")):
+        return {"model": run.density()()}
+    return {"teacher": Run(teacher).density()(), "student": run.density()()}
+
+
+def _deformation(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+    """What a planar and a radial layer do to a Gaussian cloud."""
+    if runs:
+        raise ValueError("this picture takes no run")
+    direction, zero = torch.tensor([1.0, 1.0]), torch.zeros(())
+    maps: dict[str, Bijection] = {
+        f"planar, |u| = {size:g}": Planar.from_unconstrained(u=size * direction / 2**0.5, w=2 * direction, b=zero)
+        for size in (0.5, 1, 2, 4)
+    }
+    beside = torch.tensor([0.5, 0.0])  # not the cloud's middle
+    for beta in (-0.9, 1, 2, 4):
+        maps[f"radial, β = {beta:g}"] = Radial(beside, torch.tensor(1.0), torch.tensor(1.0 + beta))
+    return deformation_figure(maps, torch.randn(1500, 2))
+
+
+PICTURES: dict[str, Callable[[Sequence[Run], list[int], int], "Figure"]] = {
+    "samples": _samples,
+    "reconstructions": _reconstructions,
+    "traversal": _traversal,
+    "learning": _learning,
+    "k-curve": _k_curve,
+    "posterior": _posterior,
+    "layers": _layers,
+    "density": _density,
+    "deformation": _deformation,
+}

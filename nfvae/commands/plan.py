@@ -1,0 +1,72 @@
+"""What a training is asked to be, before anything of it is done."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nfvae.commands.settings import parse, read_sources, task_of
+from nfvae.data import BinarizedImages, ToyVectors
+from nfvae.runs import Run, RunFolder, run_name
+from nfvae.runs.run import DATA
+from nfvae.training import TrainingModule
+
+
+class Plan:
+    """One training as it is asked for: its settings, its folder, its data and its module.
+
+    Args:
+        arguments: of the command line.
+
+    Attributes:
+        settings: every setting of the training, nested as in its config.yaml.
+        folder: where it is kept.
+
+    Raises:
+        FileNotFoundError: if there is no such config or checkpoint.
+        ValueError: for a setting that is unknown or of a wrong type.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        sources = read_sources(arguments)
+        self.module_class = task_of(sources)
+        self.parser, self.namespace = parse(sources, self.module_class)
+        self.checkpoint = sources.run
+        self.namespace.pop("config")
+        self.settings: dict[str, Any] = self.namespace.as_dict()
+        self.settings["name"] = run_name(self.settings)
+        self.folder = RunFolder(Path(self.settings["trainer"]["default_root_dir"] or "runs", self.settings["name"]))
+
+    @property
+    def keeps_a_run(self) -> bool:
+        """Whether a folder is written."""
+        return not self.settings["trainer"]["fast_dev_run"]
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the training goes on in its own folder."""
+        return self.checkpoint is not None and self.checkpoint.folder.path.resolve() == self.folder.path.resolve()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run in the folder has come to its last epoch."""
+        if not self.folder.last.is_file():
+            return False
+        return bool(Run(self.folder.last).checkpoint["epoch"] + 1 >= (self.settings["trainer"]["max_epochs"] or 0))
+
+    @cached_property
+    def data(self) -> BinarizedImages | ToyVectors:
+        """The data."""
+        return DATA[self.module_class.kind](**self.settings["data"], seed=self.settings["seed_everything"])
+
+    @cached_property
+    def module(self) -> TrainingModule:
+        """What is trained, its weights as they start."""
+        shape: dict[str, Any] = {} if "latent" in self.module_class.derived else {"shape": list(self.data.shape)}
+        return self.module_class(**self.settings["model"], **shape)
+
+    def config(self) -> str:
+        """Return every setting as YAML, without what belongs to this call alone."""
+        saved = self.namespace.clone()
+        saved["name"], saved["ckpt_path"], saved["overwrite"] = self.settings["name"], None, False
+        return str(self.parser.dump(saved, skip_none=False))

@@ -1,0 +1,185 @@
+"""The settings of a training, out of configs, the run that goes on, and the command line."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from nfvae import __version__
+from nfvae.commands.arguments import Parser
+from nfvae.data import DATASETS, TOYS
+from nfvae.estimators import OBJECTIVES
+from nfvae.flows import FLOWS
+from nfvae.models import DECODERS, ENCODERS, PRIORS
+from nfvae.registry import OWN
+from nfvae.runs import Run
+from nfvae.runs.run import DATA
+from nfvae.training import TASKS, TrainingModule
+
+_SECTIONS = ("model", "data", "trainer")
+_CHOICES: dict[str, Mapping[str, str]] = {
+    "model.flow": FLOWS,
+    "model.encoder": ENCODERS,
+    "model.decoder": DECODERS,
+    "model.prior": PRIORS,
+    "model.objective": OBJECTIVES,
+}
+_TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
+_TRAINER_HELP = "--help.trainer"
+_NAME = re.compile(r"--(model|data)\.(\w+)(?:=(.*))?")
+
+
+class Sources(NamedTuple):
+    """What was given, before it is checked.
+
+    Attributes:
+        settings: of the run that goes on, and of the configs over it.
+        run: the run that goes on.
+        words: the other arguments.
+    """
+
+    settings: dict[str, Any]
+    run: Run | None
+    words: list[str]
+
+
+def read_sources(arguments: Sequence[str]) -> Sources:
+    """Read the configs and the checkpoint that arguments name; later configs win over earlier ones.
+
+    Raises:
+        FileNotFoundError: if there is no such config or checkpoint.
+        ValueError: if one is damaged.
+    """
+    parser = Parser(add_help=False)
+    parser.add_argument("-c", "--config", type=Path, action="append", default=[])
+    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_trust()
+    asked, words = parser.parse_known_args(list(arguments))
+    run = Run(asked.ckpt_path, asked.trust, last=True) if asked.ckpt_path else None
+    settings = settings_of(run) if run else {}
+    for config in asked.config:
+        settings = merge(settings, read_config(config))
+    return Sources(_without_dropped_options(settings, words), run, words)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no YAML, or not made of sections.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config {path}")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read config {path}: {error}") from error
+    content = {} if content is None else content
+    sections = [content.get(name) for name in _SECTIONS] if isinstance(content, dict) else [content]
+    if not all(section is None or isinstance(section, dict) for section in sections):
+        raise ValueError(f"config {path} should hold settings by name, under {', '.join(_SECTIONS)}")
+    return {name: value for name, value in content.items() if name not in _SECTIONS or value is not None}
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """Return the settings under which a run was trained, named after the folder in which it lies now."""
+    saved = run.folder.settings()
+    if not saved:  # a plain Lightning run: what the checkpoint says
+        derived = {"optimizer_state", *TASKS.load(run.task).derived}
+        known = {name: value for name, value in run.settings.items() if name not in derived}
+        data = {name: value for name, value in run.data_settings.items() if name != "seed"}
+        saved = {"task": run.task, "model": known, "data": data, "seed_everything": run.data_settings.get("seed", 0)}
+    root = str(run.folder.path.parent)
+    return merge(saved, {"name": run.folder.path.name, "trainer": {"default_root_dir": root}})
+
+
+def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings over earlier ones; another name for a role drops the options of the earlier one."""
+    merged = dict(earlier)
+    for key, value in later.items():
+        if key in _SECTIONS and isinstance(value, Mapping):
+            kept = dict(merged.get(key) or {})
+            for name in value:
+                if kept.get(name) != value[name]:
+                    kept.pop(f"{name}_options", None)
+            merged[key] = kept | dict(value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Drop the options of a role to which the command line gives another name."""
+    for place, word in enumerate(words):
+        if found := _NAME.fullmatch(word):
+            section, name, value = found.groups()
+            value = value if value is not None else next(iter(words[place + 1 : place + 2]), None)
+            if f"{name}_options" in settings.get(section, {}):
+                settings = merge(settings, {section: {name: value}})
+    return settings
+
+
+def task_of(sources: Sources) -> type[TrainingModule]:
+    """Return the class of what is trained.
+
+    Raises:
+        ValueError: for an unknown task.
+    """
+    parser = Parser(add_help=False)
+    parser.add_argument("--task")
+    asked = parser.parse_known_args(sources.words)[0].task or sources.settings.get("task", "vae")
+    return TASKS.load(str(asked))
+
+
+def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParser, Namespace]:
+    """Check the settings against what there is to set, and return the parser with them.
+
+    Raises:
+        ValueError: for a setting that is unknown or of a wrong type.
+    """
+    parser = _training_parser(module)
+    if {"-h", "--help", _TRAINER_HELP} & set(sources.words):
+        _hide(parser, _TRAINER_HELP in sources.words)
+        parser.print_help()
+        raise SystemExit(0)
+    settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
+    return parser, parser.parse_args(["--config", settings, *sources.words])
+
+
+def _training_parser(module: type[TrainingModule]) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="nfvae fit",
+        description=f"Train. Lightning's Trainer has further settings: {_TRAINER_HELP} lists them.",
+        exit_on_error=False,
+        version=__version__,
+    )
+    parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
+    parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
+    parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
+    parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
+    parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
+    data = DATA[module.kind]
+    parser.add_class_arguments(module, "model", skip=set(module.derived), instantiate=False, fail_untyped=False)
+    parser.add_class_arguments(data, "data", skip={"seed"}, instantiate=False)
+    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
+    parser.set_defaults(_TRAINER)
+    choices: dict[str, Mapping[str, str]] = {**_CHOICES, "data.dataset": DATASETS if module.kind == "vae" else TOYS}
+    for action in parser._actions:
+        if action.dest in choices:
+            action.help = f"{action.help} Known: {', '.join(choices[action.dest])}, or {OWN}."
+    return parser
+
+
+def _hide(parser: ArgumentParser, all_but_trainer: bool) -> None:
+    """Leave Lightning's Trainer out of the help, or all else."""
+    for group in parser._action_groups:
+        if (str(group.title or "").find("Trainer") >= 0) != all_but_trainer:
+            group._group_actions = []
+            group.title = group.description = None

@@ -1,0 +1,87 @@
+"""`nfvae validate`, `nfvae test` and `nfvae predict`: Lightning's other loops, on a trained run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from jsonargparse import ArgumentParser
+
+from nfvae.commands.arguments import Parser
+from nfvae.commands.progress import MetricProgressBar
+from nfvae.registry import options_of
+from nfvae.runs import Run
+from nfvae.runs.run import DATA
+from nfvae.training import TASKS, TrainingModule
+
+_MODEL = {"validate": {"val_samples"}, "test": {"test_samples"}, "predict": set[str]()}
+_TRAINER = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "enable_progress_bar"}
+_LIMITS = {"validate": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches"}
+_DATA = {"dataset", "binarization", "root", "download", "eval_batch_size"}
+
+
+def validate_command(arguments: list[str]) -> None:
+    """Report a trained model on the validation set."""
+    _loop("validate", arguments, validate_command.__doc__)
+
+
+def test_command(arguments: list[str]) -> None:
+    """Report a trained model on the test set."""
+    _loop("test", arguments, test_command.__doc__)
+
+
+def predict_command(arguments: list[str]) -> None:
+    """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
+    run, samples = _loop("predict", arguments, predict_command.__doc__)
+    torch.save(torch.cat(samples), run.folder.latents)
+    print(f"one posterior sample of each test image: {run.folder.latents}")
+
+
+def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any]:
+    """Run one of Lightning's loops, and return the run with what the loop gives."""
+    first = Parser(add_help=False)
+    first.add_argument("--ckpt_path")
+    first.add_trust()
+    named = [word for word in arguments[:1] if not word.startswith("-")]
+    asked, words = first.parse_known_args(arguments[len(named) :])
+    path = next(iter(named), asked.ckpt_path)
+    if {"-h", "--help"} & set(words):
+        _parser(command, TASKS.load("vae"), description).print_help()
+        raise SystemExit(0)
+    if not path:
+        raise ValueError(f"nfvae {command} needs a trained model: nfvae {command} RUN, or --ckpt_path CHECKPOINT")
+    run = Run(path, asked.trust)
+    task = TASKS.load(run.task)
+    parser = _parser(command, task, description)
+    given = parser.instantiate(parser.parse_args(words, defaults=False)).as_dict()
+    data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
+    module.check_shape(data)
+    return run, getattr(_trainer(given.get("trainer", {})), command)(module, data)
+
+
+def _parser(command: str, task: type[TrainingModule], description: str | None) -> ArgumentParser:
+    """Offer the settings that mean something in this loop; the others are those of the training."""
+    parser = ArgumentParser(
+        prog=f"nfvae {command} RUN",
+        description=f"{description} RUN is a run's folder or a checkpoint; settings not given are the training's.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--ckpt_path", help="The run, where it does not come first.")
+    parser.add_argument("--trust", nargs="+", help="Classes of your own that the checkpoint may name.")
+    offered: list[tuple[str, type, set[str]]] = [
+        ("model", task, _MODEL[command] & task.arguments()),
+        ("data", DATA[task.kind], _DATA & set(options_of(DATA[task.kind]))),
+        ("trainer", pl.Trainer, _TRAINER | {_LIMITS[command]}),
+    ]
+    for group, owner, names in offered:
+        known = task.arguments() if owner is task else set(options_of(owner))
+        parser.add_class_arguments(owner, group, skip=known - names, instantiate=False, fail_untyped=False)
+    return parser
+
+
+def _trainer(options: dict[str, Any]) -> pl.Trainer:
+    given = options.pop("callbacks", None) or []
+    callbacks = given if isinstance(given, list) else [given]
+    if options.get("enable_progress_bar") is not False:
+        callbacks = [*callbacks, MetricProgressBar()]
+    return pl.Trainer(**options, callbacks=callbacks, logger=False, enable_checkpointing=False)

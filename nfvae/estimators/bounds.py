@@ -1,0 +1,43 @@
+"""Lower bounds of log p(x), computed from `LogTerms`."""
+
+from torch import Tensor
+
+from nfvae.models import LogTerms
+from nfvae.numerics import log_mean_exp
+
+
+def elbo(terms: LogTerms, beta: float | Tensor = 1.0, free_bits: float = 0.0) -> Tensor:
+    """Estimate the evidence lower bound, its KL weighted.
+
+    Formula: E_q[log p(x|z)] - β max(λ, KL), averaged over samples and images. The free bits λ are granted to the whole
+    latent at once, not to each coordinate: under a flow the KL does not split over coordinates.
+
+    Args:
+        terms: log-densities with shape (K, B), in nats.
+        beta: weight β of the KL; 1 gives a lower bound of log p(x).
+        free_bits: λ, nats an image of KL that cost the same as none at all; 0 for none.
+
+    Returns:
+        The objective, a scalar in nats per image.
+
+    References:
+        Auto-Encoding Variational Bayes, arXiv 1312.6114.
+        Improved Variational Inference with Inverse Autoregressive Flow (free bits), arXiv 1606.04934.
+    """
+    kl = terms.kl.mean()
+    return terms.likelihood.mean() - beta * (kl.clamp_min(free_bits) if free_bits else kl)
+
+
+def iwae(terms: LogTerms) -> Tensor:
+    """Estimate the importance-weighted bound log (1/K) Σ_k w_k, averaged over images.
+
+    Args:
+        terms: log-densities with shape (K, B), in nats.
+
+    Returns:
+        The bound itself, a scalar in nats per image; its gradient needs no surrogate, as q is reparametrized.
+
+    References:
+        Importance Weighted Autoencoders, arXiv 1509.00519.
+    """
+    return log_mean_exp(terms.log_weight).mean()

@@ -1,0 +1,105 @@
+"""Bijections of the latent: pure mathematics on tensors, no parameters of their own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+from torch import Tensor
+from torch.distributions import Transform, constraints
+
+
+class Bijection(Transform, ABC):
+    """A smooth bijection of R^D, in both directions with its log-determinant.
+
+    *Forward* always means z_0 -> z_K, the sampling direction of a flow; `log_det` is log|det dy/dz| of the call it
+    comes from. A subclass writes the two abstract methods, and its tensors broadcast against the batch dimensions
+    of z, so that one bijection built for a batch of B images serves K samples of shape (K, B, D). The interface of
+    `torch.distributions.Transform` is derived, so `.inv` and `TransformedDistribution` work unchanged.
+
+    Where a map has parameters under a constraint, `constrain` turns unconstrained tensors into the map's own, and the
+    constructor takes the map's own. Constants, as a mask or a permutation, are made in the constructor.
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    @abstractmethod
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z with shape (*, D) to y with shape (*, D) and log|det dy/dz| with shape (*)."""
+
+    @abstractmethod
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map y with shape (*, D) to z with shape (*, D) and log|det dz/dy| with shape (*), differentiably."""
+
+    @staticmethod
+    def constrain(*args: Any, **free: Any) -> dict[str, Tensor]:
+        """Turn unconstrained tensors into the constructor's arguments, by name; here they are the same.
+
+        The tensors may have further leading dimensions, as a stack of layers has, and so do those that are returned.
+        """
+        return free
+
+    @classmethod
+    def from_unconstrained(cls, **free: Tensor) -> Self:
+        """Build the bijection from unconstrained tensors: see `constrain`."""
+        own: dict[str, Any] = cls.constrain(**free)
+        return cls(**own)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.forward_and_log_det(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.inverse_and_log_det(y)[0]
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return log|det dy/dx| with shape (*); y = self(x) is not needed."""
+        return self.forward_and_log_det(x)[1]
+
+
+class Chain(Bijection):
+    """Apply bijections one after the other, the first one first; an empty chain is the identity.
+
+    - *Forward*: y = f_n(... f_1(z)).
+    - *Log-determinant*: the sum over the parts.
+    - *Inverse*: the parts' inverses, the last one first.
+    - *Constraint*: none.
+    """
+
+    def __init__(self, parts: Sequence[Bijection]) -> None:
+        super().__init__()
+        self.parts = tuple(parts)
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        total = z.new_zeros(z.shape[:-1])
+        for part in self.parts:
+            z, log_det = part.forward_and_log_det(z)
+            total = total + log_det
+        return z, total
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        total = y.new_zeros(y.shape[:-1])
+        for part in reversed(self.parts):
+            y, log_det = part.inverse_and_log_det(y)
+            total = total + log_det
+        return y, total
+
+
+class Inverse(Bijection):
+    """Swap the two directions of a bijection.
+
+    - *Forward*: y = f⁻¹(z).
+    - *Log-determinant*: that of f⁻¹ at z.
+    - *Inverse*: z = f(y).
+    - *Constraint*: none.
+    """
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.bijection = bijection
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return self.bijection.inverse_and_log_det(z)
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return self.bijection.forward_and_log_det(y)

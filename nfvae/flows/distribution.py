@@ -1,0 +1,72 @@
+"""The density that a flow makes of a Gaussian."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, TransformedDistribution
+
+from nfvae.flows.bijection import Bijection
+
+
+class Draw(NamedTuple):
+    """Samples with their own density, which comes with them from the forward pass alone.
+
+    Attributes:
+        z: samples with shape (*, D).
+        log_prob: log-density of each with shape (*), in nats.
+        log_det: log|det dz_K/dz_0| of the flow with shape (*), already contained in `log_prob`.
+    """
+
+    z: Tensor
+    log_prob: Tensor
+    log_det: Tensor
+
+
+class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at run time
+    """The Gaussian N(loc, diag(scale²)); both tensors with shape (*, D)."""
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        super().__init__(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+        self.loc, self.scale = loc, scale
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log N(value) with shape (*), in nats."""
+        return self.log_prob_of_noise((value - self.loc) / self.scale)
+
+    def log_prob_of_noise(self, noise: Tensor) -> Tensor:
+        """Return log N(loc + scale noise) with shape (*), in nats, for noise with shape (*, D)."""
+        normalizer = self.scale.log().sum(-1) + noise.shape[-1] * math.log(2 * math.pi) / 2
+        return -noise.square().sum(-1) / 2 - normalizer
+
+
+class FlowDistribution(TransformedDistribution):
+    """A diagonal Gaussian pushed through a bijection.
+
+    A sample and its own density come together from the forward pass alone; the density of a given point goes through
+    the exact inverse.
+
+    Args:
+        base: distribution of z_0 with event shape (D,).
+        bijection: z_0 -> z_K.
+    """
+
+    def __init__(self, base: DiagonalNormal, bijection: Bijection) -> None:
+        super().__init__(base, [bijection], validate_args=False)
+        self.base, self.bijection = base, bijection
+
+    def draw(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Draw:
+        """Draw z_K with its density, differentiably; each tensor begins with (*sample_shape, *batch)."""
+        shape = torch.Size(sample_shape) + self.base.loc.shape
+        return self.from_noise(torch.randn(shape, dtype=self.base.loc.dtype, device=self.base.loc.device))
+
+    def from_noise(self, noise: Tensor) -> Draw:
+        """Turn standard normal noise with shape (*, D) into samples, differentiably."""
+        z, log_det = self.bijection.forward_and_log_det(torch.addcmul(self.base.loc, self.base.scale, noise))
+        return Draw(z, self.base.log_prob_of_noise(noise) - log_det, log_det)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
+        z, log_det = self.bijection.inverse_and_log_det(value)
+        return self.base.log_prob(z) + log_det

@@ -1,0 +1,15 @@
+"""Monotone scalar maps by name, shared by the families that apply one to each coordinate."""
+
+from nfvae.flows.univariate.base import ScaleAndShift, Univariate
+from nfvae.registry import Registry
+
+__all__ = ["UNIVARIATES", "ScaleAndShift", "Univariate"]
+
+UNIVARIATES = Registry(
+    "univariate map",
+    Univariate,  # type: ignore[type-abstract]
+    {
+        "affine": "nfvae.flows.univariate.affine:Affine",
+        "gate": "nfvae.flows.univariate.gate:Gate",
+    },
+)

@@ -1,0 +1,32 @@
+"""The affine map, free to stretch as well as narrow."""
+
+import torch
+from torch import Tensor
+
+from nfvae.flows.univariate.base import ScaleAndShift
+
+
+class Affine(ScaleAndShift):
+    """Scale and shift, as in masked autoregressive flows, but for the bound of the scale.
+
+    - *Constraint*: a = exp(bound tanh(s/bound)).
+
+    Args:
+        shift: b with shape (*, D).
+        score: s with shape (*, D).
+        bound: largest |log a|, positive.
+
+    Raises:
+        ValueError: for a bound that is not positive.
+
+    References:
+        Masked Autoregressive Flow for Density Estimation, arXiv 1705.07057.
+    """
+
+    shapes = {"shift": (), "score": ()}  # noqa: RUF012  (a ClassVar of the base)
+
+    def __init__(self, shift: Tensor, score: Tensor, bound: float = 3.0) -> None:
+        if not bound > 0:
+            raise ValueError(f"bound must be positive; got {bound}")
+        self.scale = torch.exp(bound * torch.tanh(score / bound))
+        self.shift = shift

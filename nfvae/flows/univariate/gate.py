@@ -1,0 +1,34 @@
+"""The gate of the inverse autoregressive flow, which only narrows."""
+
+import torch
+from torch import Tensor
+
+from nfvae.flows.univariate.base import ScaleAndShift
+
+
+class Gate(ScaleAndShift):
+    """Move towards m as far as a gate is closed (algorithm 1 of the reference).
+
+    - *Constraint*: a = floor + (1 - floor) sigmoid(s + bias) and b = (1 - a) m, so that the map only narrows; the
+      floor, which bounds the inverse's 1/a, is not in the paper.
+
+    Args:
+        mean: m with shape (*, D).
+        score: s with shape (*, D).
+        bias: added to s; positive values start the gates near 1.
+        floor: smallest gate, in [0, 1).
+
+    Raises:
+        ValueError: for a floor outside [0, 1).
+
+    References:
+        Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
+    """
+
+    shapes = {"mean": (), "score": ()}  # noqa: RUF012  (a ClassVar of the base)
+
+    def __init__(self, mean: Tensor, score: Tensor, bias: float = 2.0, floor: float = 1e-3) -> None:
+        if not 0 <= floor < 1:
+            raise ValueError(f"a gate's floor must be in [0, 1); got {floor}")
+        self.scale = floor + (1 - floor) * torch.sigmoid(score + bias)
+        self.shift = torch.addcmul(mean, self.scale, mean, value=-1)

@@ -1,0 +1,23 @@
+"""The variational autoencoder, usable alone: encoder, flow posterior, decoder and prior, each by name."""
+
+from nfvae.models.decoders import DECODERS, Decoder
+from nfvae.models.encoders import ENCODERS, Encoder, Encoding
+from nfvae.models.likelihood import BernoulliPixels
+from nfvae.models.posterior import Posterior
+from nfvae.models.priors import PRIORS, Prior
+from nfvae.models.vae import VAE, LogTerms, make_vae
+
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "PRIORS",
+    "VAE",
+    "BernoulliPixels",
+    "Decoder",
+    "Encoder",
+    "Encoding",
+    "LogTerms",
+    "Posterior",
+    "Prior",
+    "make_vae",
+]

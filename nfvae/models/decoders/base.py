@@ -1,0 +1,34 @@
+"""What a decoder is."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from nfvae.models.likelihood import BernoulliPixels
+
+
+class Decoder(nn.Module, ABC):
+    """A module that decodes latents into p(x|z).
+
+    The constructor takes `latent`, D; `shape`, the shape of an image; then its options.
+    """
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> BernoulliPixels:
+        """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        """The bias of the logits with shape (P,), where there is such a parameter."""
+        return None
+
+    @torch.no_grad()
+    def init_output_bias(self, pixel_means: Tensor) -> None:
+        """Start the output bias at the logit of the training pixel means; a bias already trained is left alone.
+
+        Args:
+            pixel_means: mean of each training pixel, in [0, 1], with shape (P,).
+        """
+        if self.output_bias is not None and not self.output_bias.any():
+            self.output_bias.copy_(torch.logit(pixel_means, eps=1e-3))

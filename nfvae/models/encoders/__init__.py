@@ -1,0 +1,14 @@
+"""Encoders by name. Adding one is a file beside this one and a line in `ENCODERS`."""
+
+from nfvae.models.encoders.base import Encoder, Encoding
+from nfvae.registry import Registry
+
+__all__ = ["ENCODERS", "Encoder", "Encoding"]
+
+ENCODERS = Registry(
+    "encoder",
+    Encoder,  # type: ignore[type-abstract]
+    {
+        "mlp": "nfvae.models.encoders.mlp:MLPEncoder",
+    },
+)

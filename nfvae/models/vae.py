@@ -1,0 +1,128 @@
+"""The variational autoencoder: three densities, evaluated together."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nfvae.flows import Draw, make_flow
+from nfvae.models.decoders import DECODERS, Decoder
+from nfvae.models.encoders import ENCODERS
+from nfvae.models.posterior import Posterior
+from nfvae.models.priors import PRIORS, Prior
+
+_Options = Mapping[str, Any] | None
+
+
+class LogTerms(NamedTuple):
+    """Log-densities of K posterior samples for each of B images; each with shape (K, B), in nats.
+
+    Attributes:
+        likelihood: log p(x|z).
+        prior: log p(z).
+        posterior: log q(z|x).
+        log_det: log|det dz_K/dz_0| of the flow, already contained in `posterior`.
+    """
+
+    likelihood: Tensor
+    prior: Tensor
+    posterior: Tensor
+    log_det: Tensor
+
+    @property
+    def log_weight(self) -> Tensor:
+        """The log importance weight log p(x, z) - log q(z|x); its mean over samples estimates the ELBO."""
+        return self.likelihood + self.prior - self.posterior
+
+    @property
+    def kl(self) -> Tensor:
+        """The one-sample estimate log q(z|x) - log p(z) of KL(q(z|x) || p(z))."""
+        return self.posterior - self.prior
+
+
+class VAE(nn.Module):
+    """A latent-variable model p(z) p(x|z) with an amortized posterior q(z|x).
+
+    References:
+        Auto-Encoding Variational Bayes, arXiv 1312.6114.
+    """
+
+    def __init__(self, posterior: Posterior, decoder: Decoder, prior: Prior) -> None:
+        super().__init__()
+        self.posterior, self.decoder, self.prior = posterior, decoder, prior
+
+    def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
+        """Draw samples from q(z|x) and evaluate every log-density at them.
+
+        Args:
+            x: binarized images with shape (B, P), of the model's floating type.
+            samples: K, the number of posterior samples an image.
+
+        Returns:
+            The terms, each with shape (K, B), in nats.
+        """
+        return self.log_terms(x, self.posterior(x).draw((samples,)))
+
+    def log_terms(self, x: Tensor, draw: Draw) -> LogTerms:
+        """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P)."""
+        log_p = self.decoder(draw.z).log_prob(x)
+        return LogTerms(log_p, self.prior().log_prob(draw.z), draw.log_prob, draw.log_det)
+
+    @torch.no_grad()
+    def sample(self, count: int) -> Tensor:
+        """Draw images from the model: pixel probabilities with shape (count, P), not yet binarized."""
+        probabilities: Tensor = self.decoder(self.prior().sample((count,))).mean
+        return probabilities
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Decode one posterior sample an image: pixel probabilities with shape (B, P)."""
+        probabilities: Tensor = self.decoder(self.posterior(x).rsample()).mean
+        return probabilities
+
+
+def make_vae(
+    flow: str = "iaf",
+    depth: int = 4,
+    flow_options: _Options = None,
+    context: int = 64,
+    encoder: str = "mlp",
+    encoder_options: _Options = None,
+    latent: int = 40,
+    prior: str = "normal",
+    prior_options: _Options = None,
+    decoder: str = "mlp",
+    decoder_options: _Options = None,
+    shape: Sequence[int] = (28, 28),
+) -> VAE:
+    """Build a VAE from names and numbers alone. Every name may be "package.module:Class" of your own.
+
+    Args:
+        flow: a name in `nfvae.flows.FLOWS`.
+        depth: layers of the flow.
+        flow_options: further arguments of the flow's class; the other options are those of the other classes.
+        context: C, the size of the encoder's context h for the flow; 0 makes the flow global.
+        encoder: a name in `nfvae.models.ENCODERS`.
+        encoder_options: as above.
+        latent: D, the number of latent coordinates.
+        prior: a name in `nfvae.models.PRIORS`.
+        prior_options: as above.
+        decoder: a name in `nfvae.models.DECODERS`.
+        decoder_options: as above.
+        shape: of an image.
+
+    Raises:
+        ValueError: for an unknown name or option, or a value out of range.
+    """
+    if min(latent, *shape) < 1:
+        raise ValueError(f"latent and shape must be at least 1; got {latent} and {list(shape)}")
+    made_flow = make_flow(flow, latent, context, depth, **(flow_options or {}))
+    made_encoder = ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context)
+    made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape)
+    return VAE(Posterior(made_encoder, made_flow), made_decoder, PRIORS.make(prior, prior_options, latent=latent))
+
+
+ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)
+"""The settings that decide what a VAE's weights are."""

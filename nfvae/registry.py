@@ -1,0 +1,147 @@
+"""Names for classes: a registered name, or "package.module:Class" of your own; the one sentence for what is unknown."""
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+_Base = TypeVar("_Base")
+_CLASS_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+OWN = "package.module:Class"
+
+
+class Registry(Mapping[str, str], Generic[_Base]):
+    """The classes of one role by name, each imported when it is used.
+
+    Args:
+        role: what such a class is, as in "flow".
+        base: what each class derives from.
+        entries: "package.module:Class" by name.
+
+    Example:
+        >>> from nfvae.flows import FLOWS
+        >>> FLOWS["planar"], FLOWS.load("planar").__name__
+        ('nfvae.flows.planar:PlanarFlow', 'PlanarFlow')
+    """
+
+    def __init__(self, role: str, base: type[_Base], entries: Mapping[str, str]) -> None:
+        self.role, self.base, self.entries = role, base, dict(entries)
+
+    def __getitem__(self, name: str) -> str:
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def load(self, name: str) -> type[_Base]:
+        """Import the class of a registered name, or of "package.module:Class".
+
+        Raises:
+            ValueError: for an unknown name, or a class that cannot be imported, is abstract or no subclass of the base.
+        """
+        path = self.entries.get(name, name)
+        if ":" not in path:
+            raise ValueError(unknown(self.role, name, [*self, OWN]))
+        loaded = import_attribute(self.role, path)
+        if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
+            raise ValueError(f"{path!r} is not a subclass of {self.base.__module__}.{self.base.__qualname__}")
+        if missing := sorted(getattr(loaded, "__abstractmethods__", ())):
+            raise ValueError(f"{path!r} is abstract: it lacks {', '.join(missing)}")
+        return loaded
+
+    def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> _Base:
+        """Build an object of a name's class.
+
+        Args:
+            name: as for `load`.
+            options: arguments that this class alone may have.
+            given: arguments that every class of the role takes.
+
+        Raises:
+            ValueError: as `load`, or for an unknown option, or a value that the class refuses.
+        """
+        loaded, options = self.load(name), options or {}
+        known = [key for key in options_of(loaded) if key not in given]
+        for option in options:
+            if option not in known:
+                listed = ", ".join(known) or "none"
+                raise ValueError(f"unknown option {option!r} of {self.role} {name!r}; known options: {listed}")
+        return loaded(**given, **options)
+
+
+def options_of(called: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's or a class's arguments."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [name for name, each in inspect.signature(called).parameters.items() if each.kind not in variable]
+
+
+def import_attribute(role: str, path: str) -> Any:
+    """Import what "package.module:name" names.
+
+    Raises:
+        ValueError: if that fails, for whatever reason.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:  # a module of the user's own may raise anything
+        raise ValueError(f"cannot import {role} {path!r}: {error}") from error
+
+
+def unknown(role: str, name: object, known: Collection[str]) -> str:
+    """Say that a name is unknown, which ones are known, and which one may have been meant.
+
+    Example:
+        >>> unknown("color", "rde", ["red", "blue"])
+        "unknown color 'rde'; known colors: red, blue; did you mean red?"
+    """
+    listed = [each for each in known if each != OWN]
+    close = difflib.get_close_matches(str(name), listed, 1)
+    own = f", or {OWN}" if OWN in known else ""
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown {role} {name!r}; known {role}s: {', '.join(listed)}{own}{meant}"
+
+
+def check_choice(role: str, name: object, known: Collection[str]) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        ValueError: for such a name.
+    """
+    if name not in known:
+        raise ValueError(unknown(role, name, known))
+
+
+def class_paths(settings: Any) -> set[str]:
+    """Find every "package.module:Class" in nested settings."""
+    if isinstance(settings, Mapping):
+        return set().union(*map(class_paths, settings.values()))
+    if isinstance(settings, list | tuple):
+        return set().union(*map(class_paths, settings))
+    return {settings} if isinstance(settings, str) and _CLASS_PATH.fullmatch(settings) else set()
+
+
+def check_trusted(settings: Any, source: object, trusted: Collection[str] = ()) -> None:
+    """Refuse settings from a file that would import a module which neither is nfvae's nor was named by the user.
+
+    Args:
+        settings: what the file says, nested.
+        source: the file, for the message.
+        trusted: the "package.module:Class" that the user has named.
+
+    Raises:
+        ValueError: for such settings. A module that is imported already is taken, as nothing new is run.
+    """
+    for path in sorted(class_paths(settings) - set(trusted)):
+        module = path.partition(":")[0]
+        if module.partition(".")[0] != "nfvae" and module not in sys.modules:
+            raise ValueError(
+                f"{source} names {path}, a class of somebody's own, whose module would be imported: "
+                f"if you trust it, name it again with --trust {path}, or import {module} first"
+            )

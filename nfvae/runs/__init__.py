@@ -1,0 +1,28 @@
+"""What training leaves, and what is done with it: evaluate, compare, lay out, track."""
+
+from nfvae.runs.comparison import Experiment, check_comparable, comparison_table, nll_difference, pool
+from nfvae.runs.densities import density_table, draw_seconds
+from nfvae.runs.evaluation import Evaluation, summarize
+from nfvae.runs.results import Result, read_result, read_wandb
+from nfvae.runs.run import Run, RunFolder, experiment_name, run_name
+from nfvae.runs.tables import Table
+
+__all__ = [
+    "Evaluation",
+    "Experiment",
+    "Result",
+    "Run",
+    "RunFolder",
+    "Table",
+    "check_comparable",
+    "comparison_table",
+    "density_table",
+    "draw_seconds",
+    "experiment_name",
+    "nll_difference",
+    "pool",
+    "read_result",
+    "read_wandb",
+    "run_name",
+    "summarize",
+]

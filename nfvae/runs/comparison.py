@@ -1,0 +1,148 @@
+"""Experiments side by side: runs pooled over seeds, and how they differ image by image."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nfvae.registry import check_choice
+from nfvae.runs.results import COLUMNS, Result
+from nfvae.runs.tables import Table
+
+_MUST_AGREE = ("dataset", "binarization", "split", "images", "samples")
+_POOLED = ("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units")
+
+
+def check_comparable(results: Sequence[Result]) -> None:
+    """Refuse runs that were not evaluated on the same images.
+
+    Raises:
+        ValueError: for different data sets, binarizations, splits, numbers of images or of samples.
+    """
+    first = results[0]
+    for result in results[1:]:
+        for key in _MUST_AGREE:
+            if result.summary[key] != first.summary[key]:
+                raise ValueError(
+                    f"{first.folder} was evaluated with {key} {first.summary[key]}, {result.folder} with "
+                    f"{result.summary[key]}: they cannot be compared; --force compares them anyway"
+                )
+
+
+class Experiment(NamedTuple):
+    """Runs that differ in their seeds alone, under a name that tells them from the others."""
+
+    name: str
+    results: list[Result]
+
+    def mean(self, value: Callable[[Result], float]) -> float:
+        """Return the mean over seeds of a function of a result."""
+        return sum(map(value, self.results)) / len(self.results)
+
+    def error(self, value: Callable[[Result], float]) -> float:
+        """Return the standard error over seeds of a function of a result; NaN for one seed."""
+        values = torch.tensor([value(result) for result in self.results], dtype=torch.float64)
+        return float(values.std() / len(values) ** 0.5) if len(values) > 1 else math.nan
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """Mean over the seeds of every image's log-likelihood, with shape (N,)."""
+        return torch.stack([result.log_likelihood for result in self.results]).mean(0)
+
+
+def pool(results: Sequence[Result]) -> list[Experiment]:
+    """Put together the runs that differ in their seed alone.
+
+    An experiment is named by flow and depth, and by whatever else differs between experiments of the same two.
+    """
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
+    all_settings = [group[0].settings for group in groups.values()]
+    return [Experiment(_name(group[0].settings, all_settings), group) for group in groups.values()]
+
+
+def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
+    alike = [other for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
+    differing = [key for key in settings if any(other.get(key) != settings[key] for other in alike)]
+    return " ".join([f"{settings['flow']}-{settings['depth']}", *(f"{key}={settings[key]}" for key in differing)])
+
+
+class Difference(NamedTuple):
+    """How much higher the NLL of one experiment is than another's, in nats per image.
+
+    Attributes:
+        mean: over images, of each image's difference of means over seeds.
+        se_images: standard error of that over images, paired.
+        se_seeds: standard error over seeds; NaN where one of the two has a single seed.
+    """
+
+    mean: float
+    se_images: float
+    se_seeds: float
+
+
+def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
+    """Compare two experiments image by image.
+
+    Raises:
+        ValueError: if the values of single images are not known.
+    """
+    if not len(experiment.log_likelihood) or not len(baseline.log_likelihood):
+        raise ValueError("paired differences need the values of every image, which wandb does not hold")
+    paired = baseline.log_likelihood - experiment.log_likelihood
+    seeds = [each.error(lambda result: float(result.log_likelihood.mean())) for each in (experiment, baseline)]
+    return Difference(float(paired.mean()), float(paired.std() / len(paired) ** 0.5), math.hypot(*seeds))
+
+
+def comparison_table(experiments: Sequence[Experiment], baseline: Experiment | None = None, sort: str = "nll") -> Table:
+    """Sum up each experiment in numbers by name, in nats per image.
+
+    Errors are over seeds where there are several, else over images.
+
+    Args:
+        experiments: what is compared.
+        baseline: whose NLL is taken off the others', image by image.
+        sort: name of the number that orders the rows.
+
+    Raises:
+        ValueError: for an unknown number to sort by.
+    """
+    rows = [_row(experiment, baseline) for experiment in experiments]
+    check_choice("column", sort, list(rows[0]))
+    rows.sort(key=lambda row: (row[sort] is None, row[sort]))
+    return Table(rows, [column for column in COLUMNS if column.key != "seconds"])
+
+
+def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
+    first, several = experiment.results[0], len(experiment.results) > 1
+
+    def mean(name: str) -> float | None:
+        values = [result.summary[name] for result in experiment.results]
+        return None if None in values else sum(values) / len(values)
+
+    def error(name: str) -> float | None:
+        if several:
+            return experiment.error(lambda result: result.summary[name])
+        return first.summary[f"{name}_se"]  # type: ignore[no-any-return]
+
+    row: dict[str, Any] = {
+        "experiment": experiment.name,
+        "flow": first.settings["flow"],
+        "depth": first.settings["depth"],
+        "seeds": len(experiment.results),
+        "parameters": first.parameters,
+        "epochs": experiment.mean(lambda result: len(result.history)),
+        "training_seconds": experiment.mean(lambda result: sum(epoch["seconds"] for epoch in result.history)),
+        "images": first.summary["images"],
+        "samples": first.summary["samples"],
+        **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _POOLED},
+        "draw_ms": first.draw_seconds and 1000 * experiment.mean(lambda result: result.draw_seconds or 0),
+    }
+    if baseline is not None:
+        named = nll_difference(experiment, baseline)._asdict() if experiment is not baseline else {}
+        row |= {f"difference_{key}": None if math.isnan(value) else value for key, value in named.items()}
+    return row

@@ -1,0 +1,46 @@
+"""Densities side by side: how well they fit data, and how fast they are sampled."""
+
+import statistics
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from nfvae.flows import FlowDistribution
+from nfvae.runs.tables import Column, Table
+
+
+@torch.no_grad()
+def draw_seconds(density: FlowDistribution, blocks: int, samples: int, repeats: int = 3) -> float:
+    """Time some blocks of samples of each element of the batch: the median of some repeats, after a first block."""
+    seconds = []
+    for repeat in range(1 + repeats):
+        start = time.perf_counter()
+        for _ in range(blocks if repeat else 1):
+            float(density.rsample(torch.Size([samples])).sum())  # which waits for the device
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+@torch.no_grad()
+def density_table(densities: Mapping[str, FlowDistribution], data: Tensor, samples: int = 100_000) -> Table:
+    """Compare densities by name: NLL of data with shape (N, D), in nats per vector, and the time of many samples."""
+    rows = []
+    for name, density in densities.items():
+        nll = -density.log_prob(data)
+        error = float(nll.std()) / len(nll) ** 0.5
+        rows.append(
+            {
+                "density": name,
+                "nll": float(nll.mean()),
+                "nll_se": error,
+                "seconds": draw_seconds(density, 1, samples),
+            }
+        )
+    columns = [
+        Column("density", "density"),
+        Column("nll", "NLL, nats per vector", 4, "nll_se"),
+        Column("seconds", f"{samples:,} samples, s", 4),
+    ]
+    return Table(rows, columns)

@@ -1,0 +1,140 @@
+"""What a run reached, read from its folder or from wandb; and how its numbers are shown everywhere."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nfvae.estimators.pareto import KHAT_LIMIT
+from nfvae.runs.densities import draw_seconds
+from nfvae.runs.files import read_json
+from nfvae.runs.run import Run
+from nfvae.runs.tables import Column
+
+_NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
+_SAMPLES = 100  # of the posterior of each of as many images, which are timed
+
+COLUMNS = [
+    Column("run", "run"),
+    Column("experiment", "experiment"),
+    Column("seeds", "seeds", 0),
+    Column("parameters", "parameters", 0),
+    Column("epochs", "epochs", 0),
+    Column("training_seconds", "training, s", 0),
+    Column("images", "images", 0),
+    Column("samples", "samples", 0),
+    Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1),
+    Column("nll", "NLL, nats", 2, "nll_se"),
+    Column("nll_mc_se", "± sampling", 3),
+    Column("gap", "gap, nats", 2),
+    Column("kl", "KL, nats", 2),
+    Column("bits_per_pixel", "bits/pixel", 4),
+    Column("active_units", "active units", 1),
+    Column("ess_median", "ESS, median", 1),
+    Column("ess_p05", "ESS, 5%", 1),
+    Column("khat_above_0_7", f"k̂ > {KHAT_LIMIT}", 1, percent=True),
+    Column("draw_ms", "draws, ms", 1),
+    Column("seconds", "evaluation, s", 0),
+    Column("difference_mean", "NLL - baseline, nats", 3, "difference_se_images"),
+    Column("difference_se_seeds", "± seeds", 3),
+]
+"""How the numbers of runs are shown: the same heading, unit and digits in every table."""
+
+
+class Result(NamedTuple):
+    """What one run reached.
+
+    Attributes:
+        folder: the run's folder, or its name.
+        settings: hyperparameters of model and data that tell one experiment from another; the seed is none of them.
+        parameters: how many the model has; None where that is not known.
+        draw_seconds: for 100 posterior samples of each of 100 images; None where that is not known.
+        summary: of the evaluation, as its JSON file has it.
+        log_likelihood: of every image, float64 with shape (N,), in nats; empty where that is not known.
+        history: the metrics of each epoch, by name.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    parameters: int | None
+    draw_seconds: float | None
+    summary: dict[str, Any]
+    log_likelihood: Tensor
+    history: list[dict[str, float]]
+
+
+def read_result(run: Run, split: str = "test", samples: int = 5000) -> Result:
+    """Read what a run and its evaluation have left.
+
+    Raises:
+        FileNotFoundError: if there is no such evaluation.
+        ValueError: if the run is no VAE's, or damaged.
+    """
+    model, summary = run.vae(), read_summary(run, split, samples)
+    with run.folder.evaluation(split, samples).with_suffix(".csv").open(newline="") as file:
+        values = [float(row["log_likelihood"]) for row in csv.DictReader(file)]
+    images = torch.zeros(_SAMPLES, math.prod(run.settings["shape"]))
+    return Result(
+        run.folder.path,
+        _telling(run.settings | run.data_settings),
+        sum(parameter.numel() for parameter in model.parameters()),
+        draw_seconds(model.posterior(images), 1, _SAMPLES),
+        summary,
+        torch.tensor(values, dtype=torch.float64),
+        run.folder.history(),
+    )
+
+
+def read_summary(run: Run, split: str = "test", samples: int = 5000) -> dict[str, Any]:
+    """Read what an evaluation of a run found.
+
+    Raises:
+        FileNotFoundError: if there is no such evaluation.
+    """
+    if not (summary := read_json(run.folder.evaluation(split, samples))):
+        command = f"nfvae evaluate {run.folder.path} --split {split} --samples {samples}"
+        raise FileNotFoundError(f"run {run.folder.path} has no such evaluation: {command}")
+    return summary
+
+
+def read_wandb(project: str, split: str = "test", samples: int = 5000) -> list[Result]:
+    """Read the runs of a wandb project, ENTITY/PROJECT, that hold an evaluation; without values of single images.
+
+    Raises:
+        ValueError: if wandb cannot be asked, or knows no such run.
+    """
+    import wandb
+
+    try:
+        runs = list(wandb.Api().runs(project))
+    except Exception as error:  # no account, no network, no such project
+        raise ValueError(f"cannot read {project} from wandb: {error}") from error
+    results = [_from_wandb(run, split) for run in runs if run.summary.get(f"{split}/samples") == samples]
+    if not results:
+        raise ValueError(f"no run of {project} holds an evaluation of {samples} samples on {split}")
+    return results
+
+
+def _from_wandb(run: Any, split: str) -> Result:
+    summary = {key.partition("/")[2]: value for key, value in run.summary.items() if key.startswith(f"{split}/")}
+    return Result(
+        Path(run.name),
+        _telling(run.config["model"] | run.config["data"]),
+        None,
+        None,
+        summary,
+        torch.empty(0, dtype=torch.float64),
+        [row for row in run.scan_history() if row.get("seconds") is not None],
+    )
+
+
+def _telling(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what does not tell experiments apart, and put the options of a role beside the other settings."""
+    told = {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"}
+    flat = {name: value for name, value in told.items() if not name.endswith("_options")}
+    for role in told.keys() - flat.keys():
+        flat |= {f"{role}.{name}": value for name, value in (told[role] or {}).items()}
+    return dict(sorted(flat.items()))

@@ -1,0 +1,102 @@
+"""One wandb run for each of our runs, whoever writes to it; nothing where wandb is not installed or is disabled."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+
+from nfvae.runs.run import RunFolder, experiment_name
+
+
+def wandb_logger(folder: RunFolder, settings: Mapping[str, Any]) -> WandbLogger | None:
+    """Return the logger of a run, grouped by experiment, tagged by flow, depth and what is optimized.
+
+    Args:
+        folder: the run's folder.
+        settings: every setting of the run, nested as in its config.yaml.
+
+    Returns:
+        The logger; None where wandb is not installed.
+    """
+    if not _installed():
+        return None
+    from nfvae import __version__
+
+    model, task = settings["model"], settings["task"]
+    flow = model["flow"].rpartition(":")[2].lower()
+    optimized = model.get("target") or model.get("objective") or ("reverse_kl" if model.get("teacher") else "nll")
+    return WandbLogger(
+        **wandb_settings(folder),
+        save_dir=folder.path.resolve(),
+        group=experiment_name(settings),
+        job_type="distill" if task == "distill" else "train",
+        tags=[flow, f"depth {model['depth']}", optimized],
+        config={**settings, "nfvae": __version__},
+    )
+
+
+def wandb_settings(folder: RunFolder) -> dict[str, Any]:
+    """Return the arguments of `wandb.init` that name a run: the id of an earlier call where there was one.
+
+    Without an account, and where the user's WANDB_MODE says nothing, wandb stays offline.
+
+    Args:
+        folder: the run's folder; wandb's own files are in its subfolder wandb.
+    """
+    import wandb
+
+    decided = os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False)
+    earlier = max(folder.path.glob("wandb/*run-*-*"), key=lambda path: path.stat().st_mtime, default=None)
+    return {
+        "project": "nfvae",
+        "name": folder.name,
+        "id": earlier and earlier.name.rpartition("-")[2],
+        "resume": "allow",
+        "mode": None if decided else "offline",
+    }
+
+
+def summarize_best(logger: WandbLogger, metric: str, mode: str) -> None:
+    """Have wandb's summary show a metric's best value (`max` or `min`) instead of its last."""
+    logger.experiment.define_metric(metric, summary=mode, step_metric="trainer/global_step")
+
+
+def log_pictures(logger: WandbLogger, pictures: list[Path]) -> None:
+    """Log PNGs, each by its file's name."""
+    import wandb
+
+    logger.experiment.log({path.stem: wandb.Image(str(path)) for path in pictures})
+
+
+def log_evaluation(folder: RunFolder, summary: dict[str, Any], figure: Path) -> None:
+    """Add an evaluation to the summary of the run's wandb, as test/nll and so on; nothing where it has none.
+
+    Args:
+        folder: the run's folder.
+        summary: what the evaluation found, by name.
+        figure: a PNG.
+    """
+    if not (folder.path / "wandb").is_dir() or os.environ.get("WANDB_MODE") == "disabled" or not _installed():
+        return
+    import wandb
+
+    with wandb.init(dir=folder.path.resolve(), job_type="evaluate", **wandb_settings(folder)) as run:
+        run.log({f"{summary['split']}/evaluation": wandb.Image(str(figure))})
+        run.summary.update({f"{summary['split']}/{name}": value for name, value in summary.items()})
+
+
+def finish() -> None:
+    """End the wandb run of this process, if there is one, so that the next training starts its own."""
+    if wandb := sys.modules.get("wandb"):
+        wandb.finish()
+
+
+def _installed() -> bool:
+    try:
+        import wandb  # noqa: F401
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,18 @@
+"""Training with pytorch-lightning: by the evidence lower bound, by maximum likelihood, and by a teacher."""
+
+from nfvae.training.density import DensityDistillation, DensityEstimation
+from nfvae.training.distillation import PosteriorDistillation
+from nfvae.training.module import TrainingModule
+from nfvae.training.tasks import TASKS
+from nfvae.training.teacher import Teacher
+from nfvae.training.vae import FlowVAE
+
+__all__ = [
+    "TASKS",
+    "DensityDistillation",
+    "DensityEstimation",
+    "FlowVAE",
+    "PosteriorDistillation",
+    "Teacher",
+    "TrainingModule",
+]

@@ -1,0 +1,53 @@
+"""Lightning callbacks that belong to training."""
+
+import random
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch.nn.utils import get_total_norm
+from typing_extensions import override
+
+
+class ReproducibleEpochs(pl.Callback):
+    """Start every training epoch from a random state that only the run's seed, the epoch and the device decide.
+
+    A run resumed from the checkpoint of an epoch's end then goes on exactly as the uninterrupted one would have.
+    """
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.seed is None:
+            self.seed = torch.initial_seed()
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        source = random.Random(f"{self.seed} {trainer.current_epoch} {trainer.global_rank}")
+        torch.manual_seed(source.getrandbits(63))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seed = state_dict["seed"]
+
+
+class Norms(pl.Callback):
+    """Log the norm of the gradients, before they are clipped, and of the parameters, each `log_every_n_steps` steps."""
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if (trainer.global_step + 1) % getattr(trainer, "log_every_n_steps", 50):
+            return
+        learning = [parameter for parameter in pl_module.parameters() if parameter.grad is not None]
+        gradients = [cast(torch.Tensor, parameter.grad) for parameter in learning]
+        row = cast(Any, pl_module).step_metrics
+        row["train/gradient_norm"] = float(get_total_norm(gradients))
+        row["train/parameter_norm"] = float(get_total_norm(learning))

@@ -1,0 +1,94 @@
+"""Distillation of a trained posterior into a student that is cheap to sample, by the reverse KL."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nfvae.estimators import reverse_kl
+from nfvae.registry import check_choice
+from nfvae.training.teacher import Teacher
+from nfvae.training.vae import FlowVAE
+
+TARGETS = ("posterior", "joint")
+_CLIP = 10.0
+
+
+class PosteriorDistillation(FlowVAE):
+    """Teach a student posterior by samples of its own.
+
+    The student samples z ~ q(z|x), so that its own density is free and nothing of it is inverted; a teacher says how
+    likely z is. The loss, in nats per image:
+
+    - target `posterior`: KL(q(z|x) || q_teacher(z|x)), logged and monitored as `reverse_kl`. The teacher's density goes
+      through its exact inverse.
+    - target `joint`: KL(q(z|x) || p_teacher(z|x)) up to log p(x), which is the negative ELBO of the student under the
+      teacher's decoder and prior; it is logged and monitored as `elbo`, with its parts.
+
+    The model is the student's posterior with the teacher's decoder and prior, which stay as they are. A checkpoint
+    holds all of them: whoever loads it needs no teacher.
+
+    Args:
+        teacher: the folder of the teacher's run, or a checkpoint of a VAE; read for training alone.
+        target: `posterior` or `joint`.
+        samples: K, samples of the student an image and step.
+        training: arguments of `FlowVAE`. What the student shares with its teacher (`latent`, `prior`, `decoder`, their
+            options, `shape`) is taken from there, unless a checkpoint says it. A learning rate of 1e-2 can lead to
+            where the student never comes back from.
+
+    Raises:
+        FileNotFoundError: if there is no such teacher.
+        ValueError: for a teacher that is no VAE, an unknown name or option, or a value out of range; before training,
+            for data of another shape or data set than the teacher's.
+
+    References:
+        Parallel WaveNet: Fast High-Fidelity Speech Synthesis, arXiv 1711.10433.
+    """
+
+    task = "distill"
+    derived = frozenset({"latent", "prior", "prior_options", "decoder", "decoder_options", "shape"})
+    clip = _CLIP
+
+    def __init__(self, teacher: str | Path, target: str = "posterior", samples: int = 4, **training: Any) -> None:
+        check_choice("target", target, TARGETS)
+        loaded = None if "shape" in training else Teacher(teacher, "vae")
+        if loaded:
+            training.update({name: loaded.settings[name] for name in self.derived})
+        super().__init__(samples=samples, **training)
+        self.save_hyperparameters({"teacher": str(teacher)})
+        self.teacher = loaded
+        self.by_posterior = target == "posterior"
+        if self.by_posterior:
+            self.monitor, self.mode = "val/reverse_kl", "min"
+        if loaded:
+            self._take_over(loaded)
+
+    def prepare_fit(self, data: Any) -> None:
+        """Read the teacher where that is still to do, and check the data."""
+        super().prepare_fit(data)
+        self.teacher = self.teacher or Teacher(self.hparams["teacher"], "vae")
+        self.teacher.check_data(data)
+        self._take_over(self.teacher)
+
+    def _take_over(self, teacher: Teacher) -> None:
+        for own, given in ((self.model.decoder, teacher.model.decoder), (self.model.prior, teacher.model.prior)):
+            own.load_state_dict(given.state_dict())
+            own.requires_grad_(False).eval()
+
+    def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the divergence from the target, in nats per image, and what is logged."""
+        if not self.by_posterior:
+            return super().loss_and_metrics(batch)
+        loss = self.divergence(batch)
+        return loss, {"reverse_kl": loss.detach()}
+
+    def divergence(self, x: Tensor) -> Tensor:
+        """Estimate KL(q(z|x) || q_teacher(z|x)), a scalar in nats per image."""
+        assert self.teacher is not None
+        target = self.teacher.model.posterior(x)
+        return reverse_kl(self.model.posterior(x), target.log_prob, self.hparams["samples"]).mean()
+
+    def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
+        """Return the student's ELBO under the teacher's decoder, and in a fit its divergence from the posterior."""
+        metrics = super().evaluation_metrics(split, batch)
+        return metrics | {"reverse_kl": self.divergence(batch)} if self.by_posterior and self.teacher else metrics

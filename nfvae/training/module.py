@@ -1,0 +1,109 @@
+"""What every training here shares: settings, optimizer, checks, and what its checkpoint says."""
+
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from nfvae.training.callbacks import ReproducibleEpochs
+from nfvae.training.optimizers import check_optimization, make_optimizer, with_schedule
+from nfvae.training.rows import MetricRows
+from nfvae.training.saving import SavedModule
+from nfvae.training.teacher import Teacher
+
+
+class TrainingModule(SavedModule, MetricRows):
+    """A LightningModule that trains a plain model.
+
+    A subclass builds the plain model as `model`, says what its loss is, and passes on its `training` arguments.
+
+    Args:
+        optimizer: `adam` or `adamax`.
+        lr: learning rate.
+        schedule: `constant`, `cosine` (to zero at the last step), or `multistep`.
+        milestones: epochs at which `multistep` divides the rate by 10.
+        compile: whether the training step goes through `torch.compile`, which costs some seconds at the start.
+
+    Attributes:
+        derived: arguments of the constructor that follow from the data or a teacher, and are no settings.
+        pictures: names of the pictures that are drawn at the end.
+        monitor: the validation metric that tells the best epoch.
+        mode: whether the monitored metric is to be `max` or `min`.
+        teacher: whom a student learns from, in a fit.
+        clip: largest norm of a gradient, where the trainer has no `gradient_clip_val` of its own; None for no limit.
+
+    Raises:
+        ValueError: for an unknown name or a value out of range.
+    """
+
+    derived: ClassVar[frozenset[str]] = frozenset({"shape"})
+    pictures: ClassVar[tuple[str, ...]]
+    monitor: str
+    mode: str
+    clip: ClassVar[float | None] = None
+    model: nn.Module
+    teacher: Teacher | None = None
+
+    def __init__(
+        self,
+        optimizer: str = "adam",
+        lr: float = 1e-3,
+        schedule: str = "constant",
+        milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        check_optimization(self.hparams)
+
+    def prepare_fit(self, data: Any) -> None:
+        """Check before a training what can be checked before anything is written.
+
+        Raises:
+            ValueError: for data of another shape than the model's.
+        """
+        self.check_shape(data)
+
+    def check_shape(self, data: Any) -> None:
+        """Refuse data of another shape than the model's; data that do not say theirs are taken.
+
+        Raises:
+            ValueError: for such data.
+        """
+        expected = list(self.hparams["shape"])
+        if (shape := list(getattr(data, "shape", expected))) != expected:
+            raise ValueError(f"the model expects shape {expected}; the data have {shape}")
+
+    # Lightning's hooks, in the order in which a run meets them
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Add what makes a resumed run equal to one that was never interrupted."""
+        return [ReproducibleEpochs()]
+
+    def setup(self, stage: str) -> None:
+        """Check the data, and compile the step where that is asked for."""
+        data = getattr(self.trainer, "datamodule", None)
+        self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
+        if self.teacher:
+            self.teacher.to(self.trainer.strategy.root_device)
+        if stage == "fit" and self.hparams["compile"]:
+            self.step_function = torch.compile(self.loss_and_metrics)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer of what learns, with its schedule."""
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        settings = self.hparams
+        optimizer = make_optimizer(settings["optimizer"], learning, settings["lr"], self.device)
+        steps = lambda: self.trainer.estimated_stepping_batches  # noqa: E731  (it sets up the data loader)
+        return with_schedule(optimizer, settings["schedule"], settings["milestones"], steps)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, or else at `clip`."""
+        limit = self.clip if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")

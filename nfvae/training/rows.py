@@ -1,0 +1,120 @@
+"""The metrics of a training: a row of them an epoch, and no step beyond a loss that is lost."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+class MetricRows(pl.LightningModule, ABC):
+    """A LightningModule that writes one row of metrics an epoch, before the epoch's checkpoint.
+
+    Raises:
+        FloatingPointError: from its steps, if the loss or a metric is not finite.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step_function: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]] = self.loss_and_metrics
+        self.step_metrics: dict[str, float] = {}
+        self.epoch_metrics: list[dict[str, Tensor]] = []
+        self.epoch_start = time.perf_counter()
+
+    @abstractmethod
+    def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, a scalar in nats, and what is logged by name, detached; a progress bar shows the first."""
+
+    @abstractmethod
+    def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
+        """Return by name what is logged of a batch of the `val` or `test` split."""
+
+    def anneal(self, step: int, epochs: float) -> None:
+        """Set whatever changes in the course of training; called before each training step.
+
+        Args:
+            step: optimizer steps done.
+            epochs: epochs done, batches counted as fractions.
+        """
+
+    def latest(self) -> tuple[str, float]:
+        """Return name and value of the first metric on the last training batch; asking waits for the device."""
+        name, value = next(iter(self.epoch_metrics[-1].items()))
+        return name, float(value)
+
+    # Lightning's hooks, in the order in which a run meets them
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's metrics."""
+        self.epoch_metrics.clear()
+        self.epoch_start = time.perf_counter()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Anneal, and return the loss, in nats.
+
+        Raises:
+            FloatingPointError: if the loss is not finite. On a GPU, where looking costs a synchronisation, only every
+                `log_every_n_steps` steps and before a checkpoint is written.
+        """
+        self.anneal(self.global_step, self.current_epoch + batch_idx / float(self.trainer.num_training_batches))
+        loss, metrics = self.step_function(batch)
+        self.epoch_metrics.append(metrics)
+        log_now = (self.global_step + 1) % getattr(self.trainer, "log_every_n_steps", 50) == 0
+        if (log_now or self.device.type == "cpu") and not math.isfinite(loss.item()):
+            raise _not_finite(metrics, f"step {self.global_step} of training")
+        if log_now:
+            name, value = self.latest()
+            self.step_metrics[f"train/{name}_step"] = value
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log what there is of this step as one row."""
+        if self.step_metrics:
+            self._write(self.step_metrics, self.global_step)
+            self.step_metrics.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means and those of its validation as one row, before a checkpoint is written."""
+        if not self.epoch_metrics:  # resumed from a checkpoint of the epoch's very last step
+            return
+        rows = torch.stack([torch.stack(list(metrics.values())) for metrics in self.epoch_metrics])
+        means: Tensor = self.trainer.strategy.reduce(rows.mean(0), reduce_op="mean")
+        metrics = dict(zip(self.epoch_metrics[0], means, strict=True))
+        if not means.isfinite().all():
+            raise _not_finite(metrics, f"epoch {self.current_epoch} of training")
+        metrics = {f"train/{name}": value for name, value in metrics.items()}
+        self.log_dict(metrics, logger=False, sync_dist=True)
+        validation = {key: value for key, value in self.trainer.callback_metrics.items() if key.startswith("val/")}
+        seconds = {"seconds": time.perf_counter() - self.epoch_start}
+        self._write(seconds | {key: float(value) for key, value in (metrics | validation).items()}, self.global_step)
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Log the means over the validation set."""
+        self._evaluation_step("val", batch)
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Log the means over the test set."""
+        self._evaluation_step("test", batch)
+
+    def _evaluation_step(self, split: str, batch: Tensor) -> None:
+        metrics = self.evaluation_metrics(split, batch)
+        if not torch.stack(list(metrics.values())).isfinite().all():
+            raise _not_finite(metrics, f"the {split} set after step {self.global_step}")
+        alone = self.trainer.state.fn != "fit"  # in a fit they join the epoch's row
+        metrics = {f"{split}/{name}": value for name, value in metrics.items()}
+        self.log_dict(metrics, batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
+
+    def _write(self, metrics: dict[str, float], steps: int) -> None:
+        """Log a row after so many steps are done, and have it on disk at once."""
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, **metrics}, steps)
+            logger.save()
+
+
+def _not_finite(metrics: dict[str, Tensor], where: str) -> FloatingPointError:
+    names = [name for name, value in metrics.items() if not value.isfinite()]
+    return FloatingPointError(f"loss is not finite in {where}; not finite: {', '.join(names) or 'none of the metrics'}")

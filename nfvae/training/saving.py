@@ -1,0 +1,71 @@
+"""What a checkpoint says of itself, and how a module comes back from one."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pytorch_lightning as pl
+
+from nfvae.registry import options_of
+from nfvae.runs import Run
+
+
+class SavedModule(pl.LightningModule):
+    """A LightningModule that is built from its hyperparameters alone.
+
+    Attributes:
+        kind: what the plain model is, a name in `nfvae.runs.run.MODELS` and in `DATA`.
+        task: the name in `nfvae.training.TASKS`.
+        architecture: the hyperparameters that a checkpoint must share to be loaded.
+    """
+
+    kind: ClassVar[str]
+    task: ClassVar[str]
+    architecture: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def arguments(cls) -> set[str]:
+        """Return the names of the constructor's arguments, those that it passes on included."""
+        classes = [base for base in cls.__mro__ if issubclass(base, SavedModule)]
+        return {name for base in classes for name in options_of(base)}
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Path | str, map_location: Any = None, trust: tuple[str, ...] = (), **changes: Any
+    ) -> Self:
+        """Load what was trained; nothing that the file holds is run.
+
+        Args:
+            checkpoint_path: a checkpoint, or the folder of a run, whose best one is meant.
+            map_location: the device; by default the CPU.
+            trust: "package.module:Class" of your own that the checkpoint may name.
+            changes: hyperparameters that differ from the saved ones.
+
+        Raises:
+            FileNotFoundError: if there is no such run or checkpoint.
+            ValueError: if the checkpoint is damaged, of another kind of model, or names a class that is not trusted.
+        """
+        return cls.from_run(Run(checkpoint_path, trust), **changes).to(map_location or "cpu")
+
+    @classmethod
+    def from_run(cls, run: Run, **changes: Any) -> Self:
+        """Load what was trained: see `load_from_checkpoint`."""
+        if run.kind != cls.kind:
+            raise ValueError(f"{run.path} is not a checkpoint of {cls.__name__}")
+        module = cls(**{name: value for name, value in run.settings.items() if name in cls.arguments()} | changes)
+        module.load_state_dict(run.checkpoint["state_dict"])
+        return module
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what was trained, and what the plain model is."""
+        checkpoint |= {"task": self.task, "model": self.kind}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another architecture, saying what differs."""
+        saved = checkpoint["hyper_parameters"]
+        differences = [
+            f"{name} {saved.get(name)!r} where the model has {self.hparams[name]!r}"
+            for name in self.architecture
+            if (saved.get(name) or None) != (self.hparams[name] or None)
+        ]
+        if differences:
+            raise ValueError(f"the checkpoint has {', '.join(differences)}")

@@ -1,0 +1,15 @@
+"""What `nfvae fit` can train, by the name that a config's `task` gives it."""
+
+from nfvae.registry import Registry
+from nfvae.training.module import TrainingModule
+
+TASKS = Registry(
+    "task",
+    TrainingModule,  # type: ignore[type-abstract]
+    {
+        "vae": "nfvae.training.vae:FlowVAE",
+        "distill": "nfvae.training.distillation:PosteriorDistillation",
+        "density": "nfvae.training.density:DensityEstimation",
+        "distill_density": "nfvae.training.density:DensityDistillation",
+    },
+)

@@ -1,0 +1,53 @@
+"""The trained model that a student learns from."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nfvae.runs import Run
+
+
+class Teacher:
+    """A trained model, frozen and in eval mode, with what is known of its data.
+
+    It is no module, so it enters neither the student's parameters nor its checkpoint.
+
+    Args:
+        path: the folder of the teacher's run, or a checkpoint.
+        kind: `vae` or `density`, what it has to be.
+        trust: "package.module:Class" of your own that its checkpoint may name.
+
+    Raises:
+        FileNotFoundError: if there is no such run or checkpoint.
+        ValueError: if it is damaged or of another kind.
+    """
+
+    def __init__(self, path: Path | str, kind: str, trust: Collection[str] = ()) -> None:
+        self.path, run = path, Run(path, trust)
+        self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
+        self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
+
+    def to(self, device: torch.device) -> None:
+        """Bring the model to a device."""
+        self.model.to(device)
+
+    def check_shape(self, shape: Collection[int]) -> None:
+        """Refuse a student of data of another shape.
+
+        Raises:
+            ValueError: for such a student.
+        """
+        if list(self.settings["shape"]) != list(shape):
+            raise ValueError(f"the teacher has shape {list(self.settings['shape'])}; the student {list(shape)}")
+
+    def check_data(self, data: Any) -> None:
+        """Refuse data of another data set than the teacher's; data of your own are taken.
+
+        Raises:
+            ValueError: for such data.
+        """
+        dataset = getattr(data, "hparams", {}).get("dataset")
+        if dataset and self.dataset and dataset != self.dataset:
+            raise ValueError(f"the teacher {self.path} was trained on {self.dataset}; the student's data are {dataset}")

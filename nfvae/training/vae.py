@@ -1,0 +1,132 @@
+"""Training by the evidence lower bound, as a LightningModule."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nfvae.estimators import log_likelihood, make_objective
+from nfvae.models import VAE, LogTerms, make_vae
+from nfvae.models.vae import ARCHITECTURE
+from nfvae.training.module import TrainingModule
+
+
+class FlowVAE(TrainingModule):
+    """Train a VAE whose posterior is a normalizing flow. The plain model is the attribute `model`.
+
+    Logged, in nats per image: `train/…` and `val/…` of `elbo` (always with β = 1), `reconstruction` E log p(x|z), `kl`,
+    `log_det` (the flow's mean log-determinant), and what the objective adds; `val/nll` and `test/nll`.
+
+    Args:
+        flow: a name in `nfvae.flows.FLOWS`; this and every other name may be "package.module:Class" of your own.
+        depth: layers of the flow.
+        flow_options: further arguments of the flow's class, as `hidden: 320` of iaf.
+        context: C, the size of the encoder's context h for the flow; 0 makes the flow global.
+        encoder: a name in `nfvae.models.ENCODERS`.
+        encoder_options: further arguments of the encoder's class, as `hidden` and `activation` of mlp.
+        latent: D, the number of latent coordinates.
+        prior: a name in `nfvae.models.PRIORS`.
+        prior_options: further arguments of the prior's class.
+        decoder: a name in `nfvae.models.DECODERS`.
+        decoder_options: further arguments of the decoder's class, as `hidden` and `activation` of mlp.
+        objective: a name in `nfvae.estimators.OBJECTIVES`.
+        objective_options: further arguments of the objective's class, as `beta: 0.5` of elbo.
+        samples: K, posterior samples an image and step.
+        val_samples: importance samples an image for `val/nll`; 0 leaves it out.
+        test_samples: importance samples an image for `test/nll`; 0 leaves it out.
+        shape: of an image; the command line takes it from the data set.
+        training: arguments of `TrainingModule`.
+
+    Raises:
+        ValueError: for an unknown name or option, or a value out of range.
+
+    References:
+        Variational Inference with Normalizing Flows, arXiv 1505.05770.
+        Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
+    """
+
+    kind, task = "vae", "vae"
+    architecture = ARCHITECTURE
+    pictures = ("samples", "reconstructions")
+    monitor, mode = "val/elbo", "max"
+    model: VAE
+
+    def __init__(
+        self,
+        flow: str = "iaf",
+        depth: int = 4,
+        flow_options: dict[str, Any] | None = None,
+        context: int = 64,
+        encoder: str = "mlp",
+        encoder_options: dict[str, Any] | None = None,
+        latent: int = 40,
+        prior: str = "normal",
+        prior_options: dict[str, Any] | None = None,
+        decoder: str = "mlp",
+        decoder_options: dict[str, Any] | None = None,
+        objective: str = "elbo",
+        objective_options: dict[str, Any] | None = None,
+        samples: int = 1,
+        val_samples: int = 0,
+        test_samples: int = 1000,
+        shape: list[int] = [28, 28],  # noqa: B006  (as in TrainingModule)
+        **training: Any,
+    ) -> None:
+        super().__init__(**training)
+        for name, least in (("samples", 1), ("val_samples", 0), ("test_samples", 0)):
+            if self.hparams[name] < least:
+                raise ValueError(f"{name} must be at least {least}; got {self.hparams[name]}")
+        self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
+        self.objective = make_objective(objective, objective_options)
+        self.images_evaluated = 0
+
+    def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the negative objective, and its parts."""
+        objective, metrics = self.objective_and_metrics(batch)
+        return -objective, metrics
+
+    def objective_and_metrics(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the bound that is maximized, a scalar in nats per image, and the means of its parts."""
+        terms = self.model(x, self.hparams["samples"])
+        means = LogTerms(*torch.stack(terms).detach().mean((1, 2)))
+        metrics = {"elbo": means.log_weight, "reconstruction": means.likelihood, "kl": means.kl}
+        objective = self.objective(terms)
+        return objective, metrics | {"log_det": means.log_det} | self.objective.metrics(objective)
+
+    def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
+        """Return the ELBO and its parts, and the NLL where there are samples for it."""
+        metrics = self.objective_and_metrics(batch)[1]
+        if samples := self.hparams[f"{split}_samples"]:
+            metrics["nll"] = self._nll(batch, samples)
+        return metrics
+
+    def anneal(self, step: int, epochs: float) -> None:
+        """Have the objective set what changes."""
+        self.objective.anneal(step, epochs)
+
+    def _nll(self, batch: Tensor, samples: int) -> Tensor:
+        """Estimate the batch's NLL, in nats per image, with the noise that `nfvae evaluate` gives each image."""
+        place = torch.arange(self.images_evaluated, self.images_evaluated + len(batch))
+        self.images_evaluated += len(batch)
+        indices = place * self.trainer.world_size + self.trainer.global_rank
+        return -log_likelihood(self.model, batch, samples, indices=indices).log_likelihood.mean()
+
+    # Lightning's hooks, in the order in which a run meets them
+
+    def setup(self, stage: str) -> None:
+        """Start the decoder's output bias from the training pixel means."""
+        super().setup(stage)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and hasattr(data, "pixel_means"):
+            self.model.decoder.init_output_bias(data.pixel_means)
+
+    def on_validation_epoch_start(self) -> None:
+        """Count the images from the first one again."""
+        self.images_evaluated = 0
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return one sample of z_K for each image, with shape (B, D)."""
+        z: Tensor = self.model.posterior(batch).draw().z
+        return z

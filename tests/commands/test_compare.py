@@ -1,0 +1,238 @@
+"""Runs side by side: pooled over seeds, compared image by image, laid out, trained where missing."""
+
+import csv
+import io
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
+
+SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
+FIT = ["--fit", "--base", "base.yaml", "--samples", 30, "--limit", 40, "--trainer.enable_progress_bar", "false"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def result(nll=(1.0, 2.0, 3.0), folder="runs/a", **changes):
+    values = -torch.tensor(nll, dtype=torch.float64)
+    summary = {
+        "dataset": "digits", "binarization": "threshold", "split": "test", "images": len(nll), "samples": 30, "seed": 0,
+        "elbo": float(values.mean()) - 1, "elbo_se": 0.4, "nll": -float(values.mean()), "nll_se": 0.3, "gap": 1.0,
+        "ess_median": 5.0, "ess_p05": 2.0, "khat_above_0_7": None, "active_units": 3,
+        "k_curve": {"1": -4.0, "30": -3.0},
+    }  # fmt: skip
+    history = [{"epoch": epoch, "seconds": 2.0, "val/elbo": -5.0 + epoch} for epoch in range(3)]
+    summary |= {key: changes.pop(key) for key in list(changes) if key in summary}
+    return Result(Path(folder), SETTINGS | changes, 100, 0.01, summary, values, history)
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_experiment():
+    experiments = pool([result(), result(depth=8), result(folder="runs/b"), result(flow="planar")])
+    assert [(each.name, len(each.results)) for each in experiments] == [("iaf-4", 2), ("iaf-8", 1), ("planar-4", 1)]
+
+
+def test_experiments_of_one_flow_and_depth_are_named_by_what_differs():
+    experiments = pool([result(), result(lr=1e-2), result(flow="planar")])
+    assert [each.name for each in experiments] == ["iaf-4 lr=0.001", "iaf-4 lr=0.01", "planar-4"]
+
+
+def test_seeds_are_pooled_as_mean_and_standard_error():
+    (row,) = comparison_table(pool([result((1.0, 2.0)), result((3.0, 4.0)), result((5.0, 9.0))])).rows
+    assert row["nll"] == pytest.approx((1.5 + 3.5 + 7) / 3)
+    assert row["nll_se"] == pytest.approx(torch.tensor([1.5, 3.5, 7.0]).std().item() / 3**0.5)
+    assert (row["seeds"], row["epochs"], row["training_seconds"], row["draw_ms"]) == (3, 3, 6, 10)
+    (alone,) = comparison_table(pool([result()])).rows
+    assert (alone["nll_se"], alone["elbo_se"], alone["khat_above_0_7"]) == (0.3, 0.4, None)
+
+
+def test_differences_are_paired_by_image():
+    """The images differ by hundreds, the pairs by a little: only a paired error is small."""
+    hard = torch.tensor([100.0, 500.0, 900.0, 1300.0], dtype=torch.float64)
+    gain = torch.tensor([1.0, 1.2, 0.8, 1.0], dtype=torch.float64)
+    baseline = Experiment("none", [result(hard.tolist()), result((hard + 0.2).tolist())])
+    better = Experiment("iaf", [result((hard - gain).tolist()), result((hard - gain + 0.2).tolist())])
+    difference = nll_difference(better, baseline)
+    assert difference.mean == pytest.approx(-1.0)
+    assert difference.se_images == pytest.approx(gain.std().item() / 2)
+    assert difference.se_seeds == pytest.approx(math.hypot(0.1, 0.1))
+    assert math.isnan(nll_difference(better, Experiment("one", [result(hard.tolist())])).se_seeds)
+    row, own = comparison_table([better, baseline], baseline).rows
+    assert row["difference_mean"] == pytest.approx(-1.0)
+    assert "difference_mean" not in own
+
+
+@pytest.mark.parametrize("key", ["dataset", "binarization", "split", "images", "samples"])
+def test_runs_of_different_images_are_refused(key):
+    other = result(folder="runs/b")
+    other.summary[key] = "other"
+    with pytest.raises(ValueError, match=rf"runs/a was evaluated with {key} .*, runs/b with other: .* --force"):
+        check_comparable([result(), result(), other])
+    check_comparable([result(), result(folder="runs/b")])
+
+
+def test_every_format_holds_the_numbers():
+    experiments = pool([result(), result((2.0, 2.0, 3.5), flow="radial_x")])
+    table = comparison_table(experiments, experiments[0])
+    assert json.loads(table.json())[1]["nll"] == 2.5
+    assert [float(row["nll"]) for row in csv.DictReader(io.StringIO(table.csv()))] == [2.0, 2.5]
+    head, rule, first, second = table.markdown().splitlines()
+    assert head.count("|") == rule.count("|") == first.count("|") == second.count("|")
+    assert "| -3.00" not in first
+    assert "3.00 ± 0.40" in first
+    assert "0.500 ± 0.289" in second
+    assert max(map(len, table.text().splitlines())) <= 100
+    latex = table.latex()
+    assert r"radial\_x-4 & 1 & 100" in latex
+    assert latex.count(r"\\") == 3
+    assert r"$\pm$" in latex
+
+
+@pytest.fixture
+def configs(workdir):
+    """A base config on the digits, and two posteriors over it."""
+    small = {"latent": 4, "context": 4, "encoder_options": {"hidden": [16]}}
+    data = {"dataset": "digits", "binarization": "threshold", "batch_size": 200}
+    Path("base.yaml").write_text(yaml.safe_dump({"model": small, "data": data, "trainer": {"max_epochs": 2}}))
+    Path("digits").mkdir()
+    for flow, depth in (("none", 1), ("planar", 2)):
+        Path(f"digits/{flow}.yaml").write_text(yaml.safe_dump({"model": {"flow": flow, "depth": depth}}))
+    return ["digits/none.yaml", "digits/planar.yaml"]
+
+
+def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(configs, cli, monkeypatch):
+    arguments = ["compare", *configs, *FIT, "--seeds", 0, 1, "--baseline", "none", "--format", "json"]
+    code, out, error = cli(*arguments)
+    assert code == 0, error
+    table = json.loads(out[out.index("\n[\n") :])
+    assert {(row["experiment"], row["seeds"], row["epochs"]) for row in table} == {("none-1", 2, 2), ("planar-2", 2, 2)}
+    assert [row["nll"] for row in table] == sorted(row["nll"] for row in table)
+    seeds = [
+        yaml.safe_load(Path(f"runs/digits-none-1-seed{n}/config.yaml").read_text())["seed_everything"] for n in (0, 1)
+    ]
+    assert seeds == [0, 1]
+    written = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.*") if path.is_file()}
+    shutil.rmtree("runs/digits-planar-2-seed1")
+    shutil.rmtree("runs/digits-none-1-seed0/checkpoints")
+    code, out, error = cli(*arguments, "--overwrite", "true")
+    assert code == 0, error
+    assert out.count("training ") == 2
+    kept = [path for path in written if path.parts[1] in ("digits-none-1-seed1", "digits-planar-2-seed0")]
+    assert kept
+    assert all(path.stat().st_mtime_ns == written[path] for path in kept)
+    again = json.loads(out[out.index("\n[\n") :])
+    assert [row["nll"] for row in again] == [row["nll"] for row in table]
+
+
+def test_each_training_has_a_wandb_run_of_its_own(configs, cli, no_wandb_account):
+    code, _, error = cli("compare", configs[0], *FIT, "--seeds", 0, 1, "--trainer.max_epochs", 1)
+    assert code == 0, error
+    ids = [
+        {path.name.rpartition("-")[2] for path in Path("runs").glob(f"*-seed{n}/wandb/offline-run-*")} for n in (0, 1)
+    ]
+    assert [len(each) for each in ids] == [1, 1]
+    assert ids[0] != ids[1]
+
+
+def test_an_interrupted_training_is_resumed(configs, cli):
+    assert cli("compare", configs[0], *FIT, "--trainer.max_epochs", 1)[0] == 0
+    folder = Path("runs/digits-none-1-seed0")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["trainer"]["max_epochs"] = 3  # as if it had stopped after the first
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    code, out, error = cli("compare", configs[0], *FIT, "--trainer.max_epochs", 3)
+    assert code == 0, error
+    assert "training runs/digits-none-1-seed0" in out
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_the_page_needs_nothing_else(configs, cli):
+    code, _, error = cli("compare", *configs, *FIT, "--baseline", "none", "--html", "page.html")
+    assert code == 0, error
+    page = Path("page.html").read_text()
+    assert page.count("<img") == page.count('src="data:image/png;base64,') == 5
+    assert "http" not in page
+    assert page.count("<tr>") == 3
+    if CHROMIUM:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,2000"]
+        url = Path("page.html").resolve().as_uri()
+        subprocess.run([CHROMIUM, *options, "--screenshot=phone.png", url], check=True, capture_output=True)
+        dom = subprocess.run([CHROMIUM, *options, "--dump-dom", url], check=True, capture_output=True, text=True).stdout
+        assert Path("phone.png").stat().st_size > 20_000
+        assert "planar-2" in dom
+
+
+class FakeRun:
+    """A run as wandb's Api gives it, made of one of ours."""
+
+    def __init__(self, folder, seed):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        evaluation = json.loads(next(folder.glob("evaluation-*.json")).read_text())
+        self.name, self.config = f"{folder.name}-{seed}", config
+        self.summary = {f"test/{key}": value for key, value in evaluation.items()} | {"val/elbo": -1.0}
+
+    def scan_history(self):
+        return [{"train/elbo_step": -3.0}, {"epoch": 0, "seconds": 2.5, "val/elbo": -2.0}]
+
+
+def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
+    assert cli("compare", *configs, *FIT)[0] == 0
+    folder = Path("runs/digits-planar-2-seed0")
+
+    class Api:
+        def runs(self, path):
+            if path != "us/nfvae":
+                raise ConnectionError("no such project")
+            return [FakeRun(folder, 1), FakeRun(folder, 2)]
+
+    monkeypatch.setattr("wandb.Api", Api)
+    code, out, error = cli("compare", "--wandb", "us/nfvae", "--samples", 30, "--format", "json", "--html", "page.html")
+    assert code == 0, error
+    (row,) = json.loads(out[: out.rindex("]") + 1])
+    ours = json.loads((folder / "evaluation-test-30.json").read_text())
+    assert (row["experiment"], row["seeds"], row["epochs"], row["training_seconds"]) == ("planar-2", 2, 1, 2.5)
+    assert (row["nll"], row["nll_se"], row["draw_ms"]) == (pytest.approx(ours["nll"]), 0, None)
+    for arguments, message in (
+        (["--wandb", "us/other"], "cannot read us/other from wandb: no such project"),
+        (["--wandb", "us/nfvae"], "no run of us/nfvae holds an evaluation of 5000 samples on test"),
+        (
+            ["runs/digits-none-1-seed0", "--wandb", "us/nfvae", "--samples", 30, "--baseline", "none"],
+            "paired differences",
+        ),
+    ):
+        code, _, error = cli("compare", *arguments)
+        assert code == 2
+        assert message in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to compare"),
+        (["runs/nothing"], "there is no run runs/nothing"),
+        (["digits/none.yaml", "--base", "base.yaml"], "there is no run runs/digits-none-1-seed0"),
+        (["digits/none.yaml", "--trainer.max_epochs", 3], "unrecognized arguments: --trainer.max_epochs 3"),
+        (["digits/no.yaml", *FIT], "digits/no.yaml"),
+        (["digits/none.yaml", *FIT, "--model.depht", 3], "depht"),
+        (["digits/none.yaml", *FIT, "--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: none-1"),
+        (["digits/none.yaml", *FIT, "--sort", "nl"], "unknown column 'nl'; known columns: experiment, "),
+        (["digits/none.yaml", "--format", "pdf"], "invalid choice: 'pdf'"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message, configs, cli):
+    code, _, error = cli("compare", *arguments)
+    assert code == 2
+    assert message in error
+    assert len(re_errors := [line for line in error.splitlines() if "nfvae: error" in line]) == 1, re_errors
+
+
+def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
+    assert cli("compare", configs[0], *FIT)[0] == 0
+    code, _, error = cli("compare", "runs/digits-none-1-seed0")
+    assert code == 2
+    assert "nfvae evaluate runs/digits-none-1-seed0 --split test --samples 5000" in error

@@ -1,0 +1,319 @@
+"""nfvae evaluate: what it writes, that it survives interruptions, and that every number agrees with one by hand."""
+
+import csv
+import json
+import math
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nfvae.__main__ import main
+from nfvae.estimators import Estimate, log_likelihood
+from nfvae.runs import Run
+from nfvae.runs.evaluation import LikelihoodParts, summarize
+from tests.commands.test_fit import assert_one_line, curve
+from tests.conftest import QUICKSTART, in_the_background
+
+RUN = Path("runs/digits-iaf-4-seed0")
+KEYS = {
+    "images", "samples", "seed", "binarization", "elbo", "elbo_se", "nll", "nll_se", "nll_mc_se", "gap", "kl",
+    "bits_per_pixel", "active_units", "ess_median", "ess_p05", "khat_above_0_7", "k_curve", "seconds",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run of the quickstart, some epochs long."""
+    folder = tmp_path_factory.mktemp("trained")
+    quick = ["--trainer.max_epochs", "5", "--trainer.default_root_dir", str(folder / "runs")]
+    assert main(["fit", "-c", QUICKSTART, *quick]) == 0
+    return folder / RUN
+
+
+@pytest.fixture
+def run(trained, workdir):
+    shutil.copytree(trained, RUN)
+    return RUN
+
+
+@pytest.fixture(autouse=True)
+def _precision():
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def evaluation(name, run=RUN):
+    """The summary, and the values of every image by column."""
+    with (run / f"evaluation-{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {key: [float(row[key]) for row in rows] for key in rows[0]}
+    return json.loads((run / f"evaluation-{name}.json").read_text()), columns
+
+
+def by_hand(run, samples, split="test", **options):
+    loaded = Run(run)
+    x = loaded.images().images(split).float()
+    return log_likelihood(loaded.vae(), x, samples, **options)
+
+
+def test_an_evaluation_writes_what_it_found(run, cli):
+    code, out, error = cli("evaluate", run, "--samples", 250)
+    assert code == 0, error
+    summary, columns = evaluation("test-250")
+    assert set(summary) >= KEYS
+    assert (summary["images"], summary["samples"], summary["seed"]) == (256, 250, 0)
+    assert summary["binarization"] == "threshold"
+    assert list(columns) == ["index", "log_likelihood", "elbo", "se", "ess", "khat"]
+    assert columns["index"] == list(range(256))
+    estimate = by_hand(run, 250)
+    for name, field in (("log_likelihood", 0), ("elbo", 1), ("se", 3), ("ess", 4), ("khat", 5)):
+        torch.testing.assert_close(torch.tensor(columns[name]), estimate[field].float(), rtol=1e-4, atol=1e-4)
+    assert summary["nll"] == pytest.approx(-estimate.log_likelihood.mean().item(), abs=1e-4)
+    assert summary["gap"] == pytest.approx(-summary["elbo"] - summary["nll"], abs=1e-5)
+    assert summary["gap"] > 0
+    assert list(summary["k_curve"]) == ["1", "10", "100", "250"]
+    assert summary["k_curve"]["1"] == summary["elbo"]
+    assert summary["k_curve"]["250"] == -summary["nll"]
+    assert summary["bits_per_pixel"] == pytest.approx(summary["nll"] / 64 / math.log(2), abs=1e-5)
+    assert 0 < summary["active_units"] <= 16
+    assert (run / "evaluation-test-250.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(run.glob("*.partial"))
+    assert f"{summary['nll']:.2f}" in out
+    assert "k̂ > 0.7" in out
+
+
+def test_the_table_has_a_line_for_each_run(run, cli):
+    shutil.copytree(run, "runs/other")
+    code, out, error = cli("evaluate", run, "runs/other", run, "--samples", 10, "--limit", 20)
+    assert code == 0, error
+    blocks = out[out.index("in every row: images 20; samples 10") :].split("\n\n")
+    for block in blocks[1:]:
+        assert len([line for line in block.splitlines() if line.startswith("| runs/")]) == 2
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 101  # the hat of k̂ is a character of its own
+    assert json.loads(Path("runs/other/evaluation-test-10.json").read_text())["images"] == 20
+
+
+def test_one_image_and_one_sample_leave_unsaid_what_they_cannot_say(run, cli):
+    code, out, error = cli("evaluate", run, "--samples", 1, "--limit", 1)
+    assert code == 0, error
+    summary, _ = evaluation("test-1")
+    unsaid = {"elbo_se", "nll_se", "nll_mc_se", "active_units", "khat_above_0_7"}
+    assert {key for key, value in summary.items() if value is None} == unsaid
+    assert summary["nll"] == -summary["elbo"]
+    assert "how far to believe these likelihoods is not known" in out
+
+
+def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeypatch):
+    computed = []
+    step = LikelihoodParts.predict_step
+    monkeypatch.setattr(LikelihoodParts, "predict_step", lambda *a: computed.append(len(a[1])) or step(*a))
+
+    def images(*arguments):
+        computed.clear()
+        assert cli("evaluate", run, "--samples", 10, *arguments)[0] == 0
+        return sum(computed)
+
+    assert images() == 256
+    assert images() == 0
+    assert images("--seed", 1) == 256
+    assert images("--seed", 1, "--limit", 7) == 7
+    assert images("--split", "val") == 256
+    assert images("--data.binarization", "static") == 256
+    assert images("--matmul_precision", "high") == 256
+    assert images() == 256
+    saved = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    torch.save(saved | {"epoch": 77}, run / "checkpoints/best.ckpt")
+    assert images() == 256
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, run, cli, monkeypatch):
+    shutil.copytree(run, "runs/whole")
+    assert cli("evaluate", "runs/whole", "--samples", 4000)[0] == 0
+    partial = run / "evaluation-test-4000.partial"
+    with in_the_background("evaluate", run, "--samples", 4000) as process:
+        deadline = time.monotonic() + 120
+        while not (done := list(partial.glob("*.pt"))) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(stop)
+        process.wait(60)
+    assert len(done) == 1
+    assert not (run / "evaluation-test-4000.json").exists()
+    text = Path("out.txt").read_text()
+    assert "Traceback" not in text
+    assert (stop == signal.SIGINT) == ("the same command goes on" in text)
+    left = []
+    step = LikelihoodParts.predict_step
+    monkeypatch.setattr(LikelihoodParts, "predict_step", lambda *a: left.append(len(a[1])) or step(*a))
+    assert cli("evaluate", run, "--samples", 4000)[0] == 0
+    assert sum(left) <= 156
+    assert_same_values(evaluation("test-4000"), evaluation("test-4000", Path("runs/whole")))
+
+
+def assert_same_values(one, other):
+    (summary, columns), (expected_summary, expected) = one, other
+    for key in expected:
+        assert columns[key] == pytest.approx(expected[key], abs=1e-5), key
+    for key in KEYS - {"seconds", "k_curve", "binarization"}:
+        assert summary[key] == pytest.approx(expected_summary[key], abs=1e-5), key
+
+
+def test_two_processes_agree_with_one(run, cli):
+    shutil.copytree(run, "runs/alone")
+    shutil.copytree(run, "runs/next")
+    assert cli("evaluate", "runs/alone", "--samples", 1100)[0] == 0
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "runs/next", "--samples", "1100", *two]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Starting with 2 processes" in done.stdout + done.stderr
+    assert len(re.findall(r"written: ", done.stdout)) == 2
+    for folder in (RUN, Path("runs/next")):
+        assert_same_values(evaluation("test-1100", folder), evaluation("test-1100", Path("runs/alone")))
+
+
+def test_parts_of_another_evaluation_are_not_taken_over(run, cli):
+    partial = run / "evaluation-test-10.partial"
+    partial.mkdir()
+    (partial / "identity.json").write_text('{"seed": 3}')
+    (partial / "0.pt").write_bytes(b"of another seed")
+    assert cli("evaluate", run, "--samples", 10)[0] == 0
+    assert evaluation("test-10")[0]["nll"] == pytest.approx(-by_hand(run, 10).log_likelihood.mean().item(), abs=1e-4)
+
+
+def test_a_broken_file_of_an_earlier_evaluation_is_replaced(run, cli):
+    (run / "evaluation-test-10.json").write_text('{"nll": ')
+    assert cli("evaluate", run, "--samples", 10)[0] == 0
+    assert evaluation("test-10")[0]["images"] == 256
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_other_splits_have_their_own_files(split, run, cli):
+    assert cli("evaluate", run, "--samples", 5, "--split", split)[0] == 0
+    summary, columns = evaluation(f"{split}-5")
+    assert summary["images"] == len(columns["elbo"]) == {"train": 1285, "val": 256}[split]
+
+
+def test_grey_training_images_are_binarized_once(run):
+    images = Run(run).images(binarization="dynamic").images("train")
+    assert images.unique().tolist() == [0, 1]
+    assert torch.equal(images, Run(run).images(binarization="dynamic").images("train"))
+
+
+def test_the_test_loop_reports_the_same_likelihood(run, cli):
+    assert cli("evaluate", run, "--samples", 40)[0] == 0
+    batches = ["--data.eval_batch_size", 100]
+    code, out, error = cli("test", "--ckpt_path", run / "checkpoints/best.ckpt", "--model.test_samples", 40, *batches)
+    assert code == 0, error
+    reported = float(re.search(r"test/nll[^\d-]+(-?[\d.]+)", out)[1])
+    assert reported == pytest.approx(evaluation("test-40")[0]["nll"], abs=1e-4)
+
+
+def test_validation_reports_a_likelihood_where_asked(fit):
+    assert fit("--model.val_samples", 20, "--name", "with")[0] == 0
+    assert fit("--name", "without")[0] == 0
+    bound, elbo = (dict(curve(Path("runs/with"), f"val/{key}")) for key in ("nll", "elbo"))
+    assert list(bound) == [0, 1]
+    assert all(0 < bound[epoch] < -elbo[epoch] for epoch in bound)
+    assert not curve(Path("runs/without"), "val/nll")
+    assert curve(Path("runs/with"), "val/elbo") == curve(Path("runs/without"), "val/elbo")
+
+
+def some_estimate(means, **values):
+    count = len(means)
+    numbers = dict.fromkeys(Estimate._fields, torch.zeros(count, dtype=torch.float64))
+    curve = torch.stack([torch.arange(count), torch.arange(count) + 1.0], -1).double()
+    variance = torch.full_like(means, 0.5)
+    return Estimate(**numbers | {"k_curve": curve, "posterior_mean": means, "posterior_variance": variance} | values)
+
+
+def test_active_units_are_free_of_monte_carlo_noise():
+    means = torch.randn(4000, 3, dtype=torch.float64) * torch.tensor([1.0, 0.07, 0.05]).sqrt()
+    estimate = some_estimate(means)
+    assert summarize(estimate, 10, 64)["active_units"] == 2  # the third varies by its noise alone
+    exact = estimate._replace(posterior_variance=torch.zeros(1, 3))
+    assert summarize(exact, 10, 64)["active_units"] == 3
+
+
+def test_standard_errors_of_the_mean():
+    bounds = torch.tensor([-80.0, -90.0, -100.0], dtype=torch.float64)
+    errors = torch.tensor([0.3, 0.4, 1.2], dtype=torch.float64)
+    estimate = some_estimate(torch.zeros(3, 2).double(), log_likelihood=bounds, elbo=bounds - 4, standard_error=errors)
+    summary = summarize(estimate, 10, 100)
+    assert summary["nll"] == 90
+    assert summary["nll_se"] == summary["elbo_se"] == pytest.approx(10 / 3**0.5, abs=1e-6)
+    assert summary["nll_mc_se"] == pytest.approx(1.3 / 3, abs=1e-6)
+    assert summary["gap"] == 4
+    assert summary["k_curve"] == {"1": 1, "10": 2}
+    khat = torch.tensor([0.7, 0.71, 2.0], dtype=torch.float64)
+    assert summarize(estimate._replace(khat=khat), 10, 100)["khat_above_0_7"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+MISTAKES = {
+    "run": (["runs/none"], "there is no run runs/none"),
+    "second run": ([str(RUN), "runs/none"], "there is no run runs/none"),
+    "samples": ([str(RUN), "--samples", "0"], "samples and limit must be at least 1; got 0"),
+    "limit": ([str(RUN), "--limit", "0"], "samples and limit must be at least 1; got 5000 and 0"),
+    "split": ([str(RUN), "--split", "tset"], "unknown split 'tset'; known splits: train, val, test"),
+    "shape": (
+        [str(RUN), "--data.dataset", "mnist"],
+        r"run runs/digits-iaf-4-seed0 models images of shape \[8, 8\]; those of mnist have \[28, 28\]",
+    ),
+    "dataset": ([str(RUN), "--data.dataset", "mnits"], "unknown dataset 'mnits'"),
+    "precision": ([str(RUN), "--matmul_precision", "low"], "invalid choice: 'low'"),
+    "no run": ([], "the following arguments are required: RUN"),
+    "type": ([str(RUN), "--samples", "many"], "invalid int value: 'many'"),
+    "device": ([str(RUN), "--trainer.accelerator", "abacus"], "abacus"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, run, cli):
+    before = sorted(Path("runs").rglob("*"))
+    code, _, error = cli("evaluate", *arguments)
+    assert_one_line(code, error, message)
+    assert sorted(Path("runs").rglob("*")) == before
+
+
+def test_a_run_without_a_checkpoint_gets_one_line(run, cli):
+    (run / "checkpoints/best.ckpt").unlink()
+    code, _, error = cli("evaluate", run)
+    assert_one_line(code, error, "run runs/digits-iaf-4-seed0 has no checkpoint yet")
+
+
+def test_a_damaged_checkpoint_gets_one_line(run, cli):
+    (run / "checkpoints/best.ckpt").write_bytes(b"garbage")
+    code, _, error = cli("evaluate", run)
+    assert_one_line(code, error, "best.ckpt is not a checkpoint of nfvae, or is damaged")
+
+
+def test_a_likelihood_that_is_not_finite_exits_with_1(run, cli):
+    saved = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    saved["state_dict"]["model.decoder.head.bias"][3] = math.nan
+    torch.save(saved, run / "checkpoints/best.ckpt")
+    code, _, error = cli("evaluate", run, "--samples", 10)
+    assert code == 1
+    assert "nfvae: error: the log-likelihood of image 0 is not finite" in error
+    assert "Traceback" not in error
+
+
+def test_matmul_precision_is_set_where_asked(run, cli):
+    assert cli("evaluate", run, "--samples", 2, "--limit", 2, "--matmul_precision", "high")[0] == 0
+    assert torch.get_float32_matmul_precision() == "high"
+    assert cli("evaluate", run, "--samples", 3, "--limit", 2)[0] == 0
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_help_explains(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", "--help"])
+    assert caught.value.code == 0
+    assert "--samples" in capsys.readouterr().out

@@ -1,0 +1,304 @@
+"""The command line, run in this process but where it must die."""
+
+import csv
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from nfvae import FlowVAE
+from nfvae.__main__ import main
+from tests.conftest import QUICKSTART, in_the_background
+from tests.helpers.idx import write_mnist
+
+CONFIGS = Path(QUICKSTART).parent
+RUN = Path("runs/digits-iaf-4-seed0")
+BEST, LAST = RUN / "checkpoints/best.ckpt", RUN / "checkpoints/last.ckpt"
+
+
+def rows(run=RUN):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curve(run, key):
+    return [(int(float(row["epoch"])), float(row[key])) for row in rows(run) if row.get(key)]
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "mnist").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_mnist_config_runs(overlay, cli, mnist_root):
+    base = ["-c", CONFIGS / "base.yaml", "-c", overlay, "--data.root", mnist_root]
+    code, _, error = cli("fit", *base, "--trainer.fast_dev_run", "true")
+    assert code == 0, error
+    assert not Path("runs").exists()
+
+
+def test_quickstart_config_runs(fit):
+    assert fit("--trainer.fast_dev_run", "true")[0] == 0
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_key_of_a_config_has_a_comment(path):
+    for line in path.read_text().splitlines():
+        if line.strip() and not re.fullmatch(r"(#.*|\w+:|\s+\w+_options:)", line):
+            assert re.search(r"\S\s+# \S", line), line
+
+
+def test_a_run_leaves_its_folder(fit):
+    code, out, error = fit()
+    assert code == 0, error
+    for name in ("config.yaml", "metrics.csv", "samples.png", "reconstructions.png"):
+        assert (RUN / name).stat().st_size > 0
+    assert {path.name for path in (RUN / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert str(BEST) in out
+    config = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert config["model"]["flow"] == "iaf"
+    assert config["name"] == RUN.name
+    assert len(curve(RUN, "val/elbo")) == len(curve(RUN, "train/elbo")) == len(curve(RUN, "train/beta")) == 2
+    assert FlowVAE.load_from_checkpoint(BEST).hparams["shape"] == [8, 8]
+
+
+def test_best_is_the_checkpoint_of_the_highest_validation_elbo(fit):
+    growing_beta = ["beta", 6, "beta_schedule", "linear", "warmup_epochs", 8]
+    options = zip(growing_beta[::2], growing_beta[1::2], strict=True)
+    growing_beta = [word for name, value in options for word in (f"--model.objective_options.{name}", value)]
+    assert fit("--trainer.max_epochs", 8, "--model.lr", 0.003, *growing_beta)[0] == 0
+    best_epoch = max(curve(RUN, "val/elbo"), key=lambda pair: pair[1])[0]
+    assert best_epoch < 7  # at the end the latents say nothing any more
+    assert torch.load(BEST, weights_only=True)["epoch"] == best_epoch
+    assert torch.load(LAST, weights_only=True)["epoch"] == 7
+
+
+def test_a_run_is_named_after_data_flow_depth_and_seed_or_as_told(fit):
+    assert fit("--seed_everything", 3, "--model.depth", 2)[0] == 0
+    assert Path("runs/digits-iaf-2-seed3/config.yaml").is_file()
+    assert fit("--name", "mine", "--trainer.default_root_dir", "elsewhere")[0] == 0
+    assert Path("elsewhere/mine/checkpoints/best.ckpt").is_file()
+
+
+def test_the_same_command_twice_gives_the_same_metrics(fit):
+    assert fit("--name", "one")[0] == fit("--name", "two")[0] == 0
+    for key in ("val/elbo", "train/elbo", "train/kl"):
+        assert curve(Path("runs/one"), key) == curve(Path("runs/two"), key)
+    assert fit("--name", "three", "--seed_everything", 1)[0] == 0
+    assert curve(Path("runs/one"), "val/elbo") != curve(Path("runs/three"), "val/elbo")
+
+
+def test_an_existing_run_is_not_overwritten_silently(fit):
+    assert fit()[0] == 0
+    before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
+    code, _, error = fit()
+    assert code == 2
+    assert "exists; resume it with --ckpt_path" in error
+    assert fit("--overwrite", "true", "--model.flow", "plannar")[0] == 2
+    assert {path: path.read_bytes() for path in before} == before
+    assert fit("--overwrite", "true", "--trainer.max_epochs", 1)[0] == 0
+    assert len(curve(RUN, "val/elbo")) == 1
+    assert [path.name for path in Path("runs").iterdir()] == [RUN.name]
+
+
+def test_resuming_needs_the_checkpoint_alone_and_extends_the_run(fit, cli):
+    assert fit()[0] == 0
+    code, _, error = cli("fit", "--ckpt_path", LAST, "--trainer.max_epochs", 3)
+    assert code == 0, error
+    assert [epoch for epoch, _ in curve(RUN, "val/elbo")] == [0, 1, 2]
+    assert torch.load(LAST, weights_only=True)["epoch"] == 2
+    assert cli("fit", "--ckpt_path", LAST, "--trainer.max_epochs", 5)[0] == 0
+    assert [epoch for epoch, _ in curve(RUN, "val/elbo")] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit, cli):
+    whole = [
+        "--trainer.max_epochs",
+        12,
+        "--trainer.log_every_n_steps",
+        2,
+        "--model.encoder_options.hidden",
+        "[700, 700]",
+    ]
+    assert fit(*whole, "--name", "whole")[0] == 0
+    killed = Path("runs/killed")
+    with in_the_background("fit", "-c", QUICKSTART, *whole, "--name", "killed") as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (
+            (killed / "checkpoints/last.ckpt").is_file() and 10 <= int(rows(killed)[-1]["step"]) % 20 <= 16
+        ):
+            time.sleep(0.005)
+        process.kill()
+    saved = torch.load(killed / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["epoch"] < 11
+    assert saved["global_step"] < int(rows(killed)[-1]["step"])
+    assert cli("fit", "--ckpt_path", killed / "checkpoints/last.ckpt")[0] == 0
+    for key in ("val/elbo", "train/elbo", "train/elbo_step"):
+        assert curve(killed, key) == curve(Path("runs/whole"), key)
+
+
+def test_ctrl_c_keeps_the_run_and_says_how_to_resume(workdir):
+    with in_the_background("fit", "-c", QUICKSTART, "--trainer.max_epochs", 10_000) as process:
+        deadline = time.monotonic() + 240
+        while not LAST.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    text = Path("out.txt").read_text()
+    assert process.returncode == 1, text[-2000:]
+    assert "Traceback" not in text
+    assert f"resume with: nfvae fit --ckpt_path {LAST}" in " ".join(text.split())
+    assert torch.load(LAST, weights_only=True)["epoch"] >= 0
+
+
+def test_validate_and_test_report_a_trained_run(fit, cli):
+    assert fit()[0] == 0
+    code, out, error = cli("validate", "--ckpt_path", BEST)
+    assert code == 0, error
+    assert "val/elbo" in out
+    code, out, error = cli("test", "--ckpt_path", BEST)
+    assert code == 0, error
+    assert "test/elbo" in out
+
+
+def test_predict_writes_one_draw_for_each_test_image(fit, cli):
+    assert fit()[0] == 0
+    assert cli("predict", "--ckpt_path", BEST)[0] == 0
+    assert torch.load(RUN / "latents.pt").shape == (256, 16)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_sample_draws_a_png(count, fit, cli):
+    assert fit()[0] == 0
+    code, out, error = cli("sample", RUN, "--count", count)
+    assert code == 0, error
+    assert Path(out.strip()).read_bytes().startswith(b"\x89PNG")
+    assert cli("sample", RUN, "--output", "mine.png")[0] == 0
+    assert Path("mine.png").is_file()
+
+
+def test_without_a_logger_the_run_still_leaves_its_checkpoints(fit):
+    assert fit("--trainer.logger", "false")[0] == 0
+    assert BEST.is_file()
+    assert not (RUN / "metrics.csv").exists()
+
+
+def test_lightnings_moving_average_is_usable_from_a_config(fit):
+    Path("ema.yaml").write_text(
+        "trainer:\n  callbacks:\n  - class_path: pytorch_lightning.callbacks.EMAWeightAveraging\n"
+        "    init_args: {decay: 0.9}\n"
+    )
+    assert fit("-c", "ema.yaml")[0] == 0
+    assert "averaging_state" in torch.load(LAST, weights_only=True)
+
+
+def test_a_flow_of_ones_own_trains_from_the_command_line(fit):
+    arguments = ["--model.flow", "tests.helpers.own:StretchFlow"]
+    code, _, error = fit(*arguments)
+    assert code == 0, error
+    assert Path("runs/digits-stretchflow-4-seed0/checkpoints/best.ckpt").is_file()
+
+
+def test_a_diverged_run_says_which_terms_and_exits_with_1(fit):
+    code, _, error = fit("--model.lr", 1e30, "--model.schedule", "constant")
+    assert code == 1
+    assert re.search(r"nfvae: error: loss is not finite in step \d+ of training; not finite: \w+", error)
+
+
+MISTAKES = {
+    "flow": (["--model.flow", "plannar"], "unknown flow 'plannar'; known flows: cholesky, iaf"),
+    "option": (["--model.flow_options.hiden", "3"], "unknown option 'hiden' of flow 'iaf'; known options: hidden"),
+    "dataset": (["--data.dataset", "mnits"], "unknown dataset 'mnits'; known datasets: mnist"),
+    "depth": (["--model.depth", "-1"], "a flow's depth must be at least 1; got -1"),
+    "latent": (["--model.latent", "0"], "latent and shape must be at least 1; got 0"),
+    "checkpoint": (["--ckpt_path", "no/such.ckpt"], "there is no checkpoint no/such.ckpt"),
+    "not a checkpoint": (["--ckpt_path", QUICKSTART], "is not a checkpoint of nfvae, or is damaged"),
+    "key": (["--model.latnt", "3"], "model.latnt"),
+    "type": (["--model.depth", "deep"], "model.depth"),
+    "config": (["-c", "no-such.yaml"], "there is no config no-such.yaml"),
+    "binarization": (["--data.binarization", "fuzzy"], "unknown binarization 'fuzzy'"),
+    "data": (
+        ["--data.dataset", "mnist", "--data.root", "nowhere", "--data.download", "false"],
+        "cannot read MNIST under nowhere .*NFVAE_DATA elsewhere",
+    ),
+    "rate": (["--model.lr", "-1"], "Invalid learning rate: -1.0"),
+    "accelerator": (["--trainer.accelerator", "gpu"], "gpu|GPU"),
+}
+
+
+def assert_one_line(code, error, message):
+    lines = [line for line in error.splitlines() if "nfvae: error:" in line]
+    assert code == 2
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, fit):
+    code, _, error = fit(*arguments)
+    assert_one_line(code, error, message)
+    assert not list(Path().rglob("*.ckpt"))
+
+
+def test_a_misspelt_key_of_a_config_gets_one_line(fit):
+    Path("bad.yaml").write_text("model: {latnt: 3}\n")
+    code, _, error = fit("-c", "bad.yaml")
+    assert_one_line(code, error, "'model' does not accept option 'latnt'")
+
+
+def test_a_corrupt_idx_file_gets_one_line(fit, tmp_path):
+    folder = write_mnist(tmp_path / "data")
+    (folder / "train-images-idx3-ubyte").write_bytes(b"garbage")
+    code, _, error = fit("--data.dataset", "mnist", "--data.root", tmp_path / "data")
+    assert_one_line(code, error, "cannot read MNIST under .*; put its four IDX files into")
+
+
+def test_a_checkpoint_of_another_latent_size_gets_one_line_and_is_kept(fit):
+    assert fit()[0] == 0
+    before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
+    code, _, error = fit("--ckpt_path", LAST, "--model.latent", 5)
+    assert_one_line(code, error, "the checkpoint has latent 16 where the model has 5")
+    code, _, error = fit("--ckpt_path", LAST, "--model.latent", 5, "--name", "other")
+    assert_one_line(code, error, "the checkpoint has latent 16 where the model has 5")
+    code, _, error = fit(
+        "--ckpt_path", LAST, "--data.dataset", "mnist", "--data.root", "no", "--data.download", "false"
+    )
+    assert_one_line(code, error, "cannot read MNIST")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "runs/none"], "there is no run runs/none"),
+        (["sample"], "the following arguments are required: RUN"),
+        (["sample", "runs/none", "--count", "x"], "invalid int value: 'x'"),
+        (["test"], "nfvae test needs a trained model: nfvae test RUN, or --ckpt_path"),
+        (["frobnicate"], "unknown command 'frobnicate'; known commands: fit"),
+        (["plots"], "unknown command 'plots'; .*; did you mean plot?"),
+    ],
+)
+def test_other_commands_name_their_mistakes_too(arguments, message, cli):
+    code, _, error = cli(*arguments)
+    assert_one_line(code, error, message)
+
+
+def test_sample_of_no_images_gets_one_line(fit, cli):
+    assert fit()[0] == 0
+    code, _, error = cli("sample", RUN, "--count", 0)
+    assert_one_line(code, error, "--count must be at least 1; got 0")
+
+
+def test_traceback_is_there_for_who_asks(fit, monkeypatch):
+    monkeypatch.setenv("NFVAE_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown flow"):
+        fit("--model.flow", "plannar")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version(flag, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([flag])
+    assert caught.value.code == 0
+    assert "nfvae" in capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""Pictures: that each is drawn, and that what they show is right."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nfvae.commands.pictures import PICTURES
+from nfvae.plots import layers_of, posterior_contours
+from nfvae.plots.flows import _grid, _posteriors
+from tests.conftest import QUICKSTART
+from tests.helpers.flows import ALL, random_flow, small_options
+from tests.helpers.models import binary, small_vae
+
+QUICK = ["--trainer.max_epochs", 1, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture
+def runs(cli):
+    """A run with two latents, evaluated, and a density of vectors."""
+    flat = ["--model.latent", 2, "--model.context", 4, "--model.encoder_options.hidden", "[16]", "--name", "flat"]
+    options = ["--model.flow_options", json.dumps(small_options("iaf"))]
+    assert cli("fit", "-c", QUICKSTART, *QUICK, *flat, *options)[0] == 0
+    assert cli("evaluate", "runs/flat", "--samples", 20, "--limit", 10)[0] == 0
+    moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
+    assert cli("fit", *QUICK, *moons, "--model.flow_options", json.dumps(small_options("maf")))[0] == 0
+
+
+def test_every_picture_is_drawn(runs, cli):
+    for kind in PICTURES:
+        folders = {"deformation": [], "density": ["runs/moons"]}.get(kind, ["runs/flat"])
+        code, out, error = cli("plot", kind, *folders, "--samples", 20, "--images", 0, 3)
+        assert code == 0, (kind, error)
+        assert Path(out.strip()).stat().st_size > 3_000, kind
+    for kind in ("posterior", "learning", "k-curve"):
+        assert cli("plot", kind, "runs/flat", "runs/flat", "--samples", 20)[0] == 0
+    code, out, error = cli("plot", "layers", "runs/moons", "--output", "moons.png")
+    assert (code, out) == (0, "moons.png\n"), error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["smaples", "runs/flat"], "unknown picture 'smaples'; known pictures: samples, "),
+        (["samples"], "this picture takes one run; got 0"),
+        (["learning"], "this picture takes runs; got none"),
+        (["k-curve"], "this picture takes runs; got none"),
+        (["deformation", "runs/flat"], "this picture takes no run"),
+        (["reconstructions", "runs/flat", "--images", "999"], "test images are 0 ... 255; got [999]"),
+        (["k-curve", "runs/flat"], "run runs/flat has no such evaluation"),
+        (["samples", "runs/moons"], "best.ckpt holds a density of vectors; expected a VAE"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message, runs, cli):
+    code, _, error = cli("plot", *arguments)
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_layers_one_after_the_other_are_the_flow(name):
+    bijection, z = random_flow(name, 2, depth=3)(), torch.randn(5, 2, dtype=torch.float64)
+    layers, point = layers_of(bijection), z
+    assert len(layers) == {"none": 0, "cholesky": 3}.get(name, 3)
+    for layer in layers:
+        point = layer(point)
+    torch.testing.assert_close(point, bijection(z))
+
+
+def test_contours_are_of_densities():
+    model, x = small_vae("planar", features=2), binary(1)[0]
+    grid, extent = _grid(torch.full((2,), -8.0), torch.full((2,), 8.0), 400)
+    assert extent == [-8, 8, -8, 8]
+    cell = (16 / 399) ** 2
+    with torch.no_grad():
+        exact, approximate = _posteriors(model, x, grid)
+        joint = (model.decoder(grid).log_prob(x) + model.prior().log_prob(grid)).exp()
+    torch.testing.assert_close(exact, joint / joint.sum())
+    assert (approximate.sum() * cell).item() == pytest.approx(1, abs=0.02)
+
+
+def test_contours_take_two_latents():
+    with pytest.raises(ValueError, match="three has 3 latents; contours are drawn of two"):
+        posterior_contours({"three": small_vae(features=3)}, binary(2))

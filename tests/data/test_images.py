@@ -1,0 +1,181 @@
+"""Splits, binarization, batches, and what happens when files are missing or damaged."""
+
+import numpy as np
+import pytest
+import torch
+
+from nfvae.data import BinarizedImages
+from nfvae.data.batches import BatchIndices, TensorRows, loader
+from nfvae.data.binarize import bernoulli_draw
+from tests.helpers.idx import FILES, write_mnist
+
+
+def ready(*arguments, **options):
+    data = BinarizedImages(*arguments, **options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_bernoulli_draw_has_the_probabilities_of_the_grey_levels():
+    grey = torch.arange(256, dtype=torch.uint8)
+    draws = torch.stack([bernoulli_draw(grey.repeat(200)).view(200, 256).mean(0) for _ in range(100)]).mean(0)
+    p = grey / 255
+    error = (p * (1 - p) / 20_000).sqrt()
+    assert draws[0] == 0
+    assert draws[255] == 1
+    assert ((draws - p).abs() <= 5 * error).all()
+    assert ((draws - p) / error.clamp_min(1e-9))[1:255].square().mean() == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 784)])
+def test_bernoulli_draw_is_binary_and_fresh_each_time(shape):
+    grey = torch.full(shape, 128, dtype=torch.uint8)
+    first, second = bernoulli_draw(grey), bernoulli_draw(grey)
+    assert first.shape == shape
+    assert first.dtype == torch.float32
+    assert set(first.unique().tolist()) <= {0.0, 1.0}
+    if first.numel() > 100:
+        assert 0.3 < (first == second).float().mean() < 0.7
+
+
+def test_mnist_is_split_by_a_fixed_rule(mnist_root):
+    data = ready("mnist", root=str(mnist_root), binarization="threshold")
+    assert [len(part) for part in data.splits] == [50_000, 10_000, 10_000]
+    raw = np.frombuffer((mnist_root / "MNIST/raw/train-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    raw = torch.from_numpy(raw.reshape(60_000, 784).copy())
+    torch.testing.assert_close(data.splits.train, (raw[:50_000] > 127).to(torch.uint8))
+    torch.testing.assert_close(data.splits.val, (raw[50_000:] > 127).to(torch.uint8))
+
+
+def test_dynamic_keeps_grey_training_images_and_draws_the_others_once():
+    one, two = ready("digits"), ready("digits", seed=7)
+    assert [len(part) for part in one.splits] == [1285, 256, 256]
+    assert len(one.splits.train.unique()) > 2
+    for split in ("val", "test"):
+        drawn = getattr(one.splits, split)
+        assert drawn.unique().tolist() == [0, 1]
+        torch.testing.assert_close(drawn, getattr(two.splits, split))
+    torch.testing.assert_close(one.pixel_means, one.splits.train.float().mean(0) / 255)
+
+
+def test_static_draws_once_and_near_the_grey_level():
+    one, two, grey = (ready("digits", binarization="static"), ready("digits", binarization="static"), ready("digits"))
+    torch.testing.assert_close(one.splits.train, two.splits.train)
+    assert one.splits.train.unique().tolist() == [0, 1]
+    assert (one.pixel_means - grey.pixel_means).abs().max() < 0.08
+    assert one.splits.train.dtype == torch.uint8
+
+
+def test_static_reads_the_amat_files_where_they_are(tmp_path, caplog):
+    write_mnist(tmp_path)
+    rows = {"train": 50_000, "valid": 10_000, "test": 10_000}
+    for split, count in rows.items():
+        line = " ".join("01" * 392)
+        (tmp_path / f"binarized_mnist_{split}.amat").write_text(f"{line}\n" * count)
+    with caplog.at_level("INFO"):
+        data = ready("mnist", root=str(tmp_path), binarization="static")
+    assert "the published files" in caplog.text
+    assert data.splits.test.shape == (10_000, 784)
+    assert data.splits.test[17, :4].tolist() == [0, 1, 0, 1]
+    (tmp_path / "binarized_mnist_test.amat").write_text("0 1\n1 0\n")
+    with pytest.raises(ValueError, match="should hold 10000 rows of 784 zeros and ones"):
+        ready("mnist", root=str(tmp_path), binarization="static")
+
+
+def test_static_without_amat_files_says_that_it_draws(caplog):
+    with caplog.at_level("INFO"):
+        ready("digits", binarization="static")
+    assert "static binarization: drawn from a fixed seed" in caplog.text
+
+
+def test_environment_variable_names_the_data_root(mnist_root, monkeypatch):
+    monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
+    assert BinarizedImages("mnist").root == mnist_root
+    assert str(BinarizedImages("mnist", root="elsewhere").root) == "elsewhere"
+
+
+def test_fashion_mnist_is_read_from_its_own_folder(tmp_path):
+    write_mnist(tmp_path, "FashionMNIST")
+    assert len(ready("fashion_mnist", root=str(tmp_path)).splits.train) == 50_000
+    with pytest.raises(ValueError, match="cannot read MNIST"):
+        ready("mnist", root=str(tmp_path), download=False)
+
+
+def truncate(folder):
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def garble(folder):
+    (folder / "train-images-idx3-ubyte").write_bytes(b"not an IDX file" * 100)
+
+
+def empty(folder):
+    (folder / "t10k-images-idx3-ubyte").write_bytes(b"")
+
+
+def shrink(folder):
+    write_mnist(folder.parent.parent, files=FILES | {"train-images-idx3-ubyte": (60_000, 14, 14)})
+
+
+@pytest.mark.parametrize("damage", [truncate, garble, empty, shrink])
+def test_damaged_files_are_named_with_the_remedy(tmp_path, damage):
+    damage(write_mnist(tmp_path))
+    with pytest.raises(ValueError, match=r"cannot read MNIST under .*; put its four IDX files into") as caught:
+        ready("mnist", root=str(tmp_path), download=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "mnits"}, "unknown dataset 'mnits'; known datasets: mnist, fashion_mnist, digits"),
+        ({"binarization": "fuzzy"}, "unknown binarization 'fuzzy'; known binarizations: dynamic, static, threshold"),
+        ({"batch_size": 0}, "batch sizes must be at least 1; got 0"),
+    ],
+)
+def test_mistakes_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        BinarizedImages(**options)
+
+
+def indices(count=103, batch_size=10, epoch=0, **options):
+    sampler = BatchIndices(TensorRows(torch.zeros(count, 1)), batch_size, **options)
+    sampler.set_epoch(epoch)
+    return list(sampler), len(sampler)
+
+
+def test_shuffled_batches_are_whole_distinct_and_a_function_of_seed_and_epoch():
+    drawn, length = indices(shuffle=True, seed=3)
+    assert [len(batch) for batch in drawn] == [10] * length == [10] * 10
+    assert len(torch.cat(drawn).unique()) == 100
+    assert torch.equal(torch.cat(drawn), torch.cat(indices(shuffle=True, seed=3)[0]))
+    for other in (indices(shuffle=True, seed=4), indices(shuffle=True, seed=3, epoch=1)):
+        assert not torch.equal(torch.cat(drawn), torch.cat(other[0]))
+
+
+def test_ordered_batches_hold_every_index_once():
+    drawn, length = indices()
+    assert length == len(drawn) == 11
+    assert torch.equal(torch.cat(drawn), torch.arange(103))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_devices_see_disjoint_shards(shuffle):
+    shards = [torch.cat(indices(shuffle=shuffle, seed=1, rank=rank, replicas=2)[0]) for rank in range(2)]
+    both = torch.cat(shards)
+    assert len(both.unique()) == len(both) == (100 if shuffle else 103)
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch():
+    assert [len(batch) for batch in indices(count=4, batch_size=10, shuffle=True)[0]] == [4]
+
+
+def test_the_loader_gives_whole_batches():
+    images = torch.arange(30).view(10, 3)
+    assert [batch.tolist() for batch in loader(images, 4, None)] == [
+        images[:4].tolist(),
+        images[4:8].tolist(),
+        images[8:].tolist(),
+    ]

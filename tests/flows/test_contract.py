@@ -1,0 +1,273 @@
+"""The contract: what holds for every registered flow, alone and chained, global and amortised."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.distributions import TransformedDistribution
+from torch.func import functional_call, vmap
+
+from nfvae.flows import Bijection, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow, make_flow
+from nfvae.models.priors.normal import StandardNormal
+from tests.helpers.flows import CASES, CONTEXT, has_parameters, random_context, random_flow, small_flow
+
+every_flow = pytest.mark.parametrize("name", CASES)
+every_context = pytest.mark.parametrize("context", [0, CONTEXT])
+every_depth = pytest.mark.parametrize("depth", [1, 3])
+every_size = pytest.mark.parametrize("features", [1, 2, 5])
+BATCH = 16
+
+
+def jacobians(function, points):
+    return torch.stack([torch.autograd.functional.jacobian(function(i), point) for i, point in enumerate(points)])
+
+
+def base(features, dtype=torch.float64):
+    zeros = torch.zeros(BATCH, features, dtype=dtype)
+    return DiagonalNormal(zeros, zeros + 1)
+
+
+@every_flow
+@every_context
+@every_depth
+@every_size
+class TestBothDirections:
+    @pytest.fixture
+    def case(self, name, context, depth, features):
+        flow, h = random_flow(name, features, context, depth), random_context(context, BATCH)
+        return flow, h, flow(h), 2 * torch.randn(BATCH, features, dtype=torch.float64)
+
+    def test_round_trip(self, case):
+        _, _, bijection, z = case
+        y, log_det = bijection.forward_and_log_det(z)
+        back, inverse_log_det = bijection.inverse_and_log_det(y)
+        torch.testing.assert_close(back, z, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(inverse_log_det, -log_det, rtol=1e-6, atol=1e-6)
+
+    def test_log_det_is_that_of_the_jacobian(self, case):
+        flow, h, bijection, z = case
+        one = [flow(None if h is None else h[i]) for i in range(BATCH)]
+        expected = torch.linalg.slogdet(jacobians(lambda i: one[i], z))
+        _, log_det = bijection.forward_and_log_det(z)
+        assert (expected.sign == 1).all()
+        torch.testing.assert_close(log_det, expected.logabsdet, rtol=1e-8, atol=1e-8)
+
+    def test_log_det_of_the_inverse_is_that_of_its_jacobian(self, case):
+        flow, h, bijection, z = case
+        y = bijection(z)
+        one = [flow(None if h is None else h[i]).inv for i in range(BATCH)]
+        expected = torch.linalg.slogdet(jacobians(lambda i: one[i], y)).logabsdet
+        torch.testing.assert_close(bijection.inverse_and_log_det(y)[1], expected, rtol=1e-6, atol=1e-6)
+
+    def test_inverse_swaps_the_directions(self, case):
+        _, _, bijection, z = case
+        swapped = Inverse(bijection)
+        torch.testing.assert_close(swapped.inverse_and_log_det(z), bijection.forward_and_log_det(z))
+        torch.testing.assert_close(swapped.forward_and_log_det(z), bijection.inverse_and_log_det(z))
+
+    def test_agrees_with_transformed_distribution(self, case, features):
+        _, _, bijection, z = case
+        ours = FlowDistribution(base(features), bijection)
+        theirs = TransformedDistribution(base(features), [bijection], validate_args=False)
+        y = bijection(z)
+        torch.testing.assert_close(ours.log_prob(y), theirs.log_prob(y), rtol=1e-6, atol=1e-6)
+
+    def test_density_of_a_draw_is_the_density_at_that_point(self, case, features):
+        _, _, bijection, _ = case
+        q = FlowDistribution(base(features), bijection)
+        z, log_q = q.draw((4,))[:2]
+        torch.testing.assert_close(log_q, q.log_prob(z), rtol=1e-6, atol=1e-6)
+
+    def test_samples_share_what_depends_on_the_image(self, case):
+        _, _, bijection, z = case
+        many = torch.stack([z, z + 1, z - 1])
+        together = bijection.forward_and_log_det(many)
+        for k in range(3):
+            torch.testing.assert_close((together[0][k], together[1][k]), bijection.forward_and_log_det(many[k]))
+        torch.testing.assert_close(bijection.inv(together[0]), many, rtol=1e-6, atol=1e-6)
+
+    def test_an_image_does_not_depend_on_its_neighbours(self, case):
+        flow, h, bijection, z = case
+        alone = flow(None if h is None else h[:1])
+        torch.testing.assert_close(alone(z[:1]), bijection(z)[:1])
+        torch.testing.assert_close(alone.inv(z[:1]), bijection.inv(z)[:1])
+
+
+@every_flow
+@every_context
+def test_gradients_through_the_inverse_are_right(name, context):
+    flow, h = random_flow(name, 3, context, depth=2, gain=0.7), random_context(context, 2)
+    names, values = zip(*flow.named_parameters(), strict=True) if has_parameters(name) else ((), ())
+    y = flow(h)(torch.randn(2, 3, dtype=torch.float64)).detach().requires_grad_()
+
+    def inverse(y, *parameters):
+        return functional_call(flow, dict(zip(names, parameters, strict=True)), (h,)).inverse_and_log_det(y)
+
+    assert torch.autograd.gradcheck(inverse, (y, *values), atol=1e-5, rtol=1e-4)
+
+
+@every_flow
+@every_context
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_every_parameter_and_the_context_receive_a_gradient(name, context, direction):
+    flow, h = random_flow(name, 3, context, depth=2), random_context(context, BATCH)
+    if context:
+        h.requires_grad_()
+    y, log_det = getattr(flow(h), direction)(torch.randn(BATCH, 3, dtype=torch.float64))
+    if not has_parameters(name):
+        assert not y.requires_grad
+        return
+    (y.square().sum() + log_det.sum()).backward()
+    for key, parameter in flow.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.abs().max() > 0, key
+    if context:
+        assert (h.grad.abs().sum(-1) > 0).all()
+
+
+@every_flow
+@pytest.mark.parametrize("features", [1, 2])
+def test_density_integrates_to_one(name, features):
+    flow = random_flow(name, features, depth=2, gain=0.6)
+    axis = torch.linspace(-15, 15, 1501 if features == 2 else 20001, dtype=torch.float64)
+    grid = torch.cartesian_prod(*[axis] * features).reshape(-1, features)
+    standard = StandardNormal(features).double()
+    density = FlowDistribution(standard(), flow()).log_prob(grid).exp()
+    torch.testing.assert_close((density.sum() * (axis[1] - axis[0]) ** features).item(), 1.0, rtol=2e-3, atol=0)
+
+
+@every_flow
+@every_context
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_float32_stays_finite_at_extreme_inputs(name, context, size, direction):
+    sequential = small_flow(name, 1).sequential or "inverse"  # there the output runs through the layer again
+    gain = 1.0 if direction.startswith(sequential) else 10.0
+    flow = random_flow(name, 40, context, depth=3, gain=gain, dtype=torch.float32)
+    z = (size * torch.randn(BATCH, 40)).requires_grad_()
+    y, log_det = getattr(flow(random_context(context, BATCH, torch.float32)), direction)(z)
+    assert y.isfinite().all()
+    assert log_det.isfinite().all()
+    gradients = torch.autograd.grad(y.sum() + log_det.sum(), [z, *flow.parameters()], allow_unused=True)
+    assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+
+
+@every_flow
+@every_context
+def test_zero_parameters_and_zero_input_have_finite_gradients(name, context):
+    flow = random_flow(name, 4, context, depth=2, gain=0.0, dtype=torch.float32)
+    z = torch.zeros(2, 4, requires_grad=True)
+    bijection = flow(None if not context else torch.zeros(2, context))
+    for direction in (bijection.forward_and_log_det, bijection.inverse_and_log_det):
+        y, log_det = direction(z)
+        gradients = torch.autograd.grad(
+            y.sum() + log_det.sum(), [z, *flow.parameters()], allow_unused=True, retain_graph=True
+        )
+        assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+
+
+@every_flow
+def test_float32_agrees_with_float64(name):
+    flow = random_flow(name, 5, CONTEXT, depth=3)
+    h, z = random_context(CONTEXT, BATCH), torch.randn(BATCH, 5, dtype=torch.float64)
+    expected, expected_log_det = flow(h).forward_and_log_det(z)
+    got, log_det = copy.deepcopy(flow).float()(None if h is None else h.float()).forward_and_log_det(z.float())
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(log_det.double(), expected_log_det, rtol=1e-4, atol=1e-4)
+
+
+@every_flow
+@every_context
+@every_depth
+def test_float32_round_trip(name, context, depth):
+    flow = random_flow(name, 5, context, depth, gain=0.5, dtype=torch.float32)
+    bijection, z = flow(random_context(context, BATCH, torch.float32)), torch.randn(BATCH, 5)
+    y, log_det = bijection.forward_and_log_det(z)
+    back, inverse_log_det = bijection.inverse_and_log_det(y)
+    torch.testing.assert_close(back, z, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=1e-3, atol=1e-3)
+
+
+@every_flow
+@every_context
+def test_starts_near_the_identity(name, context):
+    flow = make_flow(name.partition(":")[0], 40, context, depth=1)
+    z = torch.randn(500, 40)
+    y, log_det = flow(random_context(context, 500, torch.float32)).forward_and_log_det(z)
+    assert (y - z).square().mean().sqrt() < 0.35
+    assert log_det.abs().mean() / 40 < 0.15
+
+
+@every_flow
+@every_context
+def test_state_dict_restores_the_same_map(name, context):
+    flow, twin = (random_flow(name, 4, context, depth=2) for _ in range(2))
+    twin.load_state_dict(flow.state_dict())
+    h, z = random_context(context, 3), torch.randn(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(twin(h)(z), flow(h)(z), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if has_parameters(name)])
+def test_a_context_of_the_wrong_size_is_refused(name):
+    flow = small_flow(name, 4, CONTEXT)
+    with pytest.raises(ValueError, match=r"expected a context with shape \(\*, 3\); got none"):
+        flow(None)
+    with pytest.raises(ValueError, match=r"got \(5, 2\)"):
+        flow(torch.zeros(5, 2))
+
+
+@every_flow
+@pytest.mark.parametrize("sizes", [{"features": 0}, {"depth": 0}, {"depth": -1}, {"context": -1}])
+def test_impossible_sizes_are_refused(name, sizes):
+    with pytest.raises(ValueError, match=f"a flow's {next(iter(sizes))} must be at least"):
+        make_flow(name.partition(":")[0], **{"features": 2} | sizes)
+
+
+@every_flow
+@every_context
+def test_batches_of_images_map_like_single_ones(name, context):
+    """vmap over images gives the same as broadcasting: no operation mixes the batch."""
+    flow, h = random_flow(name, 3, context, depth=2), random_context(context, BATCH)
+    z = torch.randn(BATCH, 3, dtype=torch.float64)
+    if context:
+        single = vmap(lambda h, z: flow(h).forward_and_log_det(z))(h, z)
+    else:
+        single = vmap(lambda z: flow().forward_and_log_det(z))(z)
+    torch.testing.assert_close(single, flow(h).forward_and_log_det(z))
+
+
+class Masked(Bijection):
+    """Stretch the coordinates that a constant mask lets through."""
+
+    def __init__(self, log_scale):
+        super().__init__()
+        self.mask = torch.tensor([1.0, 0.0], dtype=log_scale.dtype)
+        self.log_scale = log_scale
+
+    def forward_and_log_det(self, z):
+        return z * (self.mask * self.log_scale).exp(), (self.mask * self.log_scale).sum(-1).expand(z.shape[:-1])
+
+    def inverse_and_log_det(self, y):
+        return y / (self.mask * self.log_scale).exp(), -(self.mask * self.log_scale).sum(-1).expand(y.shape[:-1])
+
+
+class MaskedFlow(ParametricFlow):
+    bijection = Masked
+
+    @staticmethod
+    def shapes(features):
+        return {"log_scale": (features,)}
+
+
+@every_context
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_bijection_may_hold_constants(context, depth):
+    """Round trip and log-determinant agree even where each layer has got another piece of the mask."""
+    flow = MaskedFlow(2, context, depth)
+    for parameter in flow.parameters():
+        torch.nn.init.constant_(parameter, 0.0 if parameter.ndim == 2 else 1.0)
+    y, log_det = flow(random_context(context, 4, torch.float32)).forward_and_log_det(torch.ones(4, 2))
+    torch.testing.assert_close(y, torch.tensor([math.exp(depth), 1.0]).expand(4, 2))
+    torch.testing.assert_close(log_det, torch.full((4,), float(depth)))

@@ -1,0 +1,38 @@
+"""What makes a density a density: weights that average to one."""
+
+import pytest
+import torch
+
+from nfvae.flows import DiagonalNormal, FlowDistribution
+from nfvae.flows.planar import Planar
+from tests.helpers.flows import CASES, random_flow
+from tests.helpers.models import SquashedPlanar
+
+
+def mean_weight(bijection, features, samples=400_000):
+    """E_q[p/q] for a narrow normalised p, with its standard error, from forward passes alone."""
+    zeros = torch.zeros(features, dtype=torch.float64)
+    wide = DiagonalNormal(zeros, zeros + 2)
+    z, log_q = FlowDistribution(wide, bijection).draw((samples,))[:2]
+    centre = bijection(torch.zeros(features, dtype=torch.float64)).detach()
+    weights = (DiagonalNormal(centre, zeros + 0.7).log_prob(z) - log_q).exp()
+    return weights.mean().item(), (weights.std() / samples**0.5).item()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_weights_average_to_one(name, features):
+    """E_q[p/q] = 1 for any normalised p: a flow that maps two points onto one counts p twice."""
+    with torch.no_grad():
+        mean, error = mean_weight(random_flow(name, features, depth=2, gain=0.6)(), features)
+    assert error < 0.02
+    assert abs(mean - 1) < 4 * error
+
+
+def test_weights_of_a_flow_that_is_not_invertible_do_not_average_to_one():
+    u, w = torch.tensor([-3.0, 0.5], dtype=torch.float64), torch.tensor([1.5, 0.2], dtype=torch.float64)
+    b = torch.zeros((), dtype=torch.float64)
+    mean, error = mean_weight(SquashedPlanar.from_unconstrained(u=u, w=w, b=b), 2)
+    assert mean - 1 > 20 * error
+    mean, error = mean_weight(Planar.from_unconstrained(u=u, w=w, b=b), 2)
+    assert abs(mean - 1) < 4 * error

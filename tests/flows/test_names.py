@@ -1,0 +1,55 @@
+"""Flows by name, and your own by its path."""
+
+import pytest
+import torch
+
+from nfvae.flows import FLOWS, Flow, make_flow
+from tests.helpers.flows import CONTEXT
+
+
+def test_a_flow_of_your_own_works_by_its_path():
+    path = "tests.helpers.own:StretchFlow"
+    assert path not in FLOWS
+    flow = make_flow(path, features=3, context=2, depth=4)
+    y, log_det = flow(torch.zeros(5, 2)).forward_and_log_det(torch.ones(5, 3))
+    torch.testing.assert_close(y.log().sum(-1), log_det)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "plannar",
+            {},
+            "unknown flow 'plannar'; known flows: cholesky, iaf, maf, none, planar, radial, or package.module:Class; "
+            "did you mean planar\\?",
+        ),
+        ("iaf", {"hiden": 3}, "unknown option 'hiden' of flow 'iaf'; known options: hidden, hidden_layers"),
+        ("planar", {"hidden": 3}, "unknown option 'hidden' of flow 'planar'; known options: none"),
+        ("iaf", {"univariate_options": {"floor": 1.0}}, r"a gate's floor must be in \[0, 1\); got 1.0"),
+        ("iaf", {"univariate_options": {"bound": 1.0}}, "unknown option 'bound' of univariate map 'gate'"),
+        ("maf", {"univariate": "affine", "univariate_options": {"bound": 0}}, "bound must be positive; got 0"),
+        ("iaf", {"activation": "rleu"}, "unknown activation 'rleu'; known activations: elu"),
+        ("iaf", {"hidden_layers": 0}, "hidden widths must be positive"),
+        ("maf", {"univariate": "log"}, "unknown univariate map 'log'; known univariate maps: affine, gate, or package"),
+        ("no.such.module:Flow", {}, "cannot import flow 'no.such.module:Flow'"),
+        ("nfvae.flows:Nothing", {}, "cannot import flow 'nfvae.flows:Nothing'"),
+        ("torch.nn:Linear", {}, "'torch.nn:Linear' is not a subclass of nfvae.flows.base.Flow"),
+        ("nfvae.flows:Flow", {}, "'nfvae.flows:Flow' is abstract: it lacks forward"),
+    ],
+)
+def test_mistakes_are_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_flow(name, 4, **options)
+
+
+def test_flow_is_abstract():
+    with pytest.raises(TypeError):
+        Flow(2)
+
+
+def test_one_linear_head_gives_the_parameters_of_a_whole_stack():
+    for name in ("planar", "radial", "cholesky"):
+        flow = make_flow(name, 4, CONTEXT, depth=6)
+        assert [key for key, _ in flow.named_parameters()] == ["head.bias", "head.weight"]
+    assert sum(key.startswith("head") for key, _ in make_flow("iaf", 4, CONTEXT, depth=6).named_parameters()) == 2

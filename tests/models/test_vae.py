@@ -1,0 +1,148 @@
+"""The model and its objectives against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal
+
+from nfvae.estimators import elbo, iwae
+from nfvae.estimators.objectives import beta_at
+from nfvae.models import BernoulliPixels, LogTerms
+from nfvae.models.decoders.mlp import MLPDecoder
+from tests.helpers.flows import ALL
+from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_every_bound_is_the_evidence_where_the_posterior_is_exact(samples):
+    vae, decoder = exact_vae()
+    x = decoder(torch.randn(5, 3, dtype=torch.float64)).sample()
+    terms = vae(x, samples)
+    evidence = decoder.evidence(x)
+    torch.testing.assert_close(terms.log_weight, evidence.expand(samples, 5))
+    torch.testing.assert_close(elbo(terms), evidence.mean())
+    torch.testing.assert_close(iwae(terms), evidence.mean())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_constant_decoder_has_likelihood_one_half_per_pixel(name):
+    """p(x|z) = 2^-P for every z, so log p(x) = -P ln 2, and the ELBO is that less the KL, whatever the flow."""
+    with torch.no_grad():
+        terms = constant_vae(name)(binary(3), 200_000)
+    exact = -PIXELS * math.log(2)
+    torch.testing.assert_close(terms.likelihood, torch.full_like(terms.likelihood, exact))
+    weights = (terms.log_weight - exact).double().exp()
+    error = weights.std(0) / len(weights) ** 0.5
+    assert (error < 0.05).all()
+    assert ((weights.mean(0) - 1).abs() < 4.5 * error).all()
+    assert (terms.log_weight.mean(0) < exact).all()
+
+
+def test_terms_have_their_shapes_and_meaning():
+    vae, x = small_vae(), binary(5)
+    terms = vae(x, 3)
+    assert [term.shape for term in terms] == [(3, 5)] * 4
+    torch.manual_seed(1)
+    terms = vae(x, 1)
+    torch.manual_seed(1)
+    q = vae.posterior(x)
+    z0 = q.base_dist.rsample((1,))
+    z = q.bijection(z0)
+    torch.testing.assert_close(terms.posterior, q.log_prob(z), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms.log_det, q.bijection.log_abs_det_jacobian(z0, z))
+    torch.testing.assert_close(terms.prior, Normal(0.0, 1.0).log_prob(z).sum(-1))
+    logits = vae.decoder.head(vae.decoder.trunk(z))
+    torch.testing.assert_close(terms.likelihood, Bernoulli(logits=logits).log_prob(x).sum(-1))
+
+
+def test_likelihood_is_exact_where_probabilities_saturate():
+    decoder = MLPDecoder(2, (3,), [4])
+    with torch.no_grad():
+        decoder.head.weight.zero_()
+        decoder.head.bias.copy_(torch.tensor([3200.0, -3200.0, 0.0]))
+    wrong = decoder(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 0.0, 1.0]]))
+    torch.testing.assert_close(wrong, torch.tensor([-3200.0 - math.log(2)]))
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 127, 784])
+def test_pixels_have_the_density_and_the_gradient_of_bernoulli_variables(pixels):
+    x = torch.bernoulli(torch.full((5, pixels), 0.4, dtype=torch.float64))
+    ours, theirs = (10 * torch.randn(3, 5, pixels, dtype=torch.float64).requires_grad_() for _ in range(2))
+    theirs.data.copy_(ours.data)
+    log_prob = BernoulliPixels(ours).log_prob(x)
+    expected = Bernoulli(logits=theirs).log_prob(x).sum(-1)
+    torch.testing.assert_close(log_prob, expected)
+    weights = torch.randn(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.autograd.grad(log_prob, ours, weights), torch.autograd.grad(expected, theirs, weights)
+    )
+    uncertain = BernoulliPixels(torch.zeros(pixels)).log_prob(torch.ones(pixels))
+    torch.testing.assert_close(uncertain, torch.tensor(-pixels * math.log(2)))
+
+
+def constant_terms(likelihood=-90.0, prior=-60.0, posterior=-40.0):
+    return LogTerms(*(torch.full((2, 3), value, requires_grad=True) for value in (likelihood, prior, posterior, 0.0)))
+
+
+def test_beta_weighs_the_kl_in_the_loss():
+    terms = constant_terms()
+    assert elbo(terms).item() == pytest.approx(-110)
+    assert elbo(terms, beta=0.25).item() == pytest.approx(-95)
+    elbo(terms, beta=0.25).backward()
+    assert terms.prior.grad.sum() == pytest.approx(0.25)
+    assert terms.posterior.grad.sum() == pytest.approx(-0.25)
+    assert terms.likelihood.grad.sum() == pytest.approx(1.0)
+
+
+def test_free_bits_cost_the_same_as_no_kl_and_stop_its_gradient():
+    terms = constant_terms()
+    assert elbo(terms, free_bits=30.0).item() == pytest.approx(-120)
+    assert elbo(terms, free_bits=10.0).item() == pytest.approx(-110)
+    elbo(terms, free_bits=30.0).backward()
+    assert terms.prior.grad.abs().sum() == 0
+
+
+def test_iwae_is_the_logarithm_of_the_mean_weight():
+    terms = LogTerms(torch.tensor([[-1.0], [-3.0]]), torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))
+    assert iwae(terms).item() == pytest.approx(math.log((math.exp(-1) + math.exp(-3)) / 2))
+    assert iwae(terms) > elbo(terms)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("constant", 0, 0.0), 1.0),
+        (("constant", 0, 0.0, 0, 0.3), 0.3),
+        (("linear", 0, 0.0, 4), 0.0),
+        (("linear", 0, 1.0, 4), 0.25),
+        (("linear", 0, 1.5, 4, 0.5), 0.1875),
+        (("linear", 0, 9.0, 4), 1.0),
+        (("rezende", 0, 0.0), 0.01),
+        (("rezende", 5000, 0.0), 0.51),
+        (("rezende", 20000, 0.0), 1.0),
+    ],
+)
+def test_beta_schedules(arguments, expected):
+    assert beta_at(*arguments) == pytest.approx(expected)
+
+
+def test_unknown_beta_schedule_is_refused():
+    with pytest.raises(ValueError, match="unknown beta schedule 'cyclic'; known beta schedules: constant, lin"):
+        beta_at("cyclic", 0, 0.0)
+
+
+def test_decoder_starts_from_the_pixel_means_and_keeps_a_trained_bias():
+    decoder = MLPDecoder(2, (3,), [4])
+    means = torch.tensor([0.0, 0.5, 0.9])
+    decoder.init_output_bias(means)
+    torch.testing.assert_close(torch.sigmoid(decoder.head.bias), torch.tensor([1e-3, 0.5, 0.9]))
+    decoder.init_output_bias(torch.full((3,), 0.2))
+    torch.testing.assert_close(torch.sigmoid(decoder.head.bias)[2], torch.tensor(0.9))
+
+
+def test_pictures_are_probabilities():
+    vae = small_vae()
+    for images in (vae.sample(6), vae.reconstruct(binary(6))):
+        assert images.shape == (6, PIXELS)
+        assert ((images > 0) & (images < 1)).all()

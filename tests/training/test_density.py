@@ -1,0 +1,202 @@
+"""Density estimation on toy vectors, by data and by a teacher."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from nfvae import DensityDistillation, DensityEstimation
+from nfvae.data import TOYS, ToyVectors
+from nfvae.plots import density_figure
+from nfvae.runs import density_table
+from tests.helpers.flows import ALL, small_options
+
+QUICK = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
+SMALL_DATA = ["--data.count", 2000, "--data.dataset", "mixture", "--model.flow", "planar", "--model.depth", 3]
+MIXTURE_ENTROPY = 1.7858  # of the two-component mixture in nats, by integration on a grid
+
+
+def trainer(epochs=1, **options):
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    return pl.Trainer(max_epochs=epochs, accelerator="cpu", **quiet | options)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_toys_are_the_same_draws_in_every_run_and_differ_between_splits(name):
+    data, again = ToyVectors(name, count=500), ToyVectors(name, count=500, seed=3)
+    for module in (data, again):
+        module.setup()
+    for split, features in zip(data.splits, [TOYS.make(name).features] * 3, strict=True):
+        assert split.shape[1] == features
+        assert split.isfinite().all()
+        assert 0.5 < split.std() < 3
+    assert torch.equal(data.splits.train, again.splits.train)
+    assert not torch.equal(data.splits.val, data.splits.test)
+
+
+def test_toys_are_what_they_are_called():
+    def draw(name):
+        return TOYS.make(name).draw(20_000, torch.Generator().manual_seed(0))
+
+    moons = draw("two_moons")
+    assert (moons[moons[:, 1] > 1.2, 0] < 1.5).all()
+    assert (moons[moons[:, 1] < -1.2, 0] > -1.5).all()
+    angle = torch.atan2(*draw("eight_gaussians").flip(1).unbind(1)) / (2 * torch.pi / 8)
+    assert (angle - angle.round()).abs().mean() < 0.1
+    assert angle.round().remainder(8).unique().tolist() == list(range(8))
+    board = draw("checkerboard")
+    squares = (board / 2).floor()
+    assert squares.unique(dim=0).shape == (8, 2)
+    assert (squares.sum(1) % 2 == 0).all()
+    radius = draw("rings").norm(dim=1)
+    assert radius.round().unique().tolist() == [1, 2, 3]
+    assert (draw("mixture") < 0).float().mean().item() == pytest.approx(0.44, abs=0.02)
+
+
+@pytest.mark.parametrize("flow", ALL)
+def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"flow": flow, "depth": 2, "flow_options": small_options(flow)}
+    data = ToyVectors(count=1000)
+    fitted, run = DensityEstimation(**options), trainer(enable_checkpointing=True)
+    run.fit(fitted, data)
+    path = run.checkpoint_callback.best_model_path
+    loaded = DensityEstimation.load_from_checkpoint(path)
+    torch.testing.assert_close(loaded.state_dict(), fitted.state_dict())
+    student = DensityDistillation(path, **options)
+    student.prepare_fit(data)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            student.teacher.model().log_prob(data.splits.val), fitted.model().log_prob(data.splits.val)
+        )
+    other = trainer(enable_checkpointing=True)
+    other.fit(student, data)
+    assert other.callback_metrics["val/reverse_kl"].isfinite()
+    assert other.callback_metrics["val/nll"].isfinite()
+    assert all(parameter.grad is None for parameter in student.teacher.model.parameters())
+    saved = torch.load(other.checkpoint_callback.best_model_path, weights_only=True)["state_dict"]
+    assert set(saved) == set(fitted.state_dict())
+
+
+def test_maximum_likelihood_reaches_the_entropy_and_the_student_its_teacher(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ToyVectors("mixture", count=20_000, batch_size=200)
+    options = {"flow": "planar", "depth": 6, "shape": [1], "lr": 1e-2, "schedule": "cosine"}
+    run = trainer(6, enable_checkpointing=True)
+    run.fit(DensityEstimation(**options), data)
+    assert run.callback_metrics["val/nll"].item() == pytest.approx(MIXTURE_ENTROPY, abs=0.05)
+    student = DensityDistillation(run.checkpoint_callback.best_model_path, **options, warmup_epochs=3)
+    taught = trainer(6)
+    taught.fit(student, data)
+    assert taught.callback_metrics["val/reverse_kl"] < 0.05
+    assert taught.callback_metrics["val/nll"].item() == pytest.approx(run.callback_metrics["val/nll"].item(), abs=0.1)
+
+
+def test_the_teachers_weight_grows_over_the_warm_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ToyVectors("mixture", count=400, batch_size=100)
+    run = trainer(enable_checkpointing=True)
+    run.fit(DensityEstimation("planar", 1, shape=[1]), data)
+    path = run.checkpoint_callback.best_model_path
+    student = DensityDistillation(path, 2, flow="planar", depth=1, shape=[1])
+    seen, step = [], student.step_function
+    student.step_function = lambda batch: seen.append(student.weight.item()) or step(batch)
+    trainer(3).fit(student, data)
+    assert seen == pytest.approx([min(1, 0.1 + 0.9 * n / 8) for n in range(12)])
+    torch.manual_seed(0)
+    loss = student.loss_and_metrics(data.splits.train)[0]
+    student.weight.fill_(0.5)
+    torch.manual_seed(0)
+    z, log_q, _ = student.model().draw((400,))
+    half = (log_q - 0.5 * student.teacher.model().log_prob(z)).mean()
+    torch.manual_seed(0)
+    torch.testing.assert_close(student.loss_and_metrics(data.splits.train)[0], half)
+    assert loss != half
+
+
+def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
+    code, out, error = cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)
+    assert code == 0, error
+    assert re.search(r"^\| model \| [\d.]+ ± [\d.]+ \| [\d.]+ \|$", out, re.MULTILINE)
+    code, out, error = cli("fit", "--task", "distill_density", "--model.teacher", "runs/teacher", *SMALL_DATA, *QUICK)
+    assert code == 0, error
+    rows = dict(re.findall(r"^\| (teacher|student) \| ([\d.]+) ", out, re.MULTILINE))
+    run = Path("runs/mixture-planar-3-student-seed0")
+    assert (run / "density.png").stat().st_size > 10_000
+    student = DensityDistillation.load_from_checkpoint(run / "checkpoints/best.ckpt")
+    data = ToyVectors("mixture")
+    data.setup()
+    with torch.no_grad():
+        nll = -student.model().log_prob(data.splits.test).mean().item()
+    assert float(rows["student"]) == pytest.approx(nll, abs=1e-3)
+    shutil.rmtree("runs/teacher")
+    code, out, error = cli("test", run)
+    assert code == 0, error
+    assert "test/nll" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--data.dataset", "three_moons"],
+            "unknown toy dataset 'three_moons'; known toy datasets: checkerboard, eight_gaussians, ",
+        ),
+        (["--data.count", "0"], "sizes must be at least 1; got 0, 500 and 10000"),
+        (["--model.teacher", "runs/none"], "there is no run runs/none"),
+        (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has shape [1]; the student [2]"),
+        (["--model.schedule", "up"], "unknown schedule 'up'"),
+    ],
+)
+def test_mistakes_get_one_line(arguments, message, cli):
+    if "runs/teacher" in arguments:
+        assert cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)[0] == 0
+    task = "distill_density" if "--model.teacher" in arguments else "density"
+    code, _, error = cli("fit", "--task", task, *SMALL_DATA, *QUICK, *arguments)
+    assert code == 2
+    assert error.startswith("nfvae: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = trainer(enable_checkpointing=True)
+    run.fit(DensityEstimation("planar", 1), ToyVectors("rings", count=500))
+    student = DensityDistillation(run.checkpoint_callback.best_model_path, flow="planar", depth=1)
+    with pytest.raises(
+        ValueError, match=r"the teacher .*\.ckpt was trained on rings; the student's data are two_moons"
+    ):
+        trainer().fit(student, ToyVectors("two_moons", count=500))
+
+
+def test_a_density_is_no_vae(cli):
+    assert cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)[0] == 0
+    for command, reason in (
+        ("sample", "best.ckpt holds a density of vectors; expected a VAE"),
+        ("evaluate", "best.ckpt holds a density of vectors; expected a VAE"),
+    ):
+        code, _, error = cli(command, "runs/teacher")
+        assert code == 2
+        assert error.count("\n") == 1
+        assert reason in error
+
+
+def test_a_figure_of_three_dimensions_is_refused():
+    density = DensityEstimation("planar", shape=[3]).model()
+    with pytest.raises(ValueError, match="a density of 3 numbers cannot be drawn"):
+        density_figure(torch.randn(10, 3), {"model": density}, side=5)
+
+
+def test_the_table_names_every_density():
+    density = DensityEstimation("planar", 1).model()
+    table = density_table({"one": density, "two": density}, torch.randn(100, 2), samples=10).markdown()
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| one", "| two"]
