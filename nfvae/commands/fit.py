@@ -121,7 +121,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     pictures = []
     for name in plan.module.pictures:
         pictures.append(plan.folder.picture(name))
-        draw(name, [run], range(_PICTURED_IMAGES)).savefig(pictures[-1])
+        draw(name, [run], _PICTURED_IMAGES).savefig(pictures[-1])
     print(f"pictures: {', '.join(map(str, pictures))}")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):

@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 8
+Images = int | Sequence[int]
 
 
-def draw(name: str, runs: Sequence[Run], images: Sequence[int] = range(8), samples: int = 5000) -> "Figure":
+def draw(name: str, runs: Sequence[Run], images: Images = 8, samples: int = 5000) -> "Figure":
     """Draw a picture.
 
     Args:
         name: one of `PICTURES`.
         runs: what it is drawn of.
-        images: which test images.
+        images: which test images, or how many of the first ones, as far as there are.
         samples: of the evaluation that is read.
 
     Raises:
@@ -44,7 +45,7 @@ def draw(name: str, runs: Sequence[Run], images: Sequence[int] = range(8), sampl
         FileNotFoundError: if an evaluation is not there.
     """
     check_choice("picture", name, PICTURES)
-    return PICTURES[name](runs, list(images), samples)
+    return PICTURES[name](runs, images, samples)
 
 
 def density_summary(run: Run) -> str:
@@ -64,58 +65,59 @@ def _some(runs: Sequence[Run]) -> Sequence[Run]:
     return runs
 
 
-def _images(run: Run, indices: list[int]) -> Tensor:
+def _test_images(run: Run, asked: Images) -> Tensor:
     images = run.images().images("test")
+    indices = list(range(min(asked, len(images)))) if isinstance(asked, int) else list(asked)
     if not all(0 <= index < len(images) for index in indices):
         raise ValueError(f"test images are 0 ... {len(images) - 1}; got {indices}")
     return images[indices].float()
 
 
-def _samples(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _samples(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     run = _only(runs)
     return image_grid(run.vae().sample(64), run.images().shape)
 
 
-def _reconstructions(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _reconstructions(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     run = _only(runs)
-    model, x = run.vae(), _images(run, images)
+    model, x = run.vae(), _test_images(run, images)
     columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
     return reconstruction_grid(x, model.reconstruct(x), run.images().shape, columns)
 
 
 @torch.no_grad()
-def _traversal(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _traversal(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     """The latents that vary most, moved one at a time."""
     run = _only(runs)
     model, data = run.vae(), run.images()
     z = model.posterior(data.images("test")[:500].float()).rsample(torch.Size([8]))
     latents = z.mean(0).var(0).argsort(descending=True)[:8].tolist()
-    start = model.posterior(_images(run, images[:1])).rsample()[0]
+    start = model.posterior(_test_images(run, images)[:1]).rsample()[0]
     return latent_traversal(model, start, latents, data.shape)
 
 
-def _learning(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _learning(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     return learning_curves({str(run.folder.path): [run.folder.history()] for run in _some(runs)})
 
 
-def _k_curve(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _k_curve(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     return k_curves({str(run.folder.path): read_summary(run, "test", samples)["k_curve"] for run in _some(runs)})
 
 
-def _posterior(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _posterior(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     models = {run.folder.name: run.vae() for run in _some(runs)}
-    return posterior_contours(models, _images(runs[0], images))
+    return posterior_contours(models, _test_images(runs[0], images))
 
 
 @torch.no_grad()
-def _layers(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _layers(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     run = _only(runs)
     if run.kind == "density":
         return layers_figure(run.density()())
-    return layers_figure(run.vae().posterior(_images(run, images[:1])[0]))
+    return layers_figure(run.vae().posterior(_test_images(run, images)[0]))
 
 
-def _density(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _density(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     run = _only(runs)
     return density_figure(_vectors(run), _densities(run))
 
@@ -133,7 +135,7 @@ def _densities(run: Run) -> dict[str, FlowDistribution]:
     return {"teacher": Run(teacher).density()(), "student": run.density()()}
 
 
-def _deformation(runs: Sequence[Run], images: list[int], samples: int) -> "Figure":
+def _deformation(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     """What a planar and a radial layer do to a Gaussian cloud."""
     if runs:
         raise ValueError("this picture takes no run")
@@ -148,7 +150,7 @@ def _deformation(runs: Sequence[Run], images: list[int], samples: int) -> "Figur
     return deformation_figure(maps, torch.randn(1500, 2))
 
 
-PICTURES: dict[str, Callable[[Sequence[Run], list[int], int], "Figure"]] = {
+PICTURES: dict[str, Callable[[Sequence[Run], Images, int], "Figure"]] = {
     "samples": _samples,
     "reconstructions": _reconstructions,
     "traversal": _traversal,

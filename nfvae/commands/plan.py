@@ -32,7 +32,8 @@ class Plan:
         self.module_class = task_of(sources)
         self.parser, self.namespace = parse(sources, self.module_class)
         self.checkpoint = sources.run
-        self.namespace.pop("config")
+        for name in ("config", "trust"):
+            self.namespace.pop(name)
         self.settings: dict[str, Any] = self.namespace.as_dict()
         self.settings["name"] = run_name(self.settings)
         self.folder = RunFolder(Path(self.settings["trainer"]["default_root_dir"] or "runs", self.settings["name"]))

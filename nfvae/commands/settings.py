@@ -144,8 +144,7 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
     """
     parser = _training_parser(module)
     if {"-h", "--help", _TRAINER_HELP} & set(sources.words):
-        _hide(parser, _TRAINER_HELP in sources.words)
-        parser.print_help()
+        print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
     settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
     return parser, parser.parse_args(["--config", settings, *sources.words])
@@ -154,32 +153,40 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
 def _training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser = ArgumentParser(
         prog="nfvae fit",
-        description=f"Train. Lightning's Trainer has further settings: {_TRAINER_HELP} lists them.",
+        usage="nfvae fit [-c CONFIG ...] [--ckpt_path RUN] [--model.NAME VALUE ...] [--data.NAME VALUE ...] ...",
+        description=f"Train, or go on with a training. Settings of Lightning's Trainer: {_TRAINER_HELP} lists them.",
         exit_on_error=False,
         version=__version__,
     )
     parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
     parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
     parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
+    parser.add_argument("--trust", metavar="CLASS", help="Classes of your own that the checkpoint may name.")
     parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
     parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
-    data = DATA[module.kind]
     parser.add_class_arguments(module, "model", skip=set(module.derived), instantiate=False, fail_untyped=False)
-    parser.add_class_arguments(data, "data", skip={"seed"}, instantiate=False)
+    parser.add_class_arguments(DATA[module.kind], "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
     parser.set_defaults(_TRAINER)
-    choices: dict[str, Mapping[str, str]] = {**_CHOICES, "data.dataset": DATASETS if module.kind == "vae" else TOYS}
-    for action in parser._actions:
-        if action.dest in choices:
-            action.help = f"{action.help} Known: {', '.join(choices[action.dest])}, or {OWN}."
+    _name_choices(parser, _CHOICES | {"data.dataset": DATASETS if module.kind == "vae" else TOYS})
     return parser
 
 
-def _hide(parser: ArgumentParser, all_but_trainer: bool) -> None:
-    """Leave Lightning's Trainer out of the help, or all else."""
+def _name_choices(parser: ArgumentParser, choices: Mapping[str, Mapping[str, str]]) -> None:
+    """Say in the help which names are known."""
+    for action in parser._actions:
+        if action.dest in choices:
+            action.help = f"{action.help} Known: {', '.join(choices[action.dest])}, or {OWN}."
+
+
+def _help(parser: ArgumentParser, shown: set[str | None]) -> str:
+    """Return the help of some groups of settings; None stands for those outside of every group."""
+    titles = {group.title: name for name, group in parser.groups.items()}
     for group in parser._action_groups:
-        if (str(group.title or "").find("Trainer") >= 0) != all_but_trainer:
-            group._group_actions = []
-            group.title = group.description = None
+        name = titles.get(group.title)
+        group.title = f"{name}: {group.title}" if name else group.title
+        if name not in shown:
+            group.title, group.description, group._group_actions = None, None, []
+    return str(parser.format_help())

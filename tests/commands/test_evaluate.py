@@ -97,7 +97,9 @@ def test_the_table_has_a_line_for_each_run(run, cli):
     blocks = out[out.index("in every row: images 20; samples 10") :].split("\n\n")
     for block in blocks[1:]:
         assert len([line for line in block.splitlines() if line.startswith("| runs/")]) == 2
-    assert max(len(line) for block in blocks for line in block.splitlines()) <= 101  # the hat of k̂ is a character of its own
+    assert (
+        max(len(line) for block in blocks for line in block.splitlines()) <= 101
+    )  # the hat of k̂ is a character of its own
     assert json.loads(Path("runs/other/evaluation-test-10.json").read_text())["images"] == 20
 
 

@@ -168,7 +168,10 @@ def test_runs_are_named_by_their_target(teacher, cli):
     [
         (["--model.teacher", "runs/none"], "there is no run runs/none"),
         (["--model.teacher", "none.ckpt"], "there is no checkpoint none.ckpt"),
-        (["--model.target", "prior"], "unknown target 'prior'; known targets: posterior, joint; did you mean posterior?"),
+        (
+            ["--model.target", "prior"],
+            "unknown target 'prior'; known targets: posterior, joint; did you mean posterior?",
+        ),
         (["--model.samples", "0"], "samples must be at least 1; got 0"),
         (["--data.dataset", "mnist"], "the model expects shape [8, 8]; the data have [28, 28]"),
         (

@@ -1,0 +1,130 @@
+"""Classes of a user's own, for every role, without touching the package; and which of them a checkpoint may import."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from nfvae import FlowVAE
+from nfvae.registry import check_trusted, class_paths
+from nfvae.runs import Run
+from tests.commands.test_fit import assert_one_line
+
+OWN = "tests.helpers.own"
+QUICK = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--trainer.enable_progress_bar", "false"]
+SMALL = ["--model.latent", 2, "--model.context", 3, "--model.depth", 2]
+DIGITS = ["--data.dataset", "digits"]
+ROLES = {
+    "flow": ["--model.flow", f"{OWN}:StretchFlow"],
+    "univariate map": ["--model.flow_options", json.dumps({"hidden": 4, "univariate": f"{OWN}:Shift"})],
+    "encoder": ["--model.encoder", f"{OWN}:LinearEncoder", "--model.encoder_options.gain", 0.5],
+    "decoder": ["--model.decoder", f"{OWN}:LinearDecoder"],
+    "prior": ["--model.prior", f"{OWN}:WidePrior", "--model.prior_options.scale", 3.0],
+    "objective": ["--model.objective", f"{OWN}:Reconstruction"],
+    "dataset": ["--data.dataset", f"{OWN}:Stripes", "--data.dataset_options.count", 30],
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_class_of_your_own_is_trained_evaluated_and_reloaded(role, cli):
+    code, _, error = cli("fit", *QUICK, *SMALL, *DIGITS, *ROLES[role], "--name", "mine")
+    assert code == 0, error
+    code, out, error = cli("evaluate", "runs/mine", "--samples", 30, "--limit", 5)
+    assert code == 0, error
+    assert "runs/mine" in out
+    trained = torch.load("runs/mine/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    for loaded in (Run("runs/mine").vae(), FlowVAE.load_from_checkpoint("runs/mine").model):
+        for key, value in loaded.state_dict().items():
+            torch.testing.assert_close(value, trained[f"model.{key}"], rtol=0, atol=0)
+    for command in (["sample", "runs/mine"], ["test", "runs/mine"], ["plot", "reconstructions", "runs/mine"]):
+        code, _, error = cli(*command)
+        assert code == 0, (command, error)
+
+
+def test_a_toy_of_your_own_is_fitted(cli):
+    small = ["--data.dataset", f"{OWN}:Line", "--data.count", 500, "--model.flow", "planar", "--model.depth", 1]
+    code, _, error = cli("fit", "--task", "density", *QUICK, *small, "--name", "line")
+    assert code == 0, error
+    assert Path("runs/line/density.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.encoder", "nfvae.models:Nothing"], "cannot import encoder 'nfvae.models:Nothing'"),
+        (["--model.prior", f"{OWN}:LinearDecoder"], "is not a subclass of nfvae.models.priors.base.Prior"),
+        (["--model.decoder", "nfvae.models:Decoder"], "'nfvae.models:Decoder' is abstract: it lacks forward"),
+        (["--model.prior_options.scale", 2], "unknown option 'scale' of prior 'normal'; known options: none"),
+        (["--model.objective", "elob"], "unknown objective 'elob'; known objectives: elbo, iwae, or .* mean elbo"),
+        (["--data.dataset", f"{OWN}:Line"], "is not a subclass of nfvae.data.images.ImageDataset"),
+    ],
+)
+def test_a_wrong_class_gets_one_line(arguments, message, cli):
+    code, _, error = cli("fit", *QUICK, *SMALL, *DIGITS, *arguments)
+    assert_one_line(code, error, message)
+    assert not Path("runs").exists()
+
+
+MODULE = """
+from pathlib import Path
+Path("imported").touch()
+from tests.helpers.own import StretchFlow
+"""
+
+
+@pytest.fixture
+def foreign(cli):
+    """A run whose flow comes from a module that a later process has not imported."""
+    Path("foreign.py").write_text(MODULE)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        arguments = [*QUICK, *SMALL, *DIGITS, "--model.flow", "foreign:StretchFlow", "--name", "mine"]
+        assert cli("fit", *arguments)[0] == 0
+        yield Path("runs/mine")
+    finally:
+        sys.path.remove(str(Path.cwd()))
+        sys.modules.pop("foreign", None)
+
+
+def in_a_new_process(*arguments):
+    Path("imported").unlink(missing_ok=True)
+    sys.modules.pop("foreign", None)
+    command = [sys.executable, "-m", "nfvae", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": f"{Path.cwd()}:{Path(__file__).parents[2]}"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign):
+    shutil.copy(foreign / "checkpoints/best.ckpt", "given.ckpt")
+    refused = in_a_new_process("sample", "given.ckpt", "--output", "x.png")
+    assert_one_line(refused.returncode, refused.stderr, "given.ckpt names foreign:StretchFlow, a class of somebody's")
+    assert not Path("imported").exists()
+    named = in_a_new_process("sample", "given.ckpt", "--output", "x.png", "--trust", "foreign:StretchFlow")
+    assert named.returncode == 0, named.stderr
+    assert Path("imported").exists()
+
+
+def test_the_runs_own_config_names_what_may_be_imported(foreign):
+    assert in_a_new_process("sample", foreign).returncode == 0
+    config = yaml.safe_load((foreign / "config.yaml").read_text())
+    config["model"]["flow"] = "planar"
+    (foreign / "config.yaml").write_text(yaml.safe_dump(config))
+    for command in (["sample", foreign], ["test", foreign], ["fit", "--ckpt_path", foreign]):
+        refused = in_a_new_process(*command)
+        assert_one_line(refused.returncode, refused.stderr, "names foreign:StretchFlow")
+        assert not Path("imported").exists()
+
+
+def test_class_paths_are_found_wherever_they_hide():
+    settings = {"flow": "iaf", "options": {"univariate": "a.b:C", "parts": [{"flow": "d:E"}]}, "root": "/data:x y"}
+    assert class_paths(settings) == {"a.b:C", "d:E"}
+    check_trusted(settings, "x.ckpt", ["a.b:C", "d:E"])
+    check_trusted({"flow": "nfvae.flows.planar:PlanarFlow"}, "x.ckpt")
+    with pytest.raises(ValueError, match=r"x\.ckpt names d:E, a class of somebody's own"):
+        check_trusted(settings, "x.ckpt", ["a.b:C"])

@@ -1,0 +1,115 @@
+"""Settings out of several sources: later ones win, and another name drops the options of the earlier one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfvae.commands.plan import Plan
+from nfvae.commands.settings import merge
+from tests.commands.test_fit import CONFIGS, assert_one_line
+
+BASE, IAF = CONFIGS / "base.yaml", CONFIGS / "mnist/iaf.yaml"
+
+
+def model(*arguments):
+    return Plan([str(argument) for argument in arguments]).settings["model"]
+
+
+def test_another_name_drops_the_options_of_the_earlier_one():
+    earlier = {"model": {"flow": "iaf", "flow_options": {"hidden": 3}, "encoder_options": {"gain": 1}}, "name": "x"}
+    merged = merge(earlier, {"model": {"flow": "planar"}})
+    assert merged == {"model": {"flow": "planar", "encoder_options": {"gain": 1}}, "name": "x"}
+    assert merge(earlier, {"model": {"flow": "iaf", "depth": 2}})["model"]["flow_options"] == {"hidden": 3}
+    both = merge(earlier, {"model": {"flow": "maf", "flow_options": {"hidden": 5}}})
+    assert both["model"]["flow_options"] == {"hidden": 5}
+    assert earlier["model"]["flow_options"] == {"hidden": 3}
+
+
+@pytest.mark.parametrize("words", [["--model.flow", "planar"], ["--model.flow=planar"]])
+def test_the_command_line_drops_them_too(words):
+    assert model("-c", BASE, "-c", IAF, *words)["flow_options"] is None
+    assert model("-c", BASE, "-c", IAF)["flow_options"] == {"hidden": 320, "hidden_layers": 2}
+    assert model("-c", BASE, "-c", IAF, *words, "--model.flow_options", "{}")["flow_options"] == {}
+
+
+def test_one_option_is_changed_and_the_others_stay():
+    options = model("-c", BASE, "-c", IAF, "--model.flow_options.hidden", 64)["flow_options"]
+    assert options == {"hidden": 64, "hidden_layers": 2}
+    same = model("-c", BASE, "-c", IAF, "--model.flow", "iaf", "--model.flow_options.hidden", 64)["flow_options"]
+    assert same == {"hidden": 64, "hidden_layers": 2}
+
+
+def test_the_readmes_example_runs(cli, mnist_root):
+    arguments = ["-c", BASE, "-c", IAF, "--model.flow", "planar", "--model.depth", 10, "--data.root", mnist_root]
+    code, _, error = cli("fit", *arguments, "--trainer.fast_dev_run", "true")
+    assert code == 0, error
+
+
+def test_what_follows_from_other_settings_is_no_setting(cli):
+    for words in (["--model.shape", "[8, 8]"], ["--data.seed", 3]):
+        code, _, error = cli("fit", *words)
+        assert code == 2
+        assert words[0].removeprefix("--").split(".")[1] in error
+    code, _, error = cli("fit", "--task", "distill", "--model.teacher", "runs/t", "--model.latent", 3)
+    assert code == 2
+    assert "latent" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- 1", "should hold settings by name, under model, data, trainer"),
+        ("model: [1]", "should hold settings by name"),
+        ("model: {", "cannot read config bad.yaml"),
+        ("\x00", "cannot read config bad.yaml"),
+        ("task: vea", "unknown task 'vea'; known tasks: vae"),
+        ("nothing: 1", "nothing"),
+    ],
+)
+def test_a_bad_config_gets_one_line(content, message, cli, workdir):
+    Path("bad.yaml").write_text(content)
+    code, _, error = cli("fit", "-c", "bad.yaml")
+    assert_one_line(code, error, message)
+
+
+def test_an_empty_section_is_no_section(workdir):
+    Path("empty.yaml").write_text("model:\ndata:\n")
+    assert model("-c", "empty.yaml")["flow"] == "iaf"
+
+
+def test_help_comes_in_the_readers_order_and_names_the_choices(capsys):
+    for words, first, absent in ((["--help"], "--model.flow", "trainer.max_epochs"),
+                                 (["--help.trainer"], "--trainer.max_epochs", "model.flow ")):  # fmt: skip
+        with pytest.raises(SystemExit) as caught:
+            Plan(words)
+        text = capsys.readouterr().out
+        assert caught.value.code == 0
+        assert first in text
+        assert absent not in text
+        if words == ["--help"]:
+            assert "Known: cholesky, iaf, maf, none, planar, radial," in " ".join(text.split())
+            assert text.index("--name") < text.index("--model.flow ") < text.index("--data.dataset ")
+
+
+def test_settings_that_mean_nothing_in_a_loop_are_not_offered(fit, cli):
+    assert fit()[0] == 0
+    for command in ("test", "validate", "predict"):
+        for words in (
+            ["--model.lr", 1],
+            ["--trainer.max_epochs", 3],
+            ["--data.batch_size", 3],
+            ["--overwrite", "true"],
+        ):
+            assert cli(command, "runs/none", *words)[0] == 2
+        with pytest.raises(SystemExit):
+            cli(command, "--help")
+
+
+def test_the_saved_config_reads_as_it_was(fit, cli):
+    assert fit("--model.flow_options.hidden", 12, "--name", "mine")[0] == 0
+    saved = yaml.safe_load(Path("runs/mine/config.yaml").read_text())
+    again = Plan(["-c", "runs/mine/config.yaml"]).settings
+    assert {key: again[key] for key in ("model", "data", "seed_everything", "name", "task")} == {
+        key: saved[key] for key in ("model", "data", "seed_everything", "name", "task")
+    }
