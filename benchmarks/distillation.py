@@ -9,20 +9,18 @@ trained is taken over. An ELBO with the teacher's decoder frozen is the loss of 
 """
 
 import argparse
-import datetime
 import os
-import platform
 from pathlib import Path
 
 import torch
-from nfvae.comparison import history, read_summary
+from nfvae.comparison import read_summary
 from nfvae.density import draw_seconds
 from nfvae.divergences import reverse_kl
 
 from nfvae.__main__ import main as nfvae
-from nfvae.runs import LAST, Run
+from nfvae.runs import Run
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "distill"
+CONFIGS = ROOT / "configs" / "distill"
 FLOWS = {"planar": ["--model.depth", "10"], "radial": ["--model.depth", "10"], "iaf": []}
 BLOCK = 10  # draws of each image at a time
 
@@ -34,10 +32,11 @@ def call(*words):
 
 def train(folder, config, *options):
     """Fit a run, go on with one that was interrupted, or take one that is done."""
-    if (folder / "samples.png").is_file():
+    run = RunFolder(folder)
+    if run.picture("samples").is_file():
         return folder
-    if (folder / LAST).is_file():
-        call("fit", "--ckpt_path", folder / LAST)
+    if run.last.is_file():
+        call("fit", "--ckpt_path", run.last)
     else:
         call(
             "fit", "-c", CONFIGS / config, "--name", folder.name, "--trainer.default_root_dir", folder.parent, *options
@@ -49,7 +48,7 @@ def train_all(runs, options):
     """The folder of each row's run by what the row is called, the teacher's first."""
     folders = {"teacher": train(runs / "mnist-maf-teacher", "teacher.yaml", *options)}
     for flow, depth in FLOWS.items():
-        student = ["--model.flow", flow, *(["--model.flow_options", "null"] if depth else []), *depth, *options]
+        student = ["--model.flow", flow, *depth, *options]
         for target in ("posterior", "joint"):
             taught = ["--model.teacher", folders["teacher"], "--model.target", target]
             folders[f"{flow}, {target}"] = train(runs / f"mnist-{flow}-{target}", "student.yaml", *taught, *student)
@@ -68,8 +67,8 @@ def divergence(one, other, draws):
 def measure(folders, images, samples):
     """Print a line for each row."""
     call("evaluate", *folders.values(), "--samples", samples, "--limit", images)
-    x = Run(folders["teacher"]).data().images("test")[:images].float()
-    posteriors = {name: Run(folder).module().model.posterior(x) for name, folder in folders.items()}
+    x = Run(folders["teacher"]).images().images("test")[:images].float()
+    posteriors = {name: Run(folder).vae().posterior(x) for name, folder in folders.items()}
     teacher = posteriors["teacher"]
     slowest = draw_seconds(teacher, 1000 // BLOCK, BLOCK, repeats=1)
     print("\n| posterior, trained by | KL(student ∥ teacher) | KL(teacher ∥ student) | -ELBO | NLL | active units "
@@ -77,7 +76,7 @@ def measure(folders, images, samples):
     print("|---|---|---|---|---|---|---|---|---|")
     for name, folder in folders.items():
         summary = read_summary(Run(folder), "test", samples)
-        training = sum(epoch["seconds"] for epoch in history(folder / "metrics.csv"))
+        training = sum(epoch["seconds"] for epoch in RunFolder(folder).history())
         distances = ["–", "–"]
         if name.endswith(("posterior", "joint")):
             distances = [divergence(posteriors[name], teacher, 100), divergence(teacher, posteriors[name], 100)]
@@ -104,8 +103,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of every training")
     asked = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "disabled")
-    print(datetime.date.today(), platform.machine(), f"{torch.get_num_threads()} threads", f"torch {torch.__version__}",
-          sep=", ")  # fmt: skip
+    print_machine()
     options = ["--trainer.max_epochs", asked.epochs, "--seed_everything", asked.seed]
     measure(train_all(asked.runs, options), asked.images, asked.samples)
 

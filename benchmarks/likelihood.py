@@ -9,8 +9,6 @@ variants one after the other, so that a drift of the machine's speed meets all o
 """
 
 import argparse
-import datetime
-import platform
 import statistics
 import time
 
@@ -18,7 +16,7 @@ import torch
 from nfvae.importance import log_likelihood
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
-from training import build_model, matrix_rate
+from training import matrix_rate
 
 
 @torch.no_grad()
@@ -28,7 +26,7 @@ def straightforward(model, x, samples, rows):
     for image in x:
         repeated, weights = image.repeat(rows, 1), []
         for _ in range(samples // rows):
-            z, log_q = model.posterior(repeated).rsample_and_log_prob()
+            z, log_q, _ = model.posterior(repeated).draw()
             logits = model.decoder(z).logits
             log_p = -binary_cross_entropy_with_logits(logits, repeated, reduction="none").sum(-1)
             log_p += torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
@@ -42,7 +40,7 @@ def flops_per_sample(model, x, rows=1000):
     """Matrix arithmetic of flow and decoder."""
     posterior = model.posterior(x[:1])
     with FlopCounterMode(display=False) as counter:
-        model.decoder(posterior.from_noise(torch.randn(rows, *posterior.base.loc.shape))[0])
+        model.decoder(posterior.from_noise(torch.randn(rows, *posterior.base.loc.shape)).z)
     return counter.get_total_flops() / rows
 
 
@@ -53,7 +51,7 @@ def seconds(function):
 
 
 def measure(flow, all_rows, rounds, samples, images):
-    model, x = build_model(flow).model.eval(), (torch.rand(images, 784) < 0.13).float()
+    model, x = build_module(flow).model.eval(), (torch.rand(images, 784) < 0.13).float()
     total = samples * images
     variants = {"ours": lambda: log_likelihood(model, x, samples)}
     for rows in all_rows:
@@ -84,8 +82,7 @@ def main():
     parser.add_argument("--matmul-precision", default="highest", choices=["highest", "high", "medium"])
     asked = parser.parse_args()
     torch.set_float32_matmul_precision(asked.matmul_precision)
-    print(datetime.date.today(), platform.machine(), f"{torch.get_num_threads()} threads", f"torch {torch.__version__}",
-          f"{matrix_rate() / 1e9:.0f} GFLOP/s", sep=", ")  # fmt: skip
+    print_machine(f"{matrix_rate() / 1e9:.0f} GFLOP/s")
     print("Samples a second; ours/floor, the smaller the better; straightforward/ours, the larger the better.\n")
     print("| flow | rows | floor | ours | straightforward | ours/floor | straightforward/ours |")
     print("|---|---|---|---|---|---|---|")

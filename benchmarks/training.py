@@ -9,10 +9,8 @@ is the matrix arithmetic of one step divided by the fastest product of two 2048x
 
 import argparse
 import contextlib
-import datetime
 import io
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -20,44 +18,16 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-import yaml
+from common import build_data, build_module, configs, matrix_rate, print_machine
 from torch.utils.flop_counter import FlopCounterMode
 
-from nfvae import BinarizedImages, FlowVAE, cli
-from nfvae.data.images import bernoulli_draw
+from nfvae import BinarizedImages, FlowVAE
+from nfvae.commands.fit import fit
+from nfvae.commands.plan import Plan
+from nfvae.data.binarize import bernoulli_draw
+from nfvae.runs.tracking import finish
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 30
-
-
-def matrix_rate():
-    """Floating-point operations a second of the fastest of several matrix products."""
-    a, b = torch.randn(2, 2048, 2048)
-    seconds = []
-    for _ in range(8):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(seconds)
-
-
-def configs(flow):
-    """The files of the README's table."""
-    return [ROOT / "configs/base.yaml", ROOT / f"configs/mnist/{flow}.yaml"]
-
-
-def build_model(flow):
-    """The model that `nfvae fit` would train, its weights as they start."""
-    base, overlay = (yaml.safe_load(path.read_text()) for path in configs(flow))
-    return FlowVAE(**base["model"] | overlay["model"])
-
-
-def build_data(batch, data_root):
-    """The data that it would be trained on."""
-    settings = yaml.safe_load(configs("none")[0].read_text())["data"]
-    data = BinarizedImages(**settings | {"batch_size": batch, "root": str(data_root)})
-    data.setup()
-    return data
 
 
 class BareLoop:
@@ -87,7 +57,7 @@ class BareLoop:
 
     def flops(self):
         """Matrix arithmetic of one step."""
-        x = torch.zeros(self.batch, self.module.hparams["pixels"])
+        x = torch.zeros(self.batch, self.images.shape[1])
         with FlopCounterMode(display=False) as counter:
             self.module.loss_and_metrics(x)[0].backward()
         return counter.get_total_flops()
@@ -111,30 +81,18 @@ class Clock(pl.Callback):
 def run_fit(flow, batch, steps, data_root, compile):
     """Seconds a step of `nfvae fit`; validation is left out, as the bare loop has none."""
     clock = Clock(steps)
-    build_trainer = cli.NfvaeCLI.instantiate_trainer
-
-    def with_clock(self, **options):
-        trainer = build_trainer(self, **options)
-        trainer.callbacks.append(clock)
-        return trainer
-
-    cli.NfvaeCLI.instantiate_trainer = with_clock
-    arguments = ["fit", "-c", configs(flow)[0], "-c", configs(flow)[1], "--data.batch_size", batch,
-                 "--data.root", data_root, "--trainer.max_steps", WARM_UP + steps + 1,
-                 "--trainer.limit_val_batches", 0, "--overwrite", "true"]  # fmt: skip
-    arguments += ["--model.compile", "true"] if compile else []
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            code = cli.run([str(argument) for argument in arguments])
-    finally:
-        cli.NfvaeCLI.instantiate_trainer = build_trainer
-    assert code == 0, code
+    arguments = ["-c", configs(flow)[0], "-c", configs(flow)[1], "--data.batch_size", batch, "--data.root", data_root,
+                 "--trainer.max_steps", WARM_UP + steps + 1, "--trainer.limit_val_batches", 0,
+                 "--overwrite", "true", "--model.compile", "true" if compile else "false"]  # fmt: skip
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        fit(Plan([str(argument) for argument in arguments]), callbacks=[clock])
+        finish()
     return clock.seconds
 
 
 def measure(flow, batch, rounds, data_root, compile):
     steps = 200 if batch < 500 else 50
-    module, data = build_model(flow), build_data(batch, data_root)
+    module, data = build_module(flow), build_data(batch, data_root)
     bare = BareLoop(module, data, batch, compile)
     times = {"bare": [], "fit": [], "floor": []}
     for _ in range(rounds):
@@ -158,8 +116,7 @@ def main():
     parser.add_argument("--data-root", type=Path, default=os.environ.get("NFVAE_DATA", "data"))
     asked = parser.parse_args()
     root = Path(asked.data_root).resolve()
-    print(datetime.date.today(), platform.machine(), f"{torch.get_num_threads()} threads", f"torch {torch.__version__}",
-          f"{matrix_rate() / 1e9:.0f} GFLOP/s", sep=", ")  # fmt: skip
+    print_machine(f"{matrix_rate() / 1e9:.0f} GFLOP/s")
     print(
         "| flow | batch | compiled | floor, ms | bare loop, ms | nfvae fit, ms | fit/bare | fit-bare, ms | bare/floor |"
     )

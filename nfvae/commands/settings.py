@@ -183,7 +183,7 @@ def _name_choices(parser: ArgumentParser, choices: Mapping[str, Mapping[str, str
 
 def _help(parser: ArgumentParser, shown: set[str | None]) -> str:
     """Return the help of some groups of settings; None stands for those outside of every group."""
-    titles = {group.title: name for name, group in parser.groups.items()}
+    titles = {group.title: name for name, group in (parser.groups or {}).items()}
     for group in parser._action_groups:
         name = titles.get(group.title)
         group.title = f"{name}: {group.title}" if name else group.title

@@ -95,13 +95,9 @@ def test_help_comes_in_the_readers_order_and_names_the_choices(capsys):
 def test_settings_that_mean_nothing_in_a_loop_are_not_offered(fit, cli):
     assert fit()[0] == 0
     for command in ("test", "validate", "predict"):
-        for words in (
-            ["--model.lr", 1],
-            ["--trainer.max_epochs", 3],
-            ["--data.batch_size", 3],
-            ["--overwrite", "true"],
-        ):
-            assert cli(command, "runs/none", *words)[0] == 2
+        for setting in ("--model.lr", "--trainer.max_epochs", "--data.batch_size", "--overwrite"):
+            code, _, error = cli(command, RUN, setting, 1)
+            assert_one_line(code, error, setting.rpartition(".")[2])
         with pytest.raises(SystemExit):
             cli(command, "--help")
 
