@@ -13,12 +13,12 @@ import os
 from pathlib import Path
 
 import torch
-from nfvae.comparison import read_summary
-from nfvae.density import draw_seconds
-from nfvae.divergences import reverse_kl
+from common import ROOT, print_machine
 
+from nfvae import Run, reverse_kl
 from nfvae.__main__ import main as nfvae
-from nfvae.runs import Run
+from nfvae.runs import RunFolder, draw_seconds
+from nfvae.runs.results import read_summary
 
 CONFIGS = ROOT / "configs" / "distill"
 FLOWS = {"planar": ["--model.depth", "10"], "radial": ["--model.depth", "10"], "iaf": []}

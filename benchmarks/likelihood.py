@@ -13,10 +13,11 @@ import statistics
 import time
 
 import torch
-from nfvae.importance import log_likelihood
+from common import build_module, matrix_rate, print_machine
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
-from training import matrix_rate
+
+from nfvae import log_likelihood
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import yaml
 
 from nfvae.commands.plan import Plan
 from nfvae.commands.settings import merge
-from tests.commands.test_fit import CONFIGS, assert_one_line
+from tests.commands.test_fit import CONFIGS, RUN, assert_one_line
 
 BASE, IAF = CONFIGS / "base.yaml", CONFIGS / "mnist/iaf.yaml"
 
