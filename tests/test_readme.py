@@ -1,41 +1,73 @@
-"""The README says what is true: its commands run as printed."""
+"""The README and the docs say what is true: their commands and examples run as printed."""
 
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from nfvae.commands import COMMANDS
 from nfvae.flows import FLOWS
+from nfvae.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = list(
-    dict.fromkeys(
-        line for kind, block in BLOCKS if not kind for line in block.splitlines() if line.startswith("nfvae ")
-    )
-)
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+README = PAGES["README.md"]
+BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 TRAINED = "runs/mnist-iaf-4-seed0"
+SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
+PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\.\.\.|x\.y:Z|your\.")
 
 
-def test_the_two_commands_come_first():
-    assert BLOCKS[0][1] == "pip install -e . && nfvae fit -c configs/quickstart.yaml\n"
-    assert BLOCKS[1][1] == 'pip install -e ".[dev]" && pytest\n'
+def blocks(text, kind):
+    return [block for found, block in BLOCK.findall(text) if found == kind]
+
+
+def commands():
+    """Every nfvae line of every page, and every inline command that is whole."""
+    for page, text in sorted(PAGES.items(), key=lambda item: item[0] != "README.md"):
+        lines = [line.strip() for block in blocks(text, "") for line in block.splitlines()]
+        lines += re.findall(r"`([^`]+)`", BLOCK.sub("", text))
+        for line in lines:
+            for command in line.removeprefix("PYTHONPATH=. ").split(" && "):
+                words = shlex.split(command)
+                if words[:1] == ["nfvae"] and not PLACEHOLDER.search(command):
+                    yield page, command
+
+
+def test_git_clone_and_the_two_commands_come_first():
+    first, second, third = blocks(README, "")[:3]
+    assert first.startswith("git clone ")
+    assert second == "pip install -e . && nfvae fit -c configs/quickstart.yaml\n"
+    assert third == 'pip install -e ".[dev]" && pytest\n'
+    assert len(README.splitlines()) <= 130
 
 
 def test_the_continuous_integration_runs_them_as_printed():
     script = (ROOT / ".ci/run").read_text().replace("pip install --quiet", "pip install")
-    for _, command in BLOCKS[:2]:
+    for command in blocks(README, "")[1:3]:
         assert command in script
 
 
-def test_the_python_example_runs(workdir, mnist_root, monkeypatch):
-    (example,) = (block for kind, block in BLOCKS if kind == "python")
+def python_examples():
+    return [pytest.param(block, id=f"{page}-{i}") for page, text in PAGES.items()
+            for i, block in enumerate(blocks(text, "python"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("example", python_examples())
+def test_the_python_examples_run(example, workdir, mnist_root, monkeypatch):
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
-    assert "max_epochs=60" in example
-    exec(example.replace("max_epochs=60", "fast_dev_run=True"), {})
+    short = "max_epochs=1, limit_train_batches=2, limit_val_batches=1"
+    exec(example.replace("max_epochs=60", short).replace("samples=1000", "samples=20"), {"__name__": "example"})
+
+
+def example_module(name, page, text):
+    """Save the Python block of a page that holds a text as a module."""
+    (block,) = (block for block in blocks(PAGES[page], "python") if text in block)
+    Path(f"{name}.py").write_text(block)
 
 
 def expanded(word):
@@ -45,29 +77,52 @@ def expanded(word):
     return sorted(map(str, ROOT.glob(word)))
 
 
+def more(words):
+    """What makes a command short."""
+    if words[0] == "fit":
+        return [*SHORT, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
+    if words[0] == "compare" and "--fit" in words:
+        base = [] if "--base" in words else ["--base", ROOT / "configs/base.yaml"]
+        return [*SHORT, *base, "--limit", 30, "--samples", 20, "--root", "short", *(["--seeds", 0, 1] if base else [])]
+    return {
+        "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
+        "evaluate": ["--samples", 20, "--limit", 30],
+        "compare": ["--samples", 20],
+    }.get(words[0], [])
+
+
 def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
-    """Every nfvae line of the README, one after the other, each training one short epoch."""
+    """One after the other, each training one short epoch."""
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
-    short = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
-    for command in COMMANDS:
+    monkeypatch.syspath_prepend(str(workdir))
+    example_module("letters", "docs/data.md", "class Letters")
+    example_module("scaled", "docs/extending.md", "class ScaledNormal")
+    torch.save(torch.randint(0, 256, (1000, 20, 16), dtype=torch.uint8), "letters.pt")
+    done = set()
+    for page, command in commands():
         words = [found for word in shlex.split(command)[1:] for found in expanded(word)]
-        more = {
-            "fit": short,
-            "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
-            "evaluate": ["--samples", 20, "--limit", 30],
-            "compare": ["--samples", 20],
-        }.get(words[0], [])
-        more += ["--overwrite", "true"] if "-c" in words else []
-        more += [*short, "--limit", 30, "--base", ROOT / "configs/base.yaml", "--seeds", 0] if "--fit" in words else []
-        for folder in map(Path, words):
-            if folder.match("runs/*-seed0") and not folder.exists():  # the table's other runs
-                shutil.copytree(TRAINED, folder)
-        code, _, error = cli(*words, *more)
-        assert code == 0, (command, error)
-    assert Path(TRAINED, "samples-64.png").is_file()
-    assert Path(TRAINED, "evaluation-test-20.json").is_file()
+        assert words[0] in {*COMMANDS, "--help"}, (page, command)
+        if len(words) == 1 or tuple(words) in done or "--help" in words or "--help.trainer" in words:
+            continue
+        done.add(tuple(words))
+        for word in words:
+            if re.fullmatch(r"runs/[\w-]+", word) and not Path(word).exists():  # the table's other runs
+                source = "short/plane-none" if "plane" in word else TRAINED
+                shutil.copytree(source, word)
+        code, _, error = cli(*words, *more(words))
+        assert code == 0, (page, command, error)
+    assert len(done) > 20
+    assert RunFolder(TRAINED).evaluation("test", 20).is_file()
+    sys.modules.pop("letters"), sys.modules.pop("scaled")
 
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_every_flow_is_in_the_table(name):
-    assert f"| `{name}` | `{FLOWS[name].__name__}`" in README
+    assert f"| `{name}` | `{FLOWS.load(name).__name__}`" in README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_of_a_page_are_there(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
+        if not target.startswith("http"):
+            assert (ROOT / page).parent.joinpath(target).exists(), target

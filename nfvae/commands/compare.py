@@ -23,21 +23,21 @@ def compare_command(arguments: list[str]) -> None:
     Errors are standard errors over seeds where there are several, else over images. With --baseline the last columns
     say how much higher the NLL is than the baseline's, paired image by image.
     """
-    asked, further = _compare_parser().parse_known_args(arguments)
-    if further and not asked.fit:
-        raise ValueError(f"unrecognized arguments: {' '.join(further)}")
-    results = _results(asked, further)
+    options, fit_arguments = _compare_parser().parse_known_args(arguments)
+    if fit_arguments and not options.fit:
+        raise ValueError(f"unrecognized arguments: {' '.join(fit_arguments)}")
+    results = _results(options, fit_arguments)
     if not results:
         raise ValueError("nothing to compare: name runs, configs, or a project with --wandb ENTITY/PROJECT")
-    if not asked.force:
+    if not options.force:
         check_comparable(results)
     experiments = pool(results)
-    baseline = _chosen(experiments, asked.baseline)
-    table = comparison_table(experiments, baseline, asked.sort)
-    print(table.render(asked.format))
-    if asked.html:
-        write_page(asked.html, experiments, baseline, table)
-        print(f"written: {asked.html}")
+    baseline = _chosen(experiments, options.baseline)
+    table = comparison_table(experiments, baseline, options.sort)
+    print(table.render(options.format))
+    if options.html:
+        write_page(options.html, experiments, baseline, table)
+        print(f"written: {options.html}")
 
 
 def _compare_parser() -> Parser:
@@ -54,7 +54,7 @@ def _compare_parser() -> Parser:
     parser.add_argument(
         "--fit",
         action="store_true",
-        help="train and evaluate first what is missing, under the names that fit gives; further settings go to fit",
+        help="train and evaluate first what is missing, under the names that fit gives; other settings go to fit",
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="of each config (default: its own)")
     parser.add_argument("--base", type=Path, default=Path("configs/base.yaml"), help="config under each config")
@@ -63,38 +63,38 @@ def _compare_parser() -> Parser:
     return parser
 
 
-def _results(asked: Namespace, further: list[str]) -> list[Result]:
+def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     """Read what was asked for; with --fit train and evaluate first what is missing."""
-    paths = [path for source in asked.runs for path in _trained(source, asked, further)]
-    trust = ["--trust", *asked.trust] if asked.trust else []
-    if asked.fit and paths:
-        limit = ["--limit", str(asked.limit)] if asked.limit else []
-        settings = ["--split", asked.split, "--samples", str(asked.samples)]
+    paths = [path for source in options.runs for path in _trained(source, options, fit_arguments)]
+    trust = ["--trust", *options.trust] if options.trust else []
+    if options.fit and paths:
+        limit = ["--limit", str(options.limit)] if options.limit else []
+        settings = ["--split", options.split, "--samples", str(options.samples)]
         evaluate_command([*map(str, paths), *settings, *limit, *trust])
-    runs = [Run(path, asked.trust) for path in dict.fromkeys(paths)]
-    results = [read_result(run, asked.split, asked.samples) for run in runs]
-    return results + (read_wandb(asked.wandb, asked.split, asked.samples) if asked.wandb else [])
+    runs = [Run(path, options.trust) for path in dict.fromkeys(paths)]
+    results = [read_result(run, options.split, options.samples) for run in runs]
+    return results + (read_wandb(options.wandb, options.split, options.samples) if options.wandb else [])
 
 
-def _trained(source: Path, asked: Namespace, further: list[str]) -> list[Path]:
+def _trained(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Path]:
     """Return a run itself, or those of a config, one for each seed, with --fit trained."""
     if source.suffix not in (".yaml", ".yml"):
         return [source]
-    plans = _plans([asked.base, source], asked, further)
-    if asked.fit:
+    plans = _plans([options.base, source], options, fit_arguments)
+    if options.fit:
         for plan in plans:
             _train(plan)
     return [plan.folder.path for plan in plans]
 
 
-def _plans(configs: list[Path], asked: Namespace, further: list[str]) -> list[Plan]:
+def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:
     """Return the trainings of a config, one for each seed; of a config that says a name, other seeds say theirs too."""
     words = [word for config in configs for word in ("-c", str(config))]
-    words += ["--trainer.default_root_dir", str(asked.root), *further]
+    words += ["--trainer.default_root_dir", str(options.root), *fit_arguments]
     plain = Plan(words)
     own, name = plain.settings["seed_everything"], plain.namespace["name"]
     plans = []
-    for seed in asked.seeds or [own]:
+    for seed in options.seeds or [own]:
         named = ["--name", f"{name}-seed{seed}"] if name and seed != own else []
         plans.append(Plan([*words, "--seed_everything", str(seed), *named]))
     return plans
@@ -113,12 +113,12 @@ def _train(plan: Plan) -> None:
 
 
 def _check_same_settings(plan: Plan) -> None:
-    """Refuse a run that lies where the asked one belongs, and was trained under other settings."""
-    saved, asked = _outcome(plan.folder.settings()), _outcome(plan.settings)
-    for key in sorted(saved.keys() | asked.keys()):
-        if saved.get(key) != asked.get(key):
+    """Refuse a run that lies where another is asked for, and was trained under other settings."""
+    saved, wanted = _outcome(plan.folder.settings()), _outcome(plan.settings)
+    for key in sorted(saved.keys() | wanted.keys()):
+        if saved.get(key) != wanted.get(key):
             raise ValueError(
-                f"run {plan.folder.path} was trained with {key} {saved.get(key)}, and {asked.get(key)} is asked for: "
+                f"run {plan.folder.path} was trained with {key} {saved.get(key)}, and {wanted.get(key)} is asked for: "
                 "compare the run itself, or train under another --root"
             )
 

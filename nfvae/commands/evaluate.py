@@ -28,16 +28,16 @@ def evaluate_command(arguments: list[str]) -> None:
     evaluate(_evaluate_parser().parse_args(arguments))
 
 
-def evaluate(asked: Namespace) -> None:
+def evaluate(options: Namespace) -> None:
     """Evaluate what was asked for, and print the table."""
-    torch.set_float32_matmul_precision(asked.matmul_precision)
-    devices, data = _section(asked, "trainer"), _section(asked, "data")
-    runs = [Run(path, asked.trust) for path in dict.fromkeys(asked.runs)]
+    torch.set_float32_matmul_precision(options.matmul_precision)
+    devices, data = _section(options, "trainer"), _section(options, "data")
+    runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     trainer = _trainer(**devices)
     summaries = []
     try:
         for run in runs:
-            evaluation = Evaluation(run, asked.samples, asked.split, asked.limit, asked.seed, **data)
+            evaluation = Evaluation(run, options.samples, options.split, options.limit, options.seed, **data)
             summary = evaluation.finished()
             if not summary:
                 summary = evaluation.compute(trainer)
@@ -48,8 +48,8 @@ def evaluate(asked: Namespace) -> None:
         print("interrupted; the same command goes on from here")
         raise
     if trainer.is_global_zero:
-        print(Table(summaries, COLUMNS).render(asked.format))
-        if asked.format == "table":
+        print(Table(summaries, COLUMNS).render(options.format))
+        if options.format == "table":
             print(_how_far_to_believe(summaries))
 
 
@@ -77,9 +77,9 @@ def _evaluate_parser() -> Parser:
     return parser
 
 
-def _section(asked: Namespace, name: str) -> dict[str, Any]:
+def _section(options: Namespace, name: str) -> dict[str, Any]:
     """Return the settings NAME.* that were given."""
-    found = {key.partition(".")[2]: value for key, value in vars(asked).items() if key.startswith(f"{name}.")}
+    found = {key.partition(".")[2]: value for key, value in vars(options).items() if key.startswith(f"{name}.")}
     return {key: value for key, value in found.items() if value is not None}
 
 

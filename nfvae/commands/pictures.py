@@ -18,6 +18,7 @@ from nfvae.plots import (
     layers_figure,
     learning_curves,
     posterior_contours,
+    posterior_misfit,
     reconstruction_grid,
 )
 from nfvae.registry import check_choice
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 8
+_CANDIDATES = 100  # test images among which posteriors are chosen
 Images = int | Sequence[int]
 
 
@@ -65,9 +67,9 @@ def _some(runs: Sequence[Run]) -> Sequence[Run]:
     return runs
 
 
-def _test_images(run: Run, asked: Images) -> Tensor:
+def _test_images(run: Run, chosen: Images) -> Tensor:
     images = run.images().images("test")
-    indices = list(range(min(asked, len(images)))) if isinstance(asked, int) else list(asked)
+    indices = list(range(min(chosen, len(images)))) if isinstance(chosen, int) else list(chosen)
     if not all(0 <= index < len(images) for index in indices):
         raise ValueError(f"test images are 0 ... {len(images) - 1}; got {indices}")
     return images[indices].float()
@@ -105,8 +107,14 @@ def _k_curve(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
 
 
 def _posterior(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+    """Of the first hundred test images those that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
-    return posterior_contours(models, _test_images(runs[0], images))
+    if isinstance(images, int):
+        first = next(iter(models.values()))
+        misfit = posterior_misfit(first, _test_images(runs[0], _CANDIDATES))
+        images = misfit.argsort(descending=True)[:images].tolist()
+    titles = [f"test image {index}" for index in images]
+    return posterior_contours(models, _test_images(runs[0], images), titles)
 
 
 @torch.no_grad()

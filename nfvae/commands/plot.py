@@ -29,10 +29,10 @@ def plot_command(arguments: list[str]) -> None:
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations of k-curve (default: 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     parser.add_argument("--output", type=Path, help="PNG to write; by default KIND.png in the folder of the first run")
-    asked = parser.parse_args(arguments)
-    runs = [Run(path, asked.trust) for path in asked.runs]
-    pl.seed_everything(asked.seed, verbose=False)
-    figure = draw(asked.kind, runs, asked.images, asked.samples)
-    path = asked.output or (runs[0].folder if runs else RunFolder("")).picture(asked.kind)
+    options = parser.parse_args(arguments)
+    runs = [Run(path, options.trust) for path in options.runs]
+    pl.seed_everything(options.seed, verbose=False)
+    figure = draw(options.kind, runs, options.images, options.samples)
+    path = options.output or (runs[0].folder if runs else RunFolder("")).picture(options.kind)
     figure.savefig(path)
     print(path)

@@ -16,12 +16,12 @@ def sample_command(arguments: list[str]) -> None:
     parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--output", type=Path, help="PNG to write; by default RUN/samples-COUNT.png")
-    asked = parser.parse_args(arguments)
-    if asked.count < 1:
-        raise ValueError(f"--count must be at least 1; got {asked.count}")
-    run = Run(asked.run, asked.trust)
+    options = parser.parse_args(arguments)
+    if options.count < 1:
+        raise ValueError(f"--count must be at least 1; got {options.count}")
+    run = Run(options.run, options.trust)
     model, shape = run.vae(), run.images().shape
-    pl.seed_everything(asked.seed, verbose=False)
-    path = asked.output or run.folder.picture(f"samples-{asked.count}")
-    image_grid(model.sample(asked.count), shape, columns=min(8, asked.count)).savefig(path)
+    pl.seed_everything(options.seed, verbose=False)
+    path = options.output or run.folder.picture(f"samples-{options.count}")
+    image_grid(model.sample(options.count), shape, columns=min(8, options.count)).savefig(path)
     print(path)

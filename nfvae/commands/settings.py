@@ -58,10 +58,10 @@ def read_sources(arguments: Sequence[str]) -> Sources:
     parser.add_argument("-c", "--config", type=Path, action="append", default=[])
     parser.add_argument("--ckpt_path", type=Path)
     parser.add_trust()
-    asked, words = parser.parse_known_args(list(arguments))
-    run = Run(asked.ckpt_path, asked.trust, last=True) if asked.ckpt_path else None
+    options, words = parser.parse_known_args(list(arguments))
+    run = Run(options.ckpt_path, options.trust, last=True) if options.ckpt_path else None
     settings = settings_of(run) if run else {}
-    for config in asked.config:
+    for config in options.config:
         settings = merge(settings, read_config(config))
     return Sources(_without_dropped_options(settings, words), run, words)
 
@@ -132,8 +132,8 @@ def task_of(sources: Sources) -> type[TrainingModule]:
     """
     parser = Parser(add_help=False)
     parser.add_argument("--task")
-    asked = parser.parse_known_args(sources.words)[0].task or sources.settings.get("task", "vae")
-    return TASKS.load(str(asked))
+    options = parser.parse_known_args(sources.words)[0].task or sources.settings.get("task", "vae")
+    return TASKS.load(str(options))
 
 
 def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParser, Namespace]:

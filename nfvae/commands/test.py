@@ -43,14 +43,14 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
     first.add_argument("--ckpt_path")
     first.add_trust()
     named = [word for word in arguments[:1] if not word.startswith("-")]
-    asked, words = first.parse_known_args(arguments[len(named) :])
-    path = next(iter(named), asked.ckpt_path)
+    options, words = first.parse_known_args(arguments[len(named) :])
+    path = next(iter(named), options.ckpt_path)
     if {"-h", "--help"} & set(words):
         _parser(command, TASKS.load("vae"), description).print_help()
         raise SystemExit(0)
     if not path:
         raise ValueError(f"nfvae {command} needs a trained model: nfvae {command} RUN, or --ckpt_path CHECKPOINT")
-    run = Run(path, asked.trust)
+    run = Run(path, options.trust)
     task = TASKS.load(run.task)
     parser = _parser(command, task, description)
     given = parser.instantiate(parser.parse_args(words, defaults=False)).as_dict()

@@ -1,4 +1,4 @@
-"""Binary pixels drawn from grey ones."""
+"""Binary pixels drawn from gray ones."""
 
 import torch
 from torch import Tensor
@@ -6,26 +6,26 @@ from torch import Tensor
 _DRAW_SEED = 20150521
 
 
-def bernoulli_draw(grey: Tensor) -> Tensor:
-    """Draw binary pixels x with P(x = 1) = grey/255, on the device of `grey`, from torch's global generator.
+def bernoulli_draw(gray: Tensor) -> Tensor:
+    """Draw binary pixels x with P(x = 1) = gray/255, on the device of `gray`, from torch's global generator.
 
-    Sixteen random bits a pixel are compared with 257 grey; 0 and 255 come out exactly, the rest to within 2⁻¹⁶.
+    Sixteen random bits a pixel are compared with 257 gray; 0 and 255 come out exactly, the rest to within 2⁻¹⁶.
     This takes half the time of comparing uniform floats.
 
     Args:
-        grey: uint8 tensor of any shape.
+        gray: uint8 tensor of any shape.
 
     Returns:
         Float tensor of zeros and ones, of the same shape.
     """
-    words = torch.empty((grey.numel() + 3) // 4, dtype=torch.int64, device=grey.device).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: grey.numel()].view(grey.shape)
-    # int16 arithmetic wraps, so 257 grey - 2¹⁵ is right although 257 grey may not fit
-    return (bits.clamp_max(2**15 - 2) < grey.to(torch.int16) * 257 - 2**15).float()
+    words = torch.empty((gray.numel() + 3) // 4, dtype=torch.int64, device=gray.device).random_(-(2**63), None)
+    bits = words.view(torch.int16)[: gray.numel()].view(gray.shape)
+    # int16 arithmetic wraps, so 257 gray - 2¹⁵ is right although 257 gray may not fit
+    return (bits.clamp_max(2**15 - 2) < gray.to(torch.int16) * 257 - 2**15).float()
 
 
-def fixed_draw(grey: Tensor, index: int) -> Tensor:
+def fixed_draw(gray: Tensor, index: int) -> Tensor:
     """Draw binary pixels once, as uint8, the same in every run; `index` tells the splits apart."""
     generator = torch.Generator().manual_seed(_DRAW_SEED + index)
-    uniform = torch.rand(grey.shape, generator=generator)
-    return (uniform * 255 < grey).to(torch.uint8)
+    uniform = torch.rand(gray.shape, generator=generator)
+    return (uniform * 255 < gray).to(torch.uint8)

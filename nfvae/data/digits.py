@@ -10,7 +10,7 @@ from nfvae.data.images import ImageDataset
 
 
 class Digits(ImageDataset):
-    """1,797 digits of 8x8 pixels and 17 grey levels; of every seven, the last two validate and test."""
+    """1,797 digits of 8x8 pixels and 17 gray levels; of every seven, the last two validate and test."""
 
     shape = (8, 8)
 

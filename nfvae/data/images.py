@@ -20,7 +20,7 @@ DATA_ROOT_VARIABLE = "NFVAE_DATA"
 
 
 class ImageDataset(ABC):
-    """A reader of grey images; the constructor takes its options.
+    """A reader of gray images; the constructor takes its options.
 
     Attributes:
         shape: height and width of an image.
@@ -71,7 +71,7 @@ class BinarizedImages(pl.LightningDataModule):
             "package.module:Class" of your own.
         binarization: `dynamic` draws training pixels afresh each time an image is used, on the device, and
             validation and test pixels once from a fixed seed; `static` draws all once, or reads the
-            published .amat files of MNIST where the data root holds them; `threshold` takes grey > 127.
+            published .amat files of MNIST where the data root holds them; `threshold` takes gray > 127.
         root: folder of the data, as torchvision lays it out; by default the environment variable NFVAE_DATA,
             else `data`.
         batch_size: training images a step and device.
@@ -135,7 +135,7 @@ class BinarizedImages(pl.LightningDataModule):
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether training images are grey and binarized each time they are used."""
+        """Whether training images are gray and binarized each time they are used."""
         return bool(self.hparams["binarization"] == "dynamic")
 
     def train_dataloader(self) -> "DataLoader[Tensor]":
@@ -165,17 +165,17 @@ class BinarizedImages(pl.LightningDataModule):
                 raise ValueError(f"{got}; expected (N, {math.prod(self.shape)})")
         return splits
 
-    def _binarized(self, grey: Splits) -> Splits:
+    def _binarized(self, gray: Splits) -> Splits:
         binarization = self.hparams["binarization"]
         if binarization == "threshold":
-            return Splits(*((part > 127).to(grey.train.dtype) for part in grey))
+            return Splits(*((part > 127).to(gray.train.dtype) for part in gray))
         if binarization == "static" and (published := self.reader.read_static(self.root)):
             rank_zero_info(f"static binarization: the published files under {self.root}")
             return published
         if binarization == "static":
             rank_zero_info("static binarization: drawn from a fixed seed")
-        drawn = Splits(*(fixed_draw(part, index) for index, part in enumerate(grey)))
-        return drawn._replace(train=grey.train) if self.is_dynamic else drawn
+        drawn = Splits(*(fixed_draw(part, index) for index, part in enumerate(gray)))
+        return drawn._replace(train=gray.train) if self.is_dynamic else drawn
 
     def _split(self, split: str) -> Tensor:
         assert self.splits is not None

@@ -14,7 +14,7 @@ _AMAT = "binarized_mnist_{split}.amat"
 
 
 class TorchvisionImages(ImageDataset):
-    """60,000 + 10,000 images of 28x28 grey pixels; the last 10,000 of the 60,000 are for validation.
+    """60,000 + 10,000 images of 28x28 gray pixels; the last 10,000 of the 60,000 are for validation.
 
     Attributes:
         name: of the class in `torchvision.datasets`.

@@ -92,7 +92,7 @@ TOYS = Registry(
 
 
 class ToyVectors(pl.LightningDataModule):
-    """Draws of a toy density in batches of shape (B, D), the same draws in every run.
+    """Samples of a toy density in batches of shape (B, D), the same in every run.
 
     Args:
         dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, the one-dimensional `mixture`, or

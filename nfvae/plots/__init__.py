@@ -1,7 +1,14 @@
 """Pictures; each function returns a matplotlib Figure."""
 
 from nfvae.plots.curves import difference_figure, learning_curves
-from nfvae.plots.flows import deformation_figure, density_figure, layers_figure, layers_of, posterior_contours
+from nfvae.plots.flows import (
+    deformation_figure,
+    density_figure,
+    layers_figure,
+    layers_of,
+    posterior_contours,
+    posterior_misfit,
+)
 from nfvae.plots.images import image_grid, latent_traversal, reconstruction_grid
 from nfvae.plots.likelihood import k_curves, likelihood_figure
 
@@ -17,5 +24,6 @@ __all__ = [
     "learning_curves",
     "likelihood_figure",
     "posterior_contours",
+    "posterior_misfit",
     "reconstruction_grid",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nfvae.flows import Bijection, Chain, FlowDistribution, Inverse
 from nfvae.models import VAE
-from nfvae.plots.canvas import new_figure, plane
+from nfvae.plots.canvas import SMALL_TYPE, new_figure, plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,8 +87,8 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200) -> 
     """
     layers = layers_of(density.bijection)
     shown = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
-    draws = density.rsample(torch.Size([5000]))
-    low, high = torch.quantile(draws, torch.tensor([0.002, 0.998]), 0)
+    samples = density.rsample(torch.Size([5000]))
+    low, high = torch.quantile(samples, torch.tensor([0.002, 0.998]), 0)
     margin = 0.2 * (high - low)
     grid, extent = _grid(low - margin, high + margin, side)
     figure = new_figure(2.2 * len(shown), 2.5)
@@ -101,35 +101,62 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200) -> 
 
 
 @torch.no_grad()
-def posterior_contours(models: Mapping[str, VAE], images: Tensor, side: int = 150) -> "Figure":
+def posterior_contours(
+    models: Mapping[str, VAE], images: Tensor, titles: Sequence[str] | None = None, side: int = 150
+) -> "Figure":
     """Draw q(z|x) as contours over the exact posterior on a grid, a row for each model and a column for each image.
+
+    The contours are those of the density of q that enclose 50% and 90% of its mass.
 
     Args:
         models: VAEs with two latents, by name.
         images: binary images with shape (N, P), as floats.
+        titles: of the columns.
         side: points of an axis, which reaches six standard deviations of q to either side.
 
     Raises:
         ValueError: for a model that has not two latents.
     """
-    figure = new_figure(2.2 * len(images), 2.3 * len(models))
+    figure = new_figure(1.9 * len(images), 2.0 * len(models) + 0.4)
     panels = figure.subplots(len(models), len(images), squeeze=False)
     for row, (name, model) in zip(panels, models.items(), strict=True):
         if model.posterior.flow.features != 2:
             raise ValueError(f"{name} has {model.posterior.flow.features} latents; contours are drawn of two")
         for axes, x in zip(row, images, strict=True):
-            draws = model.posterior(x).rsample(torch.Size([1000]))
-            center, reach = draws.mean(0), 6 * draws.std(0).max()
+            samples = model.posterior(x).rsample(torch.Size([1000]))
+            center, reach = samples.mean(0), 6 * samples.std(0).max()
             grid, extent = _grid(center - reach, center + reach, side)
-            exact, approximate = (plane(values, side) for values in _posteriors(model, x, grid))
+            exact, approximate = _posteriors(model, x, grid)
             style: dict[str, Any] = {"origin": "lower", "extent": extent}
-            axes.imshow(exact, aspect="auto", cmap="Blues", **style)
-            levels = [share * approximate.max().item() for share in (0.05, 0.3, 0.7)]
-            axes.contour(approximate, levels=levels, colors="tab:red", linewidths=0.8, **style)
+            axes.imshow(plane(exact, side), aspect="auto", cmap="Blues", **style)
+            levels = _mass_levels(approximate, (0.9, 0.5))
+            axes.contour(plane(approximate, side), levels=levels, colors="tab:red", linewidths=0.9, **style)
             axes.tick_params(labelsize=6)
         row[0].set_ylabel(name)
-    figure.suptitle("exact posterior (blue) and q(z|x) (red)", fontsize=9)
+    for axes, title in zip(panels[0], titles or [], strict=False):
+        axes.set_title(title, fontsize=SMALL_TYPE + 1)
+    figure.suptitle("exact posterior p(z|x) (blue); contours that enclose 50% and 90% of q(z|x) (red)", fontsize=9)
     return figure
+
+
+@torch.no_grad()
+def posterior_misfit(model: VAE, images: Tensor, side: int = 200) -> Tensor:
+    """Compute KL(q(z|x) || p(z|x)) of images with shape (N, P) on a grid over two latents; shape (N,), in nats."""
+    reach = torch.full((2,), 5.0)
+    grid, _ = _grid(-reach, reach, side)
+    divergences = []
+    for x in images:
+        exact, approximate = _posteriors(model, x, grid)
+        share = approximate / approximate.sum()
+        divergences.append((share * (share.log() - exact.log())).nan_to_num(0, 0, 0).sum())
+    return torch.stack(divergences)
+
+
+def _mass_levels(density: Tensor, masses: Sequence[float]) -> list[float]:
+    """Return the densities above which each mass lies, of a density on a grid; increasing, as contours want them."""
+    ordered = density.sort(descending=True).values
+    enclosed = ordered.cumsum(0) / ordered.sum()
+    return [ordered[int((enclosed < mass).sum())].item() for mass in masses]
 
 
 def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:

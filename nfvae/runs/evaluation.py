@@ -64,14 +64,14 @@ class Evaluation:
             raise ValueError(f"samples and limit must be at least 1; got {samples} and {limit}")
         source, dataset = run.images(**data), run.data_settings["dataset"]
         expected, self.shape = list(run.settings["shape"]), source.shape
-        asked = source.hparams["dataset"]
+        given = source.hparams["dataset"]
         if list(source.shape) != expected:
             raise ValueError(
-                f"run {run.folder.path} models images of shape {expected}; those of {asked} have {list(source.shape)}"
+                f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(source.shape)}"
             )
         self.run, self.images, self.estimate = run, source.images(split)[:limit], None
         self.identity = {
-            "dataset": asked,
+            "dataset": given,
             "binarization": source.hparams["binarization"],
             "split": split,
             "images": len(self.images),
@@ -80,7 +80,7 @@ class Evaluation:
             "matmul_precision": torch.get_float32_matmul_precision(),
             "checkpoint_sha256": hashlib.sha256(run.path.read_bytes()).hexdigest(),
         }
-        self.path = run.folder.evaluation(split if asked == dataset else f"{asked}-{split}", samples)
+        self.path = run.folder.evaluation(split if given == dataset else f"{given}-{split}", samples)
 
     estimate: Estimate | None
 

@@ -36,7 +36,7 @@ COLUMNS = [
     Column("ess_median", "ESS, median", 1),
     Column("ess_p05", "ESS, 5%", 1),
     Column("khat_above_0_7", f"k̂ > {KHAT_LIMIT}", 1, percent=True),
-    Column("draw_ms", "draws, ms", 1),
+    Column("draw_ms", "sampling, ms", 1),
     Column("seconds", "evaluation, s", 0),
     Column("difference_mean", "NLL - baseline, nats", 3, "difference_se_images"),
     Column("difference_se_seeds", "± seeds", 3),
@@ -79,7 +79,7 @@ def read_result(run: Run, split: str = "test", samples: int = 5000) -> Result:
     images = torch.zeros(_SAMPLES, math.prod(run.settings["shape"]))
     return Result(
         run.folder.path,
-        _telling(run.settings | run.data_settings),
+        _experiment_settings(run.settings | run.data_settings),
         sum(parameter.numel() for parameter in model.parameters()),
         draw_seconds(model.posterior(images), 1, _SAMPLES),
         summary,
@@ -122,7 +122,7 @@ def _from_wandb(run: Any, split: str) -> Result:
     summary = {key.partition("/")[2]: value for key, value in run.summary.items() if key.startswith(f"{split}/")}
     return Result(
         Path(run.name),
-        _telling(run.config["model"] | run.config["data"]),
+        _experiment_settings(run.config["model"] | run.config["data"]),
         None,
         None,
         summary,
@@ -131,7 +131,7 @@ def _from_wandb(run: Any, split: str) -> Result:
     )
 
 
-def _telling(settings: dict[str, Any]) -> dict[str, Any]:
+def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Leave out what does not tell experiments apart, and put the options of a role beside the other settings."""
     told = {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"}
     flat = {name: value for name, value in told.items() if not name.endswith("_options")}

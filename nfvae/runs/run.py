@@ -109,15 +109,15 @@ class RunFolder:
         """
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no run {self.path}")
-        asked = self.last if last else self.best
-        if asked.is_file():
-            return asked
+        own = self.last if last else self.best
+        if own.is_file():
+            return own
         others = sorted({*self.path.glob("checkpoints/*.ckpt")} - {self.best, self.last})
         if len(others) == 1:
             return others[0]
         if others:
             raise ValueError(f"run {self.path} has several checkpoints; name one of {', '.join(map(str, others))}")
-        raise FileNotFoundError(f"run {self.path} has no checkpoint yet: {asked} is written by nfvae fit")
+        raise FileNotFoundError(f"run {self.path} has no checkpoint yet: {own} is written by nfvae fit")
 
 
 class Run:

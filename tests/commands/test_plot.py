@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from nfvae.commands.pictures import PICTURES
-from nfvae.plots import layers_of, posterior_contours
-from nfvae.plots.flows import _grid, _posteriors
+from nfvae.plots import layers_of, posterior_contours, posterior_misfit
+from nfvae.plots.canvas import new_figure
+from nfvae.plots.flows import _grid, _mass_levels, _posteriors
+from nfvae.runs import Run
 from tests.conftest import QUICKSTART
 from tests.helpers.flows import ALL, random_flow, small_options
-from tests.helpers.models import binary, small_vae
+from tests.helpers.models import binary, constant_vae, small_vae
 
 QUICK = ["--trainer.max_epochs", 1, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
 
@@ -84,3 +86,33 @@ def test_contours_are_of_densities():
 def test_contours_take_two_latents():
     with pytest.raises(ValueError, match="three has 3 latents; contours are drawn of two"):
         posterior_contours({"three": small_vae(features=3)}, binary(2))
+
+
+def test_contours_enclose_the_mass_they_claim():
+    grid, _ = _grid(torch.full((2,), -6.0), torch.full((2,), 6.0), 300)
+    density = torch.exp(-grid.square().sum(1) / 2)
+    outer, inner = _mass_levels(density, (0.9, 0.5))
+    assert outer < inner
+    for level, mass in ((outer, 0.9), (inner, 0.5)):
+        assert (density[density >= level].sum() / density.sum()).item() == pytest.approx(mass, abs=1e-3)
+
+
+def test_misfit_is_the_divergence_from_the_exact_posterior():
+    """Under a constant decoder the exact posterior is the prior, and that of a Gaussian is known."""
+    vae, x = constant_vae("none"), binary(3)
+    with torch.no_grad():
+        vae.posterior.encoder.head.bias[2:4] = -0.5
+        loc, log_scale, _ = vae.posterior.encoder(x)
+        misfit = posterior_misfit(vae, x)
+    exact = (loc.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum(1) / 2
+    torch.testing.assert_close(misfit, exact, rtol=1e-2, atol=1e-2)
+
+
+def test_the_posterior_picture_chooses_where_the_first_run_fits_worst(runs, cli, monkeypatch):
+    shown = []
+    monkeypatch.setattr("nfvae.commands.pictures.posterior_contours", lambda m, x, t: shown.append(t) or new_figure(1, 1))
+    assert cli("plot", "posterior", "runs/flat")[0] == 0
+    run = Run("runs/flat")
+    with torch.no_grad():
+        worst = posterior_misfit(run.vae(), run.images().images("test")[:100].float()).argsort(descending=True)[:8]
+    assert shown == [[f"test image {index}" for index in worst.tolist()]]

@@ -18,9 +18,9 @@ def ready(*arguments, **options):
 
 
 def test_bernoulli_draw_has_the_probabilities_of_the_grey_levels():
-    grey = torch.arange(256, dtype=torch.uint8)
-    draws = torch.stack([bernoulli_draw(grey.repeat(200)).view(200, 256).mean(0) for _ in range(100)]).mean(0)
-    p = grey / 255
+    gray = torch.arange(256, dtype=torch.uint8)
+    draws = torch.stack([bernoulli_draw(gray.repeat(200)).view(200, 256).mean(0) for _ in range(100)]).mean(0)
+    p = gray / 255
     error = (p * (1 - p) / 20_000).sqrt()
     assert draws[0] == 0
     assert draws[255] == 1
@@ -30,8 +30,8 @@ def test_bernoulli_draw_has_the_probabilities_of_the_grey_levels():
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 784)])
 def test_bernoulli_draw_is_binary_and_fresh_each_time(shape):
-    grey = torch.full(shape, 128, dtype=torch.uint8)
-    first, second = bernoulli_draw(grey), bernoulli_draw(grey)
+    gray = torch.full(shape, 128, dtype=torch.uint8)
+    first, second = bernoulli_draw(gray), bernoulli_draw(gray)
     assert first.shape == shape
     assert first.dtype == torch.float32
     assert set(first.unique().tolist()) <= {0.0, 1.0}
@@ -60,10 +60,10 @@ def test_dynamic_keeps_grey_training_images_and_draws_the_others_once():
 
 
 def test_static_draws_once_and_near_the_grey_level():
-    one, two, grey = (ready("digits", binarization="static"), ready("digits", binarization="static"), ready("digits"))
+    one, two, gray = (ready("digits", binarization="static"), ready("digits", binarization="static"), ready("digits"))
     torch.testing.assert_close(one.splits.train, two.splits.train)
     assert one.splits.train.unique().tolist() == [0, 1]
-    assert (one.pixel_means - grey.pixel_means).abs().max() < 0.08
+    assert (one.pixel_means - gray.pixel_means).abs().max() < 0.08
     assert one.splits.train.dtype == torch.uint8
 
 

@@ -35,7 +35,7 @@ def test_equals_the_analytic_divergence_of_gaussians():
     assert (error.abs() < 4).all()
 
 
-def test_an_unnormalised_target_shifts_the_estimate_by_its_normalizer():
+def test_an_unnormalized_target_shifts_the_estimate_by_its_normalizer():
     (student, _), (teacher, _) = gaussian(5, 1), gaussian(5, 2)
     torch.manual_seed(3)
     whole = reverse_kl(student, teacher.log_prob, 10)

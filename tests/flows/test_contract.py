@@ -1,4 +1,4 @@
-"""The contract: what holds for every registered flow, alone and chained, global and amortised."""
+"""The contract: what holds for every registered flow, alone and chained, global and amortized."""
 
 import copy
 import math

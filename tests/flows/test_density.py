@@ -10,19 +10,19 @@ from tests.helpers.models import SquashedPlanar
 
 
 def mean_weight(bijection, features, samples=400_000):
-    """E_q[p/q] for a narrow normalised p, with its standard error, from forward passes alone."""
+    """E_q[p/q] for a narrow normalized p, with its standard error, from forward passes alone."""
     zeros = torch.zeros(features, dtype=torch.float64)
     wide = DiagonalNormal(zeros, zeros + 2)
     z, log_q = FlowDistribution(wide, bijection).draw((samples,))[:2]
-    centre = bijection(torch.zeros(features, dtype=torch.float64)).detach()
-    weights = (DiagonalNormal(centre, zeros + 0.7).log_prob(z) - log_q).exp()
+    center = bijection(torch.zeros(features, dtype=torch.float64)).detach()
+    weights = (DiagonalNormal(center, zeros + 0.7).log_prob(z) - log_q).exp()
     return weights.mean().item(), (weights.std() / samples**0.5).item()
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("features", [1, 2, 3])
 def test_weights_average_to_one(name, features):
-    """E_q[p/q] = 1 for any normalised p: a flow that maps two points onto one counts p twice."""
+    """E_q[p/q] = 1 for any normalized p: a flow that maps two points onto one counts p twice."""
     with torch.no_grad():
         mean, error = mean_weight(random_flow(name, features, depth=2, gain=0.6)(), features)
     assert error < 0.02
