@@ -32,9 +32,8 @@ def commands():
         lines = [line.strip() for block in blocks(text, "") for line in block.splitlines()]
         lines += re.findall(r"`([^`]+)`", BLOCK.sub("", text))
         for line in lines:
-            for command in line.removeprefix("PYTHONPATH=. ").split(" && "):
-                words = shlex.split(command)
-                if words[:1] == ["nfvae"] and not PLACEHOLDER.search(command):
+            for command in line.removeprefix("PYTHONPATH=. ").replace("$flow", "iaf").split(" && "):
+                if command.startswith("nfvae ") and not PLACEHOLDER.search(command):
                     yield page, command
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 8
-_CANDIDATES = 100  # test images among which posteriors are chosen
+_CANDIDATES, _CHOSEN = 100, 6  # test images among which posteriors are chosen, and how many are
 Images = int | Sequence[int]
 
 
@@ -107,12 +107,12 @@ def _k_curve(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
 
 
 def _posterior(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
-    """Of the first hundred test images those that the first run fits worst, unless images are named."""
+    """Of the first hundred test images the six that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
     if isinstance(images, int):
         first = next(iter(models.values()))
         misfit = posterior_misfit(first, _test_images(runs[0], _CANDIDATES))
-        images = misfit.argsort(descending=True)[:images].tolist()
+        images = misfit.argsort(descending=True)[:_CHOSEN].tolist()
     titles = [f"test image {index}" for index in images]
     return posterior_contours(models, _test_images(runs[0], images), titles)
 

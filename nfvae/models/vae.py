@@ -13,7 +13,7 @@ from nfvae.models.encoders import ENCODERS
 from nfvae.models.posterior import Posterior
 from nfvae.models.priors import PRIORS, Prior
 
-_Options = Mapping[str, Any] | None
+Options = Mapping[str, Any] | None
 
 
 class LogTerms(NamedTuple):
@@ -86,15 +86,15 @@ class VAE(nn.Module):
 def make_vae(
     flow: str = "iaf",
     depth: int = 4,
-    flow_options: _Options = None,
+    flow_options: Options = None,
     context: int = 64,
     encoder: str = "mlp",
-    encoder_options: _Options = None,
+    encoder_options: Options = None,
     latent: int = 40,
     prior: str = "normal",
-    prior_options: _Options = None,
+    prior_options: Options = None,
     decoder: str = "mlp",
-    decoder_options: _Options = None,
+    decoder_options: Options = None,
     shape: Sequence[int] = (28, 28),
 ) -> VAE:
     """Build a VAE from names and numbers alone. Every name may be "package.module:Class" of your own.

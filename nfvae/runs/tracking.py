@@ -1,6 +1,7 @@
 """One wandb run for each of our runs, whoever writes to it; nothing where wandb is not installed or is disabled."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,15 +49,21 @@ def wandb_settings(folder: RunFolder) -> dict[str, Any]:
     """
     import wandb
 
-    decided = os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False)
+    mode = os.environ.get("WANDB_MODE") or (None if wandb.login(prompt=False, verify=False) else "offline")
     earlier = max(folder.path.glob("wandb/*run-*-*"), key=lambda path: path.stat().st_mtime, default=None)
     return {
         "project": "nfvae",
         "name": folder.name,
-        "id": earlier and earlier.name.rpartition("-")[2],
+        "id": earlier and _id_in(earlier.name),
         "resume": "allow",
-        "mode": None if decided else "offline",
+        "mode": mode,
     }
+
+
+def _id_in(name: str) -> str | None:
+    """Return the id in the name of a run's folder; a second start within one second has a number behind it."""
+    found = re.fullmatch(r"(?:offline-)?run-\d{8}_\d{6}-(\w+)(?:-\d+)?", name)
+    return found[1] if found else None
 
 
 def summarize_best(logger: WandbLogger, metric: str, mode: str) -> None:

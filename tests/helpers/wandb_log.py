@@ -6,6 +6,7 @@ checksum of four bytes, a length of two and a kind of one: whole, first, middle 
 
 import json
 import struct
+import time
 from pathlib import Path
 
 from wandb.proto.wandb_internal_pb2 import Record
@@ -34,12 +35,22 @@ def records(path):
             yield record
 
 
+def finished_records(path, seconds=20):
+    """The records of a run that has ended; wandb's own process may still be writing the last of them."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = list(records(path))
+        if any(record.WhichOneof("record_type") == "exit" for record in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
 class WandbRun:
     """What a .wandb file says of its run."""
 
     def __init__(self, path):
         self.config, self.summary, self.history, self.metrics, self.run = {}, {}, [], {}, None
-        for record in records(path):
+        for record in finished_records(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 self.run = record.run

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nfvae.runs.tracking import _id_in
 from tests.conftest import QUICKSTART
 from tests.helpers.wandb_log import WandbRun
 
@@ -104,3 +105,16 @@ def test_every_parameter_of_the_sweep_exists(file, cli, mnist_root):
         if name == "model.flow":
             for flow in parameter["values"]:
                 assert cli(*words, *quick, "--model.flow", flow, "--model.depth", 1)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("offline-run-20261121_160949-hpngajc3", "hpngajc3"),
+        ("offline-run-20261121_160949-hpngajc3-1", "hpngajc3"),
+        ("run-20261121_160949-0a1b2c3d", "0a1b2c3d"),
+        ("run-of-somebody", None),
+    ],
+)
+def test_the_id_of_an_earlier_start_is_found(name, expected):
+    assert _id_in(name) == expected
