@@ -80,9 +80,10 @@ def more(words):
     """What makes a command short."""
     if words[0] == "fit":
         return [*SHORT, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
-    if words[0] == "compare" and "--fit" in words:
-        base = [] if "--base" in words else ["--base", ROOT / "configs/base.yaml"]
-        return [*SHORT, *base, "--limit", 30, "--samples", 20, "--root", "short", *(["--seeds", 0, 1] if base else [])]
+    if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
+        base = [] if "--base" in words else ["--base", ROOT / "configs/base.yaml", "--seeds", 0]
+        short = [*SHORT, "--limit", 30] if "--fit" in words else []
+        return [*short, *base, "--samples", 20, "--root", "short"]
     return {
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
         "evaluate": ["--samples", 20, "--limit", 30],
