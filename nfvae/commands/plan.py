@@ -51,9 +51,10 @@ class Plan:
     @property
     def is_finished(self) -> bool:
         """Whether the run in the folder has come to its last epoch."""
-        if not self.folder.last.is_file():
+        epochs = self.settings["trainer"]["max_epochs"] or -1
+        if epochs < 0 or not self.folder.last.is_file():
             return False
-        return bool(Run(self.folder.last).checkpoint["epoch"] + 1 >= (self.settings["trainer"]["max_epochs"] or 0))
+        return bool(Run(self.folder.last).checkpoint["epoch"] + 1 >= epochs)
 
     @cached_property
     def data(self) -> BinarizedImages | ToyVectors:
@@ -63,7 +64,7 @@ class Plan:
     @cached_property
     def module(self) -> TrainingModule:
         """What is trained, its weights as they start."""
-        shape: dict[str, Any] = {} if "latent" in self.module_class.derived else {"shape": list(self.data.shape)}
+        shape: dict[str, Any] = {} if "shape" in self.module_class.from_teacher else {"shape": list(self.data.shape)}
         return self.module_class(**self.settings["model"], **shape)
 
     def config(self) -> str:

@@ -15,7 +15,7 @@ from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
-from nfvae.registry import OWN
+from nfvae.registry import OWN, class_paths
 from nfvae.runs import Run
 from nfvae.runs.run import DATA
 from nfvae.training import TASKS, TrainingModule
@@ -59,10 +59,12 @@ def read_sources(arguments: Sequence[str]) -> Sources:
     parser.add_argument("--ckpt_path", type=Path)
     parser.add_trust()
     options, words = parser.parse_known_args(list(arguments))
-    run = Run(options.ckpt_path, options.trust, last=True) if options.ckpt_path else None
+    configs = [read_config(path) for path in options.config]
+    named = class_paths([*configs, *(word.rpartition("=")[2] for word in words)])
+    run = Run(options.ckpt_path, {*options.trust, *named}, last=True) if options.ckpt_path else None
     settings = settings_of(run) if run else {}
-    for config in options.config:
-        settings = merge(settings, read_config(config))
+    for config in configs:
+        settings = merge(settings, config)
     return Sources(_without_dropped_options(settings, words), run, words)
 
 
@@ -90,7 +92,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     """Return the settings under which a run was trained, named after the folder in which it lies now."""
     saved = run.folder.settings()
     if not saved:  # a plain Lightning run: what the checkpoint says
-        derived = {"optimizer_state", *TASKS.load(run.task).derived}
+        derived = {"shape", *TASKS.load(run.task).from_teacher}
         known = {name: value for name, value in run.settings.items() if name not in derived}
         data = {name: value for name, value in run.data_settings.items() if name != "seed"}
         saved = {"task": run.task, "model": known, "data": data, "seed_everything": run.data_settings.get("seed", 0)}
@@ -166,7 +168,9 @@ def _training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
     parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
-    parser.add_class_arguments(module, "model", skip=set(module.derived), instantiate=False, fail_untyped=False)
+    parser.add_class_arguments(
+        module, "model", skip={"shape", *module.from_teacher}, instantiate=False, fail_untyped=False
+    )
     parser.add_class_arguments(DATA[module.kind], "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
     parser.set_defaults(_TRAINER)

@@ -34,7 +34,8 @@ def predict_command(arguments: list[str]) -> None:
     """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
     run, samples = _loop("predict", arguments, predict_command.__doc__)
     torch.save(torch.cat(samples), run.folder.latents)
-    print(f"one posterior sample of each test image: {run.folder.latents}")
+    what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
+    print(f"{what}: {run.folder.latents}")
 
 
 def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any]:

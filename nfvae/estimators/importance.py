@@ -81,8 +81,8 @@ def log_likelihood(
         >>> log_likelihood(make_vae("planar", depth=2, shape=[8, 8]), torch.zeros(5, 64), samples=100).ess.shape
         torch.Size([5])
     """
-    lots = streams(model, x, samples, seed, indices, rows)
-    estimates = map_streams(partial(_estimate, samples), lots, x.device)
+    chunks = streams(model, x, samples, seed, indices, rows)
+    estimates = map_streams(partial(_estimate, samples), chunks, x.device)
     return Estimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from nfvae.models import VAE, LogTerms
 
 SAMPLES_PER_CHUNK = 10_000  # of an image, whose log-densities are handed on together
-_SAMPLES_PER_DRAW = 100  # of an image, whose noise is drawn at once; a divisor of the chunk
+_NOISE_BLOCK = 100  # samples of an image whose noise is drawn at once; a divisor of the chunk
 _ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_500, 100_000  # decoded at once; on a CPU its cache holds them
 _MOST_THREADS = 8  # at a time; more would wait for Python's lock
 _Result = TypeVar("_Result")
@@ -30,9 +30,9 @@ class Chunk(NamedTuple):
 
 
 def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
-    """Yield the standard normal noise of one image without end, in pieces with shape (100, D).
+    """Yield the standard normal noise of one image without end, in blocks with shape (100, D).
 
-    Pieces of one size come out of the generator the same whatever they are used for; a piece of another size would be
+    Blocks of one size come out of the generator the same whatever they are used for; a block of another size would be
     another stream.
 
     Args:
@@ -43,13 +43,13 @@ def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
     source = random.Random(f"{seed} {index}")
     generator = torch.Generator(like.device).manual_seed(source.getrandbits(63))
     while True:
-        yield torch.randn(_SAMPLES_PER_DRAW, like.shape[-1], generator=generator, dtype=like.dtype, device=like.device)
+        yield torch.randn(_NOISE_BLOCK, like.shape[-1], generator=generator, dtype=like.dtype, device=like.device)
 
 
 def streams(
     model: VAE, x: Tensor, samples: int, seed: int, indices: Tensor | None, rows: int | None
 ) -> list[Iterator[Chunk]]:
-    """Cut a batch into images that are encoded at once, as many as fill a block, and stream the samples of each lot.
+    """Stream the samples of a batch: a stream for as many images as fill a block, which are encoded at once.
 
     Args:
         model: the VAE.
@@ -67,8 +67,8 @@ def streams(
         raise ValueError(f"samples and rows must be at least 1; got {samples} and {rows}")
     order = list(range(len(x))) if indices is None else indices.tolist()
     count = max(1, rows // min(samples, SAMPLES_PER_CHUNK))
-    lots = [slice(first, first + count) for first in range(0, len(x), count)]
-    return [_stream(model, x[lot], samples, seed, order[lot], rows) for lot in lots]
+    images = [slice(first, first + count) for first in range(0, len(x), count)]
+    return [_stream(model, x[some], samples, seed, order[some], rows) for some in images]
 
 
 def _stream(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], rows: int) -> Iterator[Chunk]:
@@ -76,8 +76,8 @@ def _stream(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], 
     noises = [image_noise(seed, index, posterior.base.loc) for index in indices]
     for first in range(0, samples, SAMPLES_PER_CHUNK):
         count = min(SAMPLES_PER_CHUNK, samples - first)
-        draws = range(0, count, _SAMPLES_PER_DRAW)
-        noise = torch.stack([torch.cat([next(stream) for _ in draws])[:count] for stream in noises], 1)
+        blocks_of_noise = range(0, count, _NOISE_BLOCK)
+        noise = torch.stack([torch.cat([next(stream) for _ in blocks_of_noise])[:count] for stream in noises], 1)
         blocks = []
         for block in torch.split(noise, max(1, rows // len(x))):
             draw = posterior.from_noise(block)
@@ -87,15 +87,15 @@ def _stream(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], 
 
 
 def map_streams(
-    function: Callable[[Iterator[Chunk]], _Result], lots: Sequence[Iterator[Chunk]], device: torch.device
+    function: Callable[[Iterator[Chunk]], _Result], chunks: Sequence[Iterator[Chunk]], device: torch.device
 ) -> list[_Result]:
     """Call a function on each stream; on a CPU by threads, as cores sharing each small operation would wait."""
     threads = torch.get_num_threads()
-    workers = min(threads, len(lots), _MOST_THREADS) if device.type == "cpu" else 1
+    workers = min(threads, len(chunks), _MOST_THREADS) if device.type == "cpu" else 1
     if workers <= 1:
-        return [function(stream) for stream in lots]
+        return [function(stream) for stream in chunks]
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            return list(pool.map(function, lots))
+            return list(pool.map(function, chunks))
     finally:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The likelihood of a run on a whole split: what is asked, whether it is done, and doing it in parts that survive."""
+"""The likelihood of a run on a whole split: what is asked, whether it is done, and doing it in chunks that survive."""
 
 import csv
 import hashlib
@@ -30,7 +30,7 @@ _CSV = {"log_likelihood": "log_likelihood", "elbo": "elbo", "se": "standard_erro
 class Evaluation:
     """The likelihood of a split under a trained run, written beside the run.
 
-    Writes evaluation-SPLIT-SAMPLES.json and, image by image, .csv. Parts that an interrupted evaluation with the same
+    Writes evaluation-SPLIT-SAMPLES.json and, image by image, .csv. Chunks that an interrupted evaluation with the same
     settings has finished are taken over; where one came to its end, its files answer.
 
     Args:
@@ -62,17 +62,17 @@ class Evaluation:
     ) -> None:
         if samples < 1 or (limit is not None and limit < 1):
             raise ValueError(f"samples and limit must be at least 1; got {samples} and {limit}")
-        source, dataset = run.images(**data), run.data_settings["dataset"]
-        expected, self.shape = list(run.settings["shape"]), source.shape
-        given = source.hparams["dataset"]
-        if list(source.shape) != expected:
+        module, dataset = run.images(**data), run.data_settings["dataset"]
+        expected, self.shape = list(run.settings["shape"]), module.shape
+        given = module.hparams["dataset"]
+        if list(module.shape) != expected:
             raise ValueError(
-                f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(source.shape)}"
+                f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(module.shape)}"
             )
-        self.run, self.images, self.estimate = run, source.images(split)[:limit], None
+        self.run, self.images, self.estimate = run, module.images(split)[:limit], None
         self.identity = {
             "dataset": given,
-            "binarization": source.hparams["binarization"],
+            "binarization": module.hparams["binarization"],
             "split": split,
             "images": len(self.images),
             "samples": samples,
@@ -99,28 +99,28 @@ class Evaluation:
         Raises:
             FloatingPointError: if a log-likelihood is not finite.
         """
-        parts = LikelihoodParts(self.run.vae(), self.images, self.path.with_suffix(".partial"), self.identity)
-        trainer.predict(parts, return_predictions=False)
+        chunks = LikelihoodChunks(self.run.vae(), self.images, self.path.with_suffix(".partial"), self.identity)
+        trainer.predict(chunks, return_predictions=False)
         trainer.strategy.barrier()
-        self.estimate, seconds = parts.collect()
+        self.estimate, seconds = chunks.collect()
         trainer.strategy.barrier()
         summary = summarize(self.estimate, self.identity["samples"], self.images.shape[1])
         summary = self.identity | summary | {"seconds": round(seconds, 1)}
         if trainer.is_global_zero:
             write_whole(self.path.with_suffix(".csv"), _csv(self.estimate))
             write_whole(self.path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-            shutil.rmtree(parts.folder)
+            shutil.rmtree(chunks.folder)
         return summary
 
 
-class LikelihoodParts(pl.LightningModule):
-    """Estimate the likelihood of images in parts of 100, each written to disk as soon as it is done.
+class LikelihoodChunks(pl.LightningModule):
+    """Estimate the likelihood of images in chunks of 100, each written to disk as soon as it is done.
 
     Args:
         model: the VAE.
         images: binary images with shape (N, P).
-        folder: where the parts go.
-        identity: what tells these parts from those of another evaluation, which are deleted; with `samples` and `seed`.
+        folder: where the chunks go.
+        identity: what tells these chunks from those of another evaluation, which are deleted; has `samples`, `seed`.
     """
 
     def __init__(self, model: VAE, images: Tensor, folder: Path, identity: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class LikelihoodParts(pl.LightningModule):
         self.firsts = range(0, len(images), IMAGES_PER_FILE)
 
     def setup(self, stage: str) -> None:
-        """Keep the finished parts of the same evaluation, no others."""
+        """Keep the finished chunks of the same evaluation, no others."""
         if self.trainer.is_global_zero and read_json(self.folder / "identity.json") != self.identity:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
@@ -138,13 +138,13 @@ class LikelihoodParts(pl.LightningModule):
         self.trainer.strategy.barrier()
 
     def predict_dataloader(self) -> "DataLoader[Tensor]":
-        """Return the image indices of each part that is still to do, every device its share."""
+        """Return the image indices of each chunk that is still to do, every device its share."""
         share = self.firsts[self.trainer.global_rank :: self.trainer.world_size]
         todo = [torch.arange(first, self._end(first)) for first in share if not self._done(first)]
         return DataLoader(todo, batch_size=None)  # type: ignore[arg-type]
 
     def predict_step(self, indices: Tensor, batch_idx: int) -> Tensor:
-        """Estimate one part, write it, and return its log-likelihoods.
+        """Estimate one chunk, write it, and return its log-likelihoods.
 
         Raises:
             FloatingPointError: if a log-likelihood is not finite.
@@ -157,29 +157,29 @@ class LikelihoodParts(pl.LightningModule):
         if not (finite := values[0].isfinite()).all():
             raise FloatingPointError(f"the log-likelihood of image {int(indices[~finite][0])} is not finite")
         seconds = (time.perf_counter() - start) / self.trainer.world_size
-        path = self._part(int(indices[0]))
+        path = self._file(int(indices[0]))
         torch.save({"estimate": values, "seconds": seconds}, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
         return estimate.log_likelihood
 
     def images_left(self) -> int:
-        """Count the images of the parts that are still to do, on all devices."""
+        """Count the images of the chunks that are still to do, on all devices."""
         return sum(self._end(first) - first for first in self.firsts if not self._done(first))
 
     def collect(self) -> tuple[Estimate, float]:
-        """Put the parts together; the second value is the wall time that they took, in seconds."""
-        parts = [torch.load(self._part(first), weights_only=True) for first in self.firsts]
-        columns = zip(*(part["estimate"] for part in parts), strict=True)
-        return Estimate(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
+        """Put the chunks together; the second value is the wall time that they took, in seconds."""
+        chunks = [torch.load(self._file(first), weights_only=True) for first in self.firsts]
+        columns = zip(*(chunk["estimate"] for chunk in chunks), strict=True)
+        return Estimate(*(torch.cat(column) for column in columns)), sum(chunk["seconds"] for chunk in chunks)
 
     def _end(self, first: int) -> int:
         return min(first + IMAGES_PER_FILE, len(self.images))
 
-    def _part(self, first: int) -> Path:
+    def _file(self, first: int) -> Path:
         return self.folder / f"{first}.pt"
 
     def _done(self, first: int) -> bool:
-        return self._part(first).is_file()
+        return self._file(first).is_file()
 
 
 def summarize(estimate: Estimate, samples: int, pixels: int) -> dict[str, Any]:

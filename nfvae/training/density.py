@@ -13,7 +13,6 @@ from nfvae.training.module import TrainingModule
 from nfvae.training.teacher import Teacher
 
 _FIRST_WEIGHT = 0.1  # of the teacher's log-density in a warm-up
-_CLIP = 10.0
 
 
 class DensityEstimation(TrainingModule):
@@ -44,7 +43,7 @@ class DensityEstimation(TrainingModule):
     architecture = tuple(options_of(make_density))
     pictures = ("density",)
     monitor, mode = "val/nll", "min"
-    clip = _CLIP
+    clip = 10.0
     model: FlowDensity
 
     def __init__(

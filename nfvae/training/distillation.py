@@ -11,7 +11,6 @@ from nfvae.training.teacher import Teacher
 from nfvae.training.vae import FlowVAE
 
 TARGETS = ("posterior", "joint")
-_CLIP = 10.0
 
 
 class PosteriorDistillation(FlowVAE):
@@ -46,14 +45,14 @@ class PosteriorDistillation(FlowVAE):
     """
 
     task = "distill"
-    derived = frozenset({"latent", "prior", "prior_options", "decoder", "decoder_options", "shape"})
-    clip = _CLIP
+    from_teacher = frozenset({"latent", "prior", "prior_options", "decoder", "decoder_options", "shape"})
+    clip = 10.0
 
     def __init__(self, teacher: str | Path, target: str = "posterior", samples: int = 4, **training: Any) -> None:
         check_choice("target", target, TARGETS)
         loaded = None if "shape" in training else Teacher(teacher, "vae")
         if loaded:
-            training.update({name: loaded.settings[name] for name in self.derived})
+            training.update({name: loaded.settings[name] for name in self.from_teacher})
         super().__init__(samples=samples, **training)
         self.save_hyperparameters({"teacher": str(teacher)})
         self.teacher = loaded

@@ -26,7 +26,7 @@ class TrainingModule(SavedModule, MetricRows):
         compile: whether the training step goes through `torch.compile`, which costs some seconds at the start.
 
     Attributes:
-        derived: arguments of the constructor that follow from the data or a teacher, and are no settings.
+        from_teacher: arguments of the constructor that follow from a teacher, and are no settings.
         pictures: names of the pictures that are drawn at the end.
         monitor: the validation metric that tells the best epoch.
         mode: whether the monitored metric is to be `max` or `min`.
@@ -37,7 +37,7 @@ class TrainingModule(SavedModule, MetricRows):
         ValueError: for an unknown name or a value out of range.
     """
 
-    derived: ClassVar[frozenset[str]] = frozenset({"shape"})
+    from_teacher: ClassVar[frozenset[str]] = frozenset()
     pictures: ClassVar[tuple[str, ...]]
     monitor: str
     mode: str

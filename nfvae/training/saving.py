@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 
-from nfvae.registry import options_of
+from nfvae.registry import class_paths, options_of
 from nfvae.runs import Run
 
 
@@ -37,14 +37,15 @@ class SavedModule(pl.LightningModule):
         Args:
             checkpoint_path: a checkpoint, or the folder of a run, whose best one is meant.
             map_location: the device; by default the CPU.
-            trust: "package.module:Class" of your own that the checkpoint may name.
+            trust: "package.module:Class" of your own that the checkpoint may name; those in `changes` are trusted too.
             changes: hyperparameters that differ from the saved ones.
 
         Raises:
             FileNotFoundError: if there is no such run or checkpoint.
             ValueError: if the checkpoint is damaged, of another kind of model, or names a class that is not trusted.
         """
-        return cls.from_run(Run(checkpoint_path, trust), **changes).to(map_location or "cpu")
+        run = Run(checkpoint_path, {*trust, *class_paths(changes)})
+        return cls.from_run(run, **changes).to(map_location or "cpu")
 
     @classmethod
     def from_run(cls, run: Run, **changes: Any) -> Self:

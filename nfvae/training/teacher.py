@@ -17,15 +17,14 @@ class Teacher:
     Args:
         path: the folder of the teacher's run, or a checkpoint.
         kind: `vae` or `density`, what it has to be.
-        trust: "package.module:Class" of your own that its checkpoint may name.
 
     Raises:
         FileNotFoundError: if there is no such run or checkpoint.
         ValueError: if it is damaged or of another kind.
     """
 
-    def __init__(self, path: Path | str, kind: str, trust: Collection[str] = ()) -> None:
-        self.path, run = path, Run(path, trust)
+    def __init__(self, path: Path | str, kind: str) -> None:
+        self.path, run = path, Run(path)
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
         self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
 

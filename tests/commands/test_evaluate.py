@@ -17,7 +17,7 @@ import torch
 from nfvae.__main__ import main
 from nfvae.estimators import Estimate, log_likelihood
 from nfvae.runs import Run
-from nfvae.runs.evaluation import LikelihoodParts, summarize
+from nfvae.runs.evaluation import LikelihoodChunks, summarize
 from tests.commands.test_fit import assert_one_line, curve
 from tests.conftest import QUICKSTART, in_the_background
 
@@ -115,8 +115,8 @@ def test_one_image_and_one_sample_leave_unsaid_what_they_cannot_say(run, cli):
 
 def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeypatch):
     computed = []
-    step = LikelihoodParts.predict_step
-    monkeypatch.setattr(LikelihoodParts, "predict_step", lambda *a: computed.append(len(a[1])) or step(*a))
+    step = LikelihoodChunks.predict_step
+    monkeypatch.setattr(LikelihoodChunks, "predict_step", lambda *a: computed.append(len(a[1])) or step(*a))
 
     def images(*arguments):
         computed.clear()
@@ -153,8 +153,8 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, r
     assert "Traceback" not in text
     assert (stop == signal.SIGINT) == ("the same command goes on" in text)
     left = []
-    step = LikelihoodParts.predict_step
-    monkeypatch.setattr(LikelihoodParts, "predict_step", lambda *a: left.append(len(a[1])) or step(*a))
+    step = LikelihoodChunks.predict_step
+    monkeypatch.setattr(LikelihoodChunks, "predict_step", lambda *a: left.append(len(a[1])) or step(*a))
     assert cli("evaluate", run, "--samples", 4000)[0] == 0
     assert sum(left) <= 156
     assert_same_values(evaluation("test-4000"), evaluation("test-4000", Path("runs/whole")))

@@ -108,6 +108,21 @@ def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign):
     named = in_a_new_process("sample", "given.ckpt", "--output", "x.png", "--trust", "foreign:StretchFlow")
     assert named.returncode == 0, named.stderr
     assert Path("imported").exists()
+    again = in_a_new_process(
+        *("fit", "--ckpt_path", "given.ckpt", "--model.flow=foreign:StretchFlow", "--name", "on", *QUICK[:2])
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_loading_from_python_needs_the_name_or_the_module(foreign):
+    (foreign / "config.yaml").unlink()
+    sys.modules.pop("foreign")
+    Path("imported").unlink()
+    with pytest.raises(ValueError, match="names foreign:StretchFlow"):
+        FlowVAE.load_from_checkpoint(foreign / "checkpoints/best.ckpt")
+    assert not Path("imported").exists()
+    FlowVAE.load_from_checkpoint(foreign / "checkpoints/best.ckpt", flow="foreign:StretchFlow")
+    assert Path("imported").exists()
 
 
 def test_the_runs_own_config_names_what_may_be_imported(foreign):

@@ -140,7 +140,7 @@ def test_the_checkpoint_stands_alone_and_is_evaluated_as_any_run(target, teacher
     model = run.vae()
     for key, value in model.decoder.state_dict().items():
         torch.testing.assert_close(value, decoder[key], rtol=0, atol=0)
-    for command in (["evaluate", "--samples", 50, "--limit", 20], ["sample"]):
+    for command in (["evaluate", "--samples", 50, "--limit", 20], ["sample"], ["test"]):
         code, _, error = cli(command[0], "runs/student", *command[1:])
         assert code == 0, error
     summary = json.loads(Path("runs/student/evaluation-test-50.json").read_text())
