@@ -46,7 +46,7 @@ class Registry(Mapping[str, str], Generic[_Base]):
             ValueError: for an unknown name, or a class that cannot be imported, is abstract or no subclass of the base.
         """
         path = self.entries.get(name, name)
-        if ":" not in path:
+        if not is_class_path(path):
             raise ValueError(unknown(self.role, name, [*self, OWN]))
         loaded = import_attribute(self.role, path)
         if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
@@ -72,7 +72,12 @@ class Registry(Mapping[str, str], Generic[_Base]):
             if option not in known:
                 listed = ", ".join(known) or "none"
                 raise ValueError(f"unknown option {option!r} of {self.role} {name!r}; known options: {listed}")
-        return loaded(**given, **options)
+        try:
+            return loaded(**given, **options)
+        except ValueError:
+            raise
+        except Exception as error:  # an option of a wrong type, or whatever a class of the user's own raises
+            raise ValueError(f"cannot build {self.role} {name!r} with options {dict(options)}: {error}") from error
 
 
 def options_of(called: Callable[..., Any]) -> list[str]:
@@ -90,7 +95,7 @@ def import_attribute(role: str, path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except Exception as error:  # a module of the user's own may raise anything
+    except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
         raise ValueError(f"cannot import {role} {path!r}: {error}") from error
 
 
@@ -118,13 +123,18 @@ def check_choice(role: str, name: object, known: Collection[str]) -> None:
         raise ValueError(unknown(role, name, known))
 
 
+def is_class_path(name: object) -> bool:
+    """Tell whether a name is "package.module:Class"; nothing else is ever imported."""
+    return isinstance(name, str) and _CLASS_PATH.fullmatch(name) is not None
+
+
 def class_paths(settings: Any) -> set[str]:
     """Find every "package.module:Class" in nested settings."""
     if isinstance(settings, Mapping):
         return set().union(*map(class_paths, settings.values()))
     if isinstance(settings, list | tuple):
         return set().union(*map(class_paths, settings))
-    return {settings} if isinstance(settings, str) and _CLASS_PATH.fullmatch(settings) else set()
+    return {settings} if is_class_path(settings) else set()
 
 
 def check_trusted(settings: Any, source: object, trusted: Collection[str] = ()) -> None:

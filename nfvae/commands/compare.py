@@ -8,13 +8,18 @@ from nfvae.commands.arguments import Parser
 from nfvae.commands.evaluate import evaluate_command
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
-from nfvae.registry import unknown
+from nfvae.data import SPLITS
+from nfvae.registry import check_choice, unknown
 from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
+from nfvae.runs.comparison import COMPARED
 from nfvae.runs.page import write_page
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
 
-_MAY_DIFFER = {"root", "download", "eval_batch_size", "compile"}  # without another outcome
+_MAY_DIFFER = {  # without another outcome
+    *("root", "download", "eval_batch_size", "compile", "default_root_dir", "log_every_n_steps", "logger"),
+    *("enable_progress_bar", "enable_model_summary", "accelerator", "devices", "num_nodes", "strategy"),
+}
 
 
 def compare_command(arguments: list[str]) -> None:
@@ -46,7 +51,7 @@ def _compare_parser() -> Parser:
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations that are read (default: 5000)")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
-    parser.add_argument("--baseline", help="name of an experiment in the table that the others are compared with")
+    parser.add_argument("--baseline", help="an experiment in the table, or its flow, that the others are compared with")
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
     parser.add_argument("--format", default="table", choices=FORMATS, help="of what is printed (default: table)")
     parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")
@@ -65,26 +70,48 @@ def _compare_parser() -> Parser:
 
 def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     """Read what was asked for; with --fit train and evaluate first what is missing."""
-    paths = [path for source in options.runs for path in _trained(source, options, fit_arguments)]
-    trust = ["--trust", *options.trust] if options.trust else []
-    if options.fit and paths:
+    entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
+    _check_before_training(entries, options)
+    if options.fit and entries:
+        for entry in entries:
+            if isinstance(entry, Plan):
+                _train(entry)
+        trust = ["--trust", *options.trust] if options.trust else []
         limit = ["--limit", str(options.limit)] if options.limit else []
-        settings = ["--split", options.split, "--samples", str(options.samples)]
-        evaluate_command([*map(str, paths), *settings, *limit, *trust])
-    runs = [Run(path, options.trust) for path in dict.fromkeys(paths)]
-    results = [read_result(run, options.split, options.samples) for run in runs]
+        settings = ["--split", options.split, "--samples", str(options.samples), *limit, *trust]
+        evaluate_command([*(str(_path(entry)) for entry in entries), *settings])
+    runs = {run.path.resolve(): run for run in (Run(_path(entry), options.trust) for entry in entries)}
+    results = [read_result(run, options.split, options.samples) for run in runs.values()]
     return results + (read_wandb(options.wandb, options.split, options.samples) if options.wandb else [])
 
 
-def _trained(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Path]:
-    """Return a run itself, or those of a config, one for each seed, with --fit trained."""
+def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:
+    """Return a run itself, or the trainings of a config, one for each seed."""
     if source.suffix not in (".yaml", ".yml"):
-        return [source]
-    plans = _plans([options.base, source], options, fit_arguments)
-    if options.fit:
-        for plan in plans:
-            _train(plan)
-    return [plan.folder.path for plan in plans]
+        return [Run(source, options.trust)]
+    return list(_plans([options.base, source], options, fit_arguments))
+
+
+def _path(entry: Plan | Run) -> Path:
+    return entry.folder.path if isinstance(entry, Plan) else entry.path
+
+
+def _check_before_training(entries: list[Plan | Run], options: Namespace) -> None:
+    """Refuse what would be refused after hours of training."""
+    check_choice("split", options.split, SPLITS)
+    check_choice("column", options.sort, COMPARED)
+    plans = [entry for entry in entries if isinstance(entry, Plan)]
+    for plan in plans:
+        for other in plans:
+            if plan.folder.path == other.folder.path and _outcome(plan.settings) != _outcome(other.settings):
+                raise ValueError(f"two configs name their runs {plan.folder.path}: give one of them another name")
+        if options.fit and plan.folder.is_trained:
+            _check_same_settings(plan)
+    if entries and options.baseline and " " not in options.baseline and not options.wandb:
+        settings = [entry.settings["model"] if isinstance(entry, Plan) else entry.settings for entry in entries]
+        names = {f"{each['flow']}-{each['depth']}": each["flow"] for each in settings}
+        if options.baseline not in {*names, *names.values()}:
+            raise ValueError(unknown("baseline", options.baseline, list(names)))
 
 
 def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:
@@ -103,7 +130,6 @@ def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) ->
 def _train(plan: Plan) -> None:
     """Fit a run, go on with one that was interrupted, or leave one that is done."""
     if plan.folder.is_trained:
-        _check_same_settings(plan)
         if plan.is_finished:
             return
         plan = Plan(["--ckpt_path", str(plan.folder.last)])
@@ -125,10 +151,10 @@ def _check_same_settings(plan: Plan) -> None:
 
 def _outcome(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that decide what a run becomes."""
-    sections = {name: settings.get(name) or {} for name in ("model", "data")}
-    flat = {f"{section}.{key}": value or None for section, found in sections.items() for key, value in found.items()}
-    epochs = {"trainer.max_epochs": (settings.get("trainer") or {}).get("max_epochs")}
-    return {key: value for key, value in flat.items() if key.partition(".")[2] not in _MAY_DIFFER} | epochs
+    flat = {name: settings.get(name) for name in ("task", "seed_everything")}
+    for section in ("model", "data", "trainer"):
+        flat |= {f"{section}.{key}": value or None for key, value in (settings.get(section) or {}).items()}
+    return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in _MAY_DIFFER}
 
 
 def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | None:

@@ -8,6 +8,7 @@ import torch
 
 from nfvae.commands.arguments import Parser
 from nfvae.commands.progress import ImagesProgressBar
+from nfvae.commands.signals import INTERRUPTED, TERMINATED, EndWhenTerminated
 from nfvae.estimators import log_weights
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.plots import likelihood_figure
@@ -44,9 +45,9 @@ def evaluate(options: Namespace) -> None:
                 if trainer.is_global_zero:
                     _report(evaluation, summary)
             summaries.append({"run": str(run.folder.path), **summary})
-    except SystemExit:  # what Lightning makes of a keyboard interrupt
+    except SystemExit as error:  # what Lightning makes of a keyboard interrupt
         print("interrupted; the same command goes on from here")
-        raise
+        raise SystemExit(TERMINATED if error.code == TERMINATED else INTERRUPTED) from None
     if trainer.is_global_zero:
         print(Table(summaries, COLUMNS).render(options.format))
         if options.format == "table":
@@ -86,7 +87,7 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
 def _trainer(enable_progress_bar: bool, **devices: Any) -> pl.Trainer:
     return pl.Trainer(
         **devices,
-        callbacks=[ImagesProgressBar()] if enable_progress_bar else [],
+        callbacks=[EndWhenTerminated(), *([ImagesProgressBar()] if enable_progress_bar else [])],
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar
+from nfvae.commands.signals import INTERRUPTED, TERMINATED
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.files import write_whole
 from nfvae.runs.tracking import log_pictures, summarize_best, wandb_logger
 from nfvae.training.callbacks import Norms
+from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
 
 _PICTURED_IMAGES = 32
 
@@ -53,10 +54,10 @@ def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
         _prepare_folder(plan, trainer)
     try:
         trainer.fit(module, data, ckpt_path=plan.checkpoint.path if plan.checkpoint else None, weights_only=True)
-    except SystemExit:  # what Lightning makes of a keyboard interrupt
+    except SystemExit:  # what Lightning makes of a signal
         if plan.keeps_a_run and folder.last.is_file():
             print(f"interrupted; resume with: nfvae fit --ckpt_path {folder.last}")
-        raise
+        raise SystemExit(TERMINATED if trainer.received_sigterm else INTERRUPTED) from None
     if plan.keeps_a_run and trainer.is_global_zero and folder.best.is_file():
         _finish(plan, trainer)
 
@@ -75,6 +76,8 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         options["logger"] = _loggers(plan) if plan.keeps_a_run else False
     given = options["callbacks"] or []
     given = given if isinstance(given, list) else [given]
+    plugins = options["plugins"] or []
+    options["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()]
     return pl.Trainer(**options | {"callbacks": [*given, *own, *callbacks]})
 
 
@@ -83,7 +86,10 @@ def _checkpoints(plan: Plan) -> list[pl.Callback]:
     best, last = plan.folder.best, plan.folder.last
     where: dict[str, Any] = {"dirpath": best.parent, "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitored: dict[str, Any] = {"monitor": plan.module.monitor, "mode": plan.module.mode}
-    return [ModelCheckpoint(filename=best.stem, **monitored, **where), ModelCheckpoint(filename=last.stem, **where)]
+    return [
+        MovableCheckpoint(filename=best.stem, **monitored, **where),
+        MovableCheckpoint(filename=last.stem, **where),
+    ]
 
 
 def _loggers(plan: Plan) -> list[Logger]:
@@ -101,6 +107,7 @@ def _prepare_folder(plan: Plan, trainer: pl.Trainer) -> None:
     if checkpoint:
         plan.module.on_load_checkpoint(checkpoint.checkpoint)
     if not plan.resumes and folder.is_trained:
+        plan.replaces = True
         shutil.rmtree(folder.replaced, ignore_errors=True)
         folder.path.rename(folder.replaced)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -114,7 +121,8 @@ def _prepare_folder(plan: Plan, trainer: pl.Trainer) -> None:
 
 def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     """Draw what the best checkpoint has learned, and say where everything is."""
-    shutil.rmtree(plan.folder.replaced, ignore_errors=True)
+    if plan.replaces:
+        shutil.rmtree(plan.folder.replaced, ignore_errors=True)
     run = Run(plan.folder.path)
     if run.kind == "density":
         print(density_summary(run))

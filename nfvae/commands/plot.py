@@ -25,7 +25,9 @@ def plot_command(arguments: list[str]) -> None:
     parser = Parser("nfvae plot", plot_command.__doc__)
     parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES))
     parser.add_runs("runs", "*")
-    parser.add_argument("--images", type=int, nargs="+", default=8, help="test images (default: the first eight)")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=8, help="test images (default: the first eight; of posterior, six)"
+    )
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations of k-curve (default: 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     parser.add_argument("--output", type=Path, help="PNG to write; by default KIND.png in the folder of the first run")

@@ -85,7 +85,18 @@ def read_config(path: Path) -> dict[str, Any]:
     sections = [content.get(name) for name in _SECTIONS] if isinstance(content, dict) else [content]
     if not all(section is None or isinstance(section, dict) for section in sections):
         raise ValueError(f"config {path} should hold settings by name, under {', '.join(_SECTIONS)}")
-    return {name: value for name, value in content.items() if name not in _SECTIONS or value is not None}
+    if content.get("ckpt_path") is not None:
+        raise ValueError(f"config {path} names a ckpt_path: give it as an argument, --ckpt_path {content['ckpt_path']}")
+    return _nested({name: value for name, value in content.items() if name not in _SECTIONS or value is not None})
+
+
+def _nested(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a name with a point, as model.flow, into a setting of its section."""
+    settings: dict[str, Any] = {}
+    for name, value in content.items():
+        section, _, inner = str(name).partition(".")
+        settings = merge(settings, {section: {inner: value}} if inner and section in _SECTIONS else {name: value})
+    return settings
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -96,8 +107,8 @@ def settings_of(run: Run) -> dict[str, Any]:
         known = {name: value for name, value in run.settings.items() if name not in derived}
         data = {name: value for name, value in run.data_settings.items() if name != "seed"}
         saved = {"task": run.task, "model": known, "data": data, "seed_everything": run.data_settings.get("seed", 0)}
-    root = str(run.folder.path.parent)
-    return merge(saved, {"name": run.folder.path.name, "trainer": {"default_root_dir": root}})
+    path = run.folder.path if run.folder.path.name else run.folder.path.resolve()
+    return merge(saved, {"name": path.name, "trainer": {"default_root_dir": str(path.parent)}})
 
 
 def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +160,11 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
         print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
     settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
-    return parser, parser.parse_args(["--config", settings, *sources.words])
+    parsed = parser.parse_args(["--config", settings, *sources.words])
+    for name, default in parser.get_defaults().items():
+        if default is not None and parsed[name] is None:
+            raise ValueError(f"{name} is null; expected a value, as {default}")
+    return parser, parsed
 
 
 def _training_parser(module: type[TrainingModule]) -> ArgumentParser:

@@ -13,6 +13,11 @@ from nfvae.runs.results import COLUMNS, Result
 from nfvae.runs.tables import Table
 
 _MUST_AGREE = ("dataset", "binarization", "split", "images", "samples")
+COMPARED = [
+    *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "images", "samples"),
+    *("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units", "draw_ms"),
+]
+"""Numbers by which a comparison can be sorted."""
 _POOLED = ("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units")
 
 
@@ -56,13 +61,21 @@ class Experiment(NamedTuple):
 def pool(results: Sequence[Result]) -> list[Experiment]:
     """Put together the runs that differ in their seed alone.
 
-    An experiment is named by flow and depth, and by whatever else differs between experiments of the same two.
+    An experiment is named by flow and depth, and by whatever else differs between experiments of the same two. Runs of
+    the same settings and seed differ in something else, as their epochs: each stands alone, with its folder's name.
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
         groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
     all_settings = [group[0].settings for group in groups.values()]
-    return [Experiment(_name(group[0].settings, all_settings), group) for group in groups.values()]
+    experiments = []
+    for group in groups.values():
+        name = _name(group[0].settings, all_settings)
+        if len({result.seed for result in group}) == len(group):
+            experiments.append(Experiment(name, group))
+        else:
+            experiments += [Experiment(f"{name} {result.folder.name}", [result]) for result in group]
+    return experiments
 
 
 def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
@@ -112,7 +125,7 @@ def comparison_table(experiments: Sequence[Experiment], baseline: Experiment | N
         ValueError: for an unknown number to sort by.
     """
     rows = [_row(experiment, baseline) for experiment in experiments]
-    check_choice("column", sort, list(rows[0]))
+    check_choice("column", sort, COMPARED)
     rows.sort(key=lambda row: (row[sort] is None, row[sort]))
     return Table(rows, [column for column in COLUMNS if column.key != "seconds"])
 

@@ -1,11 +1,9 @@
 """The likelihood of a run on a whole split: what is asked, whether it is done, and doing it in chunks that survive."""
 
 import csv
-import hashlib
 import io
 import json
 import math
-import os
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +17,7 @@ from torch.utils.data import DataLoader
 from nfvae.estimators import Estimate, k_values, log_likelihood
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.models import VAE
-from nfvae.runs.files import read_json, write_whole
+from nfvae.runs.files import read_json, whole_file, write_whole
 from nfvae.runs.run import Run
 
 IMAGES_PER_FILE = 100  # whose estimates are written to disk together
@@ -78,7 +76,7 @@ class Evaluation:
             "samples": samples,
             "seed": seed,
             "matmul_precision": torch.get_float32_matmul_precision(),
-            "checkpoint_sha256": hashlib.sha256(run.path.read_bytes()).hexdigest(),
+            "checkpoint_sha256": run.digest(),
         }
         self.path = run.folder.evaluation(split if given == dataset else f"{given}-{split}", samples)
 
@@ -157,9 +155,8 @@ class LikelihoodChunks(pl.LightningModule):
         if not (finite := values[0].isfinite()).all():
             raise FloatingPointError(f"the log-likelihood of image {int(indices[~finite][0])} is not finite")
         seconds = (time.perf_counter() - start) / self.trainer.world_size
-        path = self._file(int(indices[0]))
-        torch.save({"estimate": values, "seconds": seconds}, path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
+        with whole_file(self._file(int(indices[0]))) as file:
+            torch.save({"estimate": values, "seconds": seconds}, file)
         return estimate.log_likelihood
 
     def images_left(self) -> int:

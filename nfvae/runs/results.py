@@ -50,6 +50,7 @@ class Result(NamedTuple):
     Attributes:
         folder: the run's folder, or its name.
         settings: hyperparameters of model and data that tell one experiment from another; the seed is none of them.
+        seed: of weights, order and every draw; None where that is not known.
         parameters: how many the model has; None where that is not known.
         draw_seconds: for 100 posterior samples of each of 100 images; None where that is not known.
         summary: of the evaluation, as its JSON file has it.
@@ -59,6 +60,7 @@ class Result(NamedTuple):
 
     folder: Path
     settings: dict[str, Any]
+    seed: int | None
     parameters: int | None
     draw_seconds: float | None
     summary: dict[str, Any]
@@ -80,6 +82,7 @@ def read_result(run: Run, split: str = "test", samples: int = 5000) -> Result:
     return Result(
         run.folder.path,
         _experiment_settings(run.settings | run.data_settings),
+        run.data_settings.get("seed"),
         sum(parameter.numel() for parameter in model.parameters()),
         draw_seconds(model.posterior(images), 1, _SAMPLES),
         summary,
@@ -93,10 +96,13 @@ def read_summary(run: Run, split: str = "test", samples: int = 5000) -> dict[str
 
     Raises:
         FileNotFoundError: if there is no such evaluation.
+        ValueError: if it is of another checkpoint.
     """
+    command = f"nfvae evaluate {run.folder.path} --split {split} --samples {samples}"
     if not (summary := read_json(run.folder.evaluation(split, samples))):
-        command = f"nfvae evaluate {run.folder.path} --split {split} --samples {samples}"
         raise FileNotFoundError(f"run {run.folder.path} has no such evaluation: {command}")
+    if summary.get("checkpoint_sha256") != run.digest():
+        raise ValueError(f"the evaluation of {run.folder.path} is of another checkpoint than {run.path}: {command}")
     return summary
 
 
@@ -123,6 +129,7 @@ def _from_wandb(run: Any, split: str) -> Result:
     return Result(
         Path(run.name),
         _experiment_settings(run.config["model"] | run.config["data"]),
+        run.config.get("seed_everything"),
         None,
         None,
         summary,

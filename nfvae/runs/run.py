@@ -1,6 +1,7 @@
 """A run: its folder with every path in it, its name, its checkpoint, and the plain model and data that this gives."""
 
 import csv
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -35,8 +36,17 @@ def experiment_name(settings: Mapping[str, Any]) -> str:
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """Return the name that a run was given, or else the experiment's with the seed."""
-    return str(settings.get("name") or f"{experiment_name(settings)}-seed{settings['seed_everything']}")
+    """Return the name that a run was given, or else the experiment's with the seed.
+
+    Raises:
+        ValueError: for a name that is no folder of its own below the folder of all runs.
+    """
+    name = settings.get("name")
+    if name is None:
+        return f"{experiment_name(settings)}-seed{settings['seed_everything']}"
+    if not all(part.strip() and part not in (".", "..") for part in str(name).split("/")):
+        raise ValueError(f"a run's name is a folder below that of all runs, as mine or group/mine; got {name!r}")
+    return str(name)
 
 
 class RunFolder:
@@ -51,7 +61,7 @@ class RunFolder:
         self.best, self.last = self.path / "checkpoints" / _BEST, self.path / "checkpoints" / _LAST
         self.config, self.metrics = self.path / "config.yaml", self.path / "metrics.csv"
         self.latents = self.path / "latents.pt"
-        self.replaced = self.path.parent / f"{self.path.name}.old"
+        self.replaced = self.path.parent / f".{self.path.name}.replaced"
 
     @classmethod
     def of_checkpoint(cls, path: Path) -> "RunFolder":
@@ -129,6 +139,10 @@ class Run:
             are trusted too.
         last: whether a folder stands for its last checkpoint instead of its best.
 
+    Attributes:
+        task: the name in `nfvae.training.TASKS` under which it was trained.
+        kind: the name of the plain model in `MODELS`.
+
     Raises:
         FileNotFoundError: if there is no such run, or no checkpoint in it yet.
         ValueError: if the checkpoint is something else, damaged, or names a class that is not trusted.
@@ -140,7 +154,9 @@ class Run:
         self.folder = RunFolder.of_checkpoint(path) if is_checkpoint else RunFolder(path)
         self.path = path if is_checkpoint else self.folder.checkpoint(last)
         self.checkpoint = read_checkpoint(self.path)
-        check_trusted([self.settings, self.data_settings], self.path, {*trust, *class_paths(self.folder.settings())})
+        self.task, self.kind = str(self.checkpoint["task"]), str(self.checkpoint["model"])
+        named = [self.settings, self.data_settings, self.task]
+        check_trusted(named, self.path, {*trust, *class_paths(self.folder.settings())})
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -152,15 +168,9 @@ class Run:
         """The settings of the data that the model was trained on; empty for data of your own."""
         return _public(self.checkpoint.get("datamodule_hyper_parameters") or {})
 
-    @property
-    def task(self) -> str:
-        """The name in `nfvae.training.TASKS` under which it was trained."""
-        return str(self.checkpoint["task"])
-
-    @property
-    def kind(self) -> str:
-        """The name of the plain model in `MODELS`."""
-        return str(self.checkpoint["model"])
+    def digest(self) -> str:
+        """Return what tells the checkpoint's file from any other, its SHA-256."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def model(self) -> nn.Module:
         """Build the plain model and load its weights, on the CPU and in eval mode.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ import yaml
 
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
 
+SEEDS = itertools.count()
 SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
 FIT = ["--fit", "--base", "base.yaml", "--samples", 30, "--limit", 40, "--trainer.enable_progress_bar", "false"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -29,7 +31,7 @@ def result(nll=(1.0, 2.0, 3.0), folder="runs/a", **changes):
     }  # fmt: skip
     history = [{"epoch": epoch, "seconds": 2.0, "val/elbo": -5.0 + epoch} for epoch in range(3)]
     summary |= {key: changes.pop(key) for key in list(changes) if key in summary}
-    return Result(Path(folder), SETTINGS | changes, 100, 0.01, summary, values, history)
+    return Result(Path(folder), SETTINGS | changes, next(SEEDS), 100, 0.01, summary, values, history)
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_experiment():
@@ -40,6 +42,12 @@ def test_runs_that_differ_in_their_seed_alone_are_one_experiment():
 def test_experiments_of_one_flow_and_depth_are_named_by_what_differs():
     experiments = pool([result(), result(lr=1e-2), result(flow="planar")])
     assert [each.name for each in experiments] == ["iaf-4 lr=0.001", "iaf-4 lr=0.01", "planar-4"]
+
+
+def test_runs_of_one_seed_are_no_seeds():
+    """Two runs of the same settings and seed differ in something else, and their spread says nothing about seeds."""
+    one, other = (result(folder=f"runs/{name}")._replace(seed=3) for name in "ab")
+    assert [each.name for each in pool([one, other])] == ["iaf-4 a", "iaf-4 b"]
 
 
 def test_seeds_are_pooled_as_mean_and_standard_error():
@@ -173,7 +181,7 @@ class FakeRun:
     def __init__(self, folder, seed):
         config = yaml.safe_load((folder / "config.yaml").read_text())
         evaluation = json.loads(next(folder.glob("evaluation-*.json")).read_text())
-        self.name, self.config = f"{folder.name}-{seed}", config
+        self.name, self.config = f"{folder.name}-{seed}", config | {"seed_everything": seed}
         self.summary = {f"test/{key}": value for key, value in evaluation.items()} | {"val/elbo": -1.0}
 
     def scan_history(self):
@@ -236,3 +244,59 @@ def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
     code, _, error = cli("compare", "runs/digits-none-1-seed0")
     assert code == 2
     assert "nfvae evaluate runs/digits-none-1-seed0 --split test --samples 5000" in error
+
+
+def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
+    Path("digits/same.yaml").write_text("name: one\nmodel: {flow: none, depth: 1}\n")
+    Path("digits/other.yaml").write_text("name: one\nmodel: {flow: planar, depth: 1}\n")
+    for arguments, message in (
+        (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: none-1, planar-2"),
+        (["--sort", "nl"], "unknown column 'nl'"),
+        (["--split", "tset"], "unknown split 'tset'"),
+        (["runs/nothing"], "there is no run runs/nothing"),
+        (["digits/same.yaml", "digits/other.yaml"], "two configs name their runs runs/one"),
+    ):
+        code, _, error = cli("compare", *arguments, *configs, *FIT)
+        assert code == 2
+        assert message in error
+        assert not Path("runs").exists()
+
+
+def test_a_run_trained_otherwise_is_not_taken_for_the_one_asked_for(configs, cli):
+    assert cli("compare", configs[0], *FIT)[0] == 0
+    for words in (["--model.lr", 0.1], ["--trainer.max_epochs", 3], ["--trainer.gradient_clip_val", 0.1]):
+        code, _, error = cli("compare", configs[0], *FIT, *words)
+        assert code == 2
+        assert f"was trained with {words[0].removeprefix('--')} " in error
+    code, out, error = cli("compare", configs[0], *FIT, "--root", "other", "--trainer.max_epochs", 3)
+    assert code == 0, error
+    assert "training other/digits-none-1-seed0" in out
+
+
+def test_one_run_named_twice_is_one_run(configs, cli):
+    assert cli("compare", configs[0], *FIT)[0] == 0
+    folder = "runs/digits-none-1-seed0"
+    twice = [folder, f"{folder}/checkpoints/best.ckpt"]
+    code, out, error = cli("compare", *twice, "--samples", 30, "--format", "json")
+    assert code == 0, error
+    assert [row["seeds"] for row in json.loads(out)] == [1]
+
+
+def test_an_evaluation_of_another_checkpoint_is_not_shown(configs, cli):
+    assert cli("compare", configs[0], *FIT)[0] == 0
+    folder = Path("runs/digits-none-1-seed0")
+    shutil.copy(folder / "checkpoints/last.ckpt", folder / "checkpoints/best.ckpt")
+    saved = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
+    torch.save(saved | {"epoch": 7}, folder / "checkpoints/best.ckpt")
+    code, _, error = cli("compare", folder, "--samples", 30)
+    assert code == 2
+    assert "is of another checkpoint than" in error
+    assert "nfvae evaluate runs/digits-none-1-seed0" in error
+
+
+def test_after_the_loop_of_the_documents_nothing_is_trained(configs, cli):
+    for config in configs:
+        assert cli("fit", "-c", "base.yaml", "-c", config, "--trainer.enable_progress_bar", "false")[0] == 0
+    code, out, error = cli("compare", *configs, *FIT)
+    assert code == 0, error
+    assert "training" not in out.replace("training, s", "")

@@ -136,7 +136,10 @@ def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeyp
     assert images() == 256
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+STOPS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@pytest.mark.parametrize("stop", STOPS)
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, run, cli, monkeypatch):
     shutil.copytree(run, "runs/whole")
     assert cli("evaluate", "runs/whole", "--samples", 4000)[0] == 0
@@ -147,11 +150,12 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, r
             time.sleep(0.005)
         process.send_signal(stop)
         process.wait(60)
+    assert process.returncode == STOPS[stop]
     assert len(done) == 1
     assert not (run / "evaluation-test-4000.json").exists()
     text = Path("out.txt").read_text()
     assert "Traceback" not in text
-    assert (stop == signal.SIGINT) == ("the same command goes on" in text)
+    assert (stop != signal.SIGKILL) == ("the same command goes on" in text)
     left = []
     step = LikelihoodChunks.predict_step
     monkeypatch.setattr(LikelihoodChunks, "predict_step", lambda *a: left.append(len(a[1])) or step(*a))

@@ -101,6 +101,36 @@ def test_an_existing_run_is_not_overwritten_silently(fit):
     assert [path.name for path in Path("runs").iterdir()] == [RUN.name]
 
 
+def test_another_run_with_a_name_like_a_replaced_one_is_left_alone(fit):
+    assert fit("--name", "x.old")[0] == fit("--name", "x")[0] == fit("--name", "x", "--overwrite", "true")[0] == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["x", "x.old"]
+
+
+def test_runs_lie_in_groups(fit, cli):
+    assert fit("--name", "group/one")[0] == 0
+    assert cli("fit", "--ckpt_path", "runs/group/one", "--trainer.max_epochs", 3)[0] == 0
+    assert [epoch for epoch, _ in curve(Path("runs/group/one"), "val/elbo")] == [0, 1, 2]
+    assert not Path("runs/one").exists()
+
+
+def test_a_run_that_was_moved_keeps_its_best_checkpoint(fit, cli):
+    """Its score is known wherever the run lies, so a worse epoch does not take its place."""
+    assert fit()[0] == 0
+    Path("moved").mkdir()
+    moved = RUN.rename("moved/run")
+    last = moved / "checkpoints/last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    (best,) = (state for state in saved["callbacks"].values() if state.get("monitor") == "val/elbo")
+    unbeatable = torch.tensor(0.0)
+    best |= {"best_model_score": unbeatable, "kth_value": unbeatable}
+    best["best_k_models"] = dict.fromkeys(best["best_k_models"], unbeatable)
+    torch.save(saved, last)
+    before = (moved / "checkpoints/best.ckpt").read_bytes()
+    assert cli("fit", "--ckpt_path", moved, "--trainer.max_epochs", 4)[0] == 0
+    assert len(curve(moved, "val/elbo")) == 4
+    assert (moved / "checkpoints/best.ckpt").read_bytes() == before
+
+
 def test_resuming_needs_the_checkpoint_alone_and_extends_the_run(fit, cli):
     assert fit()[0] == 0
     code, _, error = cli("fit", "--ckpt_path", LAST, "--trainer.max_epochs", 3)
@@ -137,15 +167,16 @@ def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit
         assert curve(killed, key) == curve(Path("runs/whole"), key)
 
 
-def test_ctrl_c_keeps_the_run_and_says_how_to_resume(workdir):
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_run_and_says_how_to_resume(stop, code, workdir):
     with in_the_background("fit", "-c", QUICKSTART, "--trainer.max_epochs", 10_000) as process:
         deadline = time.monotonic() + 240
         while not LAST.is_file() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         process.wait(60)
     text = Path("out.txt").read_text()
-    assert process.returncode == 1, text[-2000:]
+    assert process.returncode == code, text[-2000:]
     assert "Traceback" not in text
     assert f"resume with: nfvae fit --ckpt_path {LAST}" in " ".join(text.split())
     assert torch.load(LAST, weights_only=True)["epoch"] >= 0

@@ -63,6 +63,9 @@ def test_a_toy_of_your_own_is_fitted(cli):
         (["--model.prior_options.scale", 2], "unknown option 'scale' of prior 'normal'; known options: none"),
         (["--model.objective", "elob"], "unknown objective 'elob'; known objectives: elbo, iwae, or .* mean elbo"),
         (["--data.dataset", f"{OWN}:Line"], "is not a subclass of nfvae.data.images.ImageDataset"),
+        (["--model.encoder_options", '{"hidden": "abc"}'], "cannot build encoder 'mlp' with options {'hidden': 'abc'}"),
+        (["--model.flow_options", '{"hidden": [64]}'], "cannot build flow 'iaf' with options {'hidden': \\[64\\]}"),
+        (["--model.objective_options", '{"beta": "a"}'], "cannot build objective 'elbo' with options {'beta': 'a'}"),
     ],
 )
 def test_a_wrong_class_gets_one_line(arguments, message, cli):
@@ -133,6 +136,35 @@ def test_the_runs_own_config_names_what_may_be_imported(foreign):
     for command in (["sample", foreign], ["test", foreign], ["fit", "--ckpt_path", foreign]):
         refused = in_a_new_process(*command)
         assert_one_line(refused.returncode, refused.stderr, "names foreign:StretchFlow")
+        assert not Path("imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("flow", "foreign:"),
+        ("flow", "foreign:A.b"),
+        ("flow", "foreign:1"),
+        ("flow", "foreign :A"),
+        ("flow_options", {"univariate": "foreign:Shift"}),
+        ("flow_options", {"univariate": "foreign:"}),
+        ("encoder", "foreign:E"),
+        ("dataset", "foreign:"),
+        ("dataset", "foreign:D"),
+        ("task", "foreign:T"),
+    ],
+)
+def test_no_spelling_imports_what_is_not_trusted(place, value, foreign):
+    (foreign / "config.yaml").unlink()
+    path = foreign / "checkpoints/best.ckpt"
+    saved = torch.load(path, weights_only=True)
+    saved["hyper_parameters"] |= {"flow": "iaf", "_instantiator": "foreign.make"}
+    homes = {"task": saved, "dataset": saved["datamodule_hyper_parameters"]}
+    homes.get(place, saved["hyper_parameters"])[place] = value
+    torch.save(saved, path)
+    for command in ("sample", "test"):
+        refused = in_a_new_process(command, path)
+        assert_one_line(refused.returncode, refused.stderr, "")
         assert not Path("imported").exists()
 
 

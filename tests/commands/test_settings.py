@@ -65,6 +65,12 @@ def test_what_follows_from_other_settings_is_no_setting(cli):
         ("\x00", "cannot read config bad.yaml"),
         ("task: vea", "unknown task 'vea'; known tasks: vae"),
         ("nothing: 1", "nothing"),
+        ("model: {depth: null}", "model.depth is null; expected a value, as 4"),
+        ("trainer: {devices: null}", "trainer.devices is null; expected a value, as auto"),
+        ("ckpt_path: runs/x", "names a ckpt_path: give it as an argument, --ckpt_path runs/x"),
+        ("name: ''", "a run's name is a folder below that of all runs, as mine or group/mine; got ''"),
+        ("name: ..", "a run's name is a folder below"),
+        ("name: /tmp/x", "a run's name is a folder below"),
     ],
 )
 def test_a_bad_config_gets_one_line(content, message, cli, workdir):
@@ -109,3 +115,9 @@ def test_the_saved_config_reads_as_it_was(fit, cli):
     assert {key: again[key] for key in ("model", "data", "seed_everything", "name", "task")} == {
         key: saved[key] for key in ("model", "data", "seed_everything", "name", "task")
     }
+
+
+def test_a_name_with_a_point_is_a_setting_of_its_section(workdir):
+    Path("dotted.yaml").write_text("model.flow: planar\nmodel.depth: 3\n")
+    found = model("-c", BASE, "-c", IAF, "-c", "dotted.yaml")
+    assert (found["flow"], found["depth"], found["flow_options"]) == ("planar", 3, None)

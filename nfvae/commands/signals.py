@@ -1,0 +1,21 @@
+"""How a command ends when it is told to."""
+
+import signal
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+
+
+class EndWhenTerminated(pl.Callback):
+    """End an evaluation at SIGTERM, which Lightning heeds in training alone."""
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen, when Lightning has set its own handlers."""
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: Any) -> NoReturn:
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,37 @@
+"""Checkpoints that a kill or a full disk cannot harm, and that know their best score wherever the run lies."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from lightning_fabric.utilities.types import _PATH
+from pytorch_lightning.callbacks import ModelCheckpoint
+from typing_extensions import override
+
+from nfvae.runs.files import whole_file
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its target, and give it its name when it is whole and on disk."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that keeps its best score when its run was moved or copied."""
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def moved(path: str) -> str:
+            return str(Path(self.dirpath or "", Path(path).name)) if path else path
+
+        paths = {
+            name: moved(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
