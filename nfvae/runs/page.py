@@ -62,7 +62,7 @@ def write_page(path: Path, experiments: Sequence[Experiment], baseline: Experime
 
 def _pictures(experiments: Sequence[Experiment], baseline: Experiment | None) -> list[str]:
     histories = {each.name: [result.history for result in each.results] for each in experiments}
-    bounds = {each.name: each.results[0].summary["k_curve"] for each in experiments}
+    bounds = {each.name: _mean_bounds(each) for each in experiments}
     sections = ["<h2>Learning curves</h2>", _image(learning_curves(histories))]
     sections += ["<h2>Bound of k samples</h2>", _image(k_curves(bounds))]
     if baseline is None or len(experiments) == 1:
@@ -70,6 +70,12 @@ def _pictures(experiments: Sequence[Experiment], baseline: Experiment | None) ->
     others = [each for each in experiments if each is not baseline]
     differences = {each.name: baseline.log_likelihood - each.log_likelihood for each in others}
     return [*sections, "<h2>Image by image</h2>", _image(difference_figure(differences, baseline.name))]
+
+
+def _mean_bounds(experiment: Experiment) -> dict[str, float]:
+    """Return the bound of k samples for each k, averaged over the seeds."""
+    ks = experiment.results[0].summary["k_curve"]
+    return {k: experiment.mean(lambda result: result.summary["k_curve"][k]) for k in ks}
 
 
 def _image(figure: "Figure") -> str:

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
+from nfvae.runs.page import _mean_bounds
 
 SEEDS = itertools.count()
 SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
@@ -42,6 +43,11 @@ def test_runs_that_differ_in_their_seed_alone_are_one_experiment():
 def test_experiments_of_one_flow_and_depth_are_named_by_what_differs():
     experiments = pool([result(), result(lr=1e-2), result(flow="planar")])
     assert [each.name for each in experiments] == ["iaf-4 lr=0.001", "iaf-4 lr=0.01", "planar-4"]
+
+
+def test_the_pages_bounds_are_those_of_its_table():
+    one, other = result(), result(k_curve={"1": -6.0, "30": -4.0})
+    assert _mean_bounds(*pool([one, other])) == {"1": -5.0, "30": -3.5}
 
 
 def test_runs_of_one_seed_are_no_seeds():
