@@ -74,8 +74,8 @@ def _pictures(experiments: Sequence[Experiment], baseline: Experiment | None) ->
 
 def _mean_bounds(experiment: Experiment) -> dict[str, float]:
     """Return the bound of k samples for each k, averaged over the seeds."""
-    ks = experiment.results[0].summary["k_curve"]
-    return {k: experiment.mean(lambda result: result.summary["k_curve"][k]) for k in ks}
+    curves = [result.summary["k_curve"] for result in experiment.results]
+    return {k: sum(curve[k] for curve in curves) / len(curves) for k in curves[0]}
 
 
 def _image(figure: "Figure") -> str:
