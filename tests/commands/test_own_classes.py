@@ -1,9 +1,7 @@
 """Classes of a user's own, for every role, without touching the package; and which of them a checkpoint may import."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -95,26 +93,31 @@ def foreign(cli):
         sys.modules.pop("foreign", None)
 
 
-def in_a_new_process(*arguments):
-    Path("imported").unlink(missing_ok=True)
-    sys.modules.pop("foreign", None)
-    command = [sys.executable, "-m", "nfvae", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": f"{Path.cwd()}:{Path(__file__).parents[2]}"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+@pytest.fixture
+def afresh(cli):
+    """Run the command line as a process would that has not imported the module yet."""
+
+    def call(*arguments):
+        Path("imported").unlink(missing_ok=True)
+        sys.modules.pop("foreign", None)
+        code, _, error = cli(*arguments)
+        return code, error
+
+    return call
 
 
-def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign):
+def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign, afresh):
     shutil.copy(foreign / "checkpoints/best.ckpt", "given.ckpt")
-    refused = in_a_new_process("sample", "given.ckpt", "--output", "x.png")
-    assert_one_line(refused.returncode, refused.stderr, "given.ckpt names foreign:StretchFlow, a class of somebody's")
+    refused = afresh("sample", "given.ckpt", "--output", "x.png")
+    assert_one_line(*refused, "given.ckpt names foreign:StretchFlow, a class of somebody's")
     assert not Path("imported").exists()
-    named = in_a_new_process("sample", "given.ckpt", "--output", "x.png", "--trust", "foreign:StretchFlow")
-    assert named.returncode == 0, named.stderr
+    named = afresh("sample", "given.ckpt", "--output", "x.png", "--trust", "foreign:StretchFlow")
+    assert named[0] == 0, named[1]
     assert Path("imported").exists()
-    again = in_a_new_process(
+    again = afresh(
         *("fit", "--ckpt_path", "given.ckpt", "--model.flow=foreign:StretchFlow", "--name", "on", *QUICK[:2])
     )
-    assert again.returncode == 0, again.stderr
+    assert again[0] == 0, again[1]
 
 
 def test_loading_from_python_needs_the_name_or_the_module(foreign):
@@ -128,14 +131,14 @@ def test_loading_from_python_needs_the_name_or_the_module(foreign):
     assert Path("imported").exists()
 
 
-def test_the_runs_own_config_names_what_may_be_imported(foreign):
-    assert in_a_new_process("sample", foreign).returncode == 0
+def test_the_runs_own_config_names_what_may_be_imported(foreign, afresh):
+    assert afresh("sample", foreign)[0] == 0
     config = yaml.safe_load((foreign / "config.yaml").read_text())
     config["model"]["flow"] = "planar"
     (foreign / "config.yaml").write_text(yaml.safe_dump(config))
     for command in (["sample", foreign], ["test", foreign], ["fit", "--ckpt_path", foreign]):
-        refused = in_a_new_process(*command)
-        assert_one_line(refused.returncode, refused.stderr, "names foreign:StretchFlow")
+        refused = afresh(*command)
+        assert_one_line(*refused, "names foreign:StretchFlow")
         assert not Path("imported").exists()
 
 
@@ -154,7 +157,7 @@ def test_the_runs_own_config_names_what_may_be_imported(foreign):
         ("task", "foreign:T"),
     ],
 )
-def test_no_spelling_imports_what_is_not_trusted(place, value, foreign):
+def test_no_spelling_imports_what_is_not_trusted(place, value, foreign, afresh):
     (foreign / "config.yaml").unlink()
     path = foreign / "checkpoints/best.ckpt"
     saved = torch.load(path, weights_only=True)
@@ -163,8 +166,8 @@ def test_no_spelling_imports_what_is_not_trusted(place, value, foreign):
     homes.get(place, saved["hyper_parameters"])[place] = value
     torch.save(saved, path)
     for command in ("sample", "test"):
-        refused = in_a_new_process(command, path)
-        assert_one_line(refused.returncode, refused.stderr, "")
+        refused = afresh(command, path)
+        assert_one_line(*refused, "")
         assert not Path("imported").exists()
 
 
