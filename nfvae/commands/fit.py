@@ -101,13 +101,12 @@ def _loggers(plan: Plan) -> list[Logger]:
 
 
 def _prepare_folder(plan: Plan, trainer: pl.Trainer) -> None:
-    """Make the folder: a run to be replaced stands aside as NAME.old, one that resumes keeps its metrics."""
+    """Make the folder: a run to be replaced stands aside, one that resumes keeps its metrics."""
     folder, checkpoint = plan.folder, plan.checkpoint
     plan.data.prepare_data()  # what is wrong with data or checkpoint shows before an older run is touched
     if checkpoint:
         plan.module.on_load_checkpoint(checkpoint.checkpoint)
     if not plan.resumes and folder.is_trained:
-        plan.replaces = True
         shutil.rmtree(folder.replaced, ignore_errors=True)
         folder.path.rename(folder.replaced)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -121,8 +120,7 @@ def _prepare_folder(plan: Plan, trainer: pl.Trainer) -> None:
 
 def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     """Draw what the best checkpoint has learned, and say where everything is."""
-    if plan.replaces:
-        shutil.rmtree(plan.folder.replaced, ignore_errors=True)
+    shutil.rmtree(plan.folder.replaced, ignore_errors=True)
     run = Run(plan.folder.path)
     if run.kind == "density":
         print(density_summary(run))

@@ -21,7 +21,6 @@ class Plan:
     Attributes:
         settings: every setting of the training, nested as in its config.yaml.
         folder: where it is kept.
-        replaces: whether an older run stands aside, to be deleted at the end.
 
     Raises:
         FileNotFoundError: if there is no such config or checkpoint.
@@ -35,7 +34,6 @@ class Plan:
         self.checkpoint = sources.run
         for name in ("config", "trust"):
             self.namespace.pop(name)
-        self.replaces = False
         self.settings: dict[str, Any] = self.namespace.as_dict()
         self.settings["name"] = run_name(self.settings)
         self.folder = RunFolder(Path(self.settings["trainer"]["default_root_dir"] or "runs", self.settings["name"]))

@@ -306,3 +306,10 @@ def test_after_the_loop_of_the_documents_nothing_is_trained(configs, cli):
     code, out, error = cli("compare", *configs, *FIT)
     assert code == 0, error
     assert "training" not in out.replace("training, s", "")
+
+
+def test_seeds_of_a_config_with_a_name_have_names_of_their_own(configs, cli):
+    Path("digits/named.yaml").write_text("name: mine\nmodel: {flow: none, depth: 1}\n")
+    code, _, error = cli("compare", "digits/named.yaml", *FIT, "--seeds", 0, 1, "--trainer.max_epochs", 1)
+    assert code == 0, error
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["mine", "mine-seed1"]
