@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 
-from nfvae.estimators import elbo, iwae
+from nfvae.estimators import elbo, iwae, make_objective
 from nfvae.estimators.objectives import beta_at
 from nfvae.models import BernoulliPixels, LogTerms
 from nfvae.models.decoders.mlp import MLPDecoder
@@ -101,6 +101,17 @@ def test_free_bits_cost_the_same_as_no_kl_and_stop_its_gradient():
     assert elbo(terms, free_bits=10.0).item() == pytest.approx(-110)
     elbo(terms, free_bits=30.0).backward()
     assert terms.prior.grad.abs().sum() == 0
+
+
+def test_an_objective_passes_its_options_on():
+    terms = constant_terms()
+    assert make_objective("elbo", {"free_bits": 30.0})(terms).item() == pytest.approx(-120)
+    assert make_objective("elbo", {"beta": 0.25})(terms).item() == pytest.approx(-95)
+    objective = make_objective("elbo", {"beta_schedule": "linear", "warmup_epochs": 4, "beta": 0.5})
+    objective.anneal(0, 2.0)
+    assert objective(terms).item() == pytest.approx(-95)
+    assert set(objective.metrics(terms.kl)) == {"beta"}
+    assert objective.eval().metrics(terms.kl) == {}
 
 
 def test_iwae_is_the_logarithm_of_the_mean_weight():
