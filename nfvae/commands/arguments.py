@@ -2,7 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+
+def as_list(given: Any) -> list[Any]:
+    """Return what a setting of Lightning's Trainer names, which may be nothing, one thing or a list."""
+    return given if isinstance(given, list) else [] if given is None else [given]
 
 
 class Parser(argparse.ArgumentParser):

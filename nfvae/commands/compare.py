@@ -11,7 +11,7 @@ from nfvae.commands.plan import Plan
 from nfvae.data import SPLITS
 from nfvae.registry import check_choice, unknown
 from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
-from nfvae.runs.comparison import COMPARED
+from nfvae.runs.comparison import sortable
 from nfvae.runs.page import write_page
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
@@ -79,9 +79,11 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
         trust = ["--trust", *options.trust] if options.trust else []
         limit = ["--limit", str(options.limit)] if options.limit else []
         settings = ["--split", options.split, "--samples", str(options.samples), *limit, *trust]
-        evaluate_command([*(str(_path(entry)) for entry in entries), *settings])
-    runs = {run.path.resolve(): run for run in (Run(_path(entry), options.trust) for entry in entries)}
-    results = [read_result(run, options.split, options.samples) for run in runs.values()]
+        paths = [entry.folder.path if isinstance(entry, Plan) else entry.path for entry in entries]
+        evaluate_command([*map(str, paths), *settings])
+    runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
+    once = {run.path.resolve(): run for run in runs}.values()
+    results = [read_result(run, options.split, options.samples) for run in once]
     return results + (read_wandb(options.wandb, options.split, options.samples) if options.wandb else [])
 
 
@@ -92,14 +94,10 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
     return list(_plans([options.base, source], options, fit_arguments))
 
 
-def _path(entry: Plan | Run) -> Path:
-    return entry.folder.path if isinstance(entry, Plan) else entry.path
-
-
 def _check_before_training(entries: list[Plan | Run], options: Namespace) -> None:
     """Refuse what would be refused after hours of training."""
     check_choice("split", options.split, SPLITS)
-    check_choice("column", options.sort, COMPARED)
+    check_choice("column", options.sort, sortable(bool(options.baseline)))
     plans = [entry for entry in entries if isinstance(entry, Plan)]
     for plan in plans:
         for other in plans:
@@ -122,8 +120,8 @@ def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) ->
     own, name = plain.settings["seed_everything"], plain.namespace["name"]
     plans = []
     for seed in options.seeds or [own]:
-        named = ["--name", f"{name}-seed{seed}"] if name and seed != own else []
-        plans.append(Plan([*words, "--seed_everything", str(seed), *named]))
+        named = ["--name", f"{name}-seed{seed}"] if name else []
+        plans.append(plain if seed == own else Plan([*words, "--seed_everything", str(seed), *named]))
     return plans
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from nfvae.commands.arguments import as_list
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar
@@ -74,11 +75,9 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         own.append(Norms())
     if options["logger"] in (None, True):
         options["logger"] = _loggers(plan) if plan.keeps_a_run else False
-    given = options["callbacks"] or []
-    given = given if isinstance(given, list) else [given]
-    plugins = options["plugins"] or []
-    options["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()]
-    return pl.Trainer(**options | {"callbacks": [*given, *own, *callbacks]})
+    options["callbacks"] = [*as_list(options["callbacks"]), *own, *callbacks]
+    options["plugins"] = [*as_list(options["plugins"]), WholeCheckpointIO()]
+    return pl.Trainer(**options)
 
 
 def _checkpoints(plan: Plan) -> list[pl.Callback]:

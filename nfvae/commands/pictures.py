@@ -109,12 +109,11 @@ def _k_curve(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
 def _posterior(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     """Of the first hundred test images the six that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
+    x = _test_images(runs[0], _CANDIDATES if isinstance(images, int) else images)
     if isinstance(images, int):
-        first = next(iter(models.values()))
-        misfit = posterior_misfit(first, _test_images(runs[0], _CANDIDATES))
-        images = misfit.argsort(descending=True)[:_CHOSEN].tolist()
-    titles = [f"test image {index}" for index in images]
-    return posterior_contours(models, _test_images(runs[0], images), titles)
+        images = posterior_misfit(next(iter(models.values())), x).argsort(descending=True)[:_CHOSEN].tolist()
+        x = x[images]
+    return posterior_contours(models, x, [f"test image {index}" for index in images])
 
 
 @torch.no_grad()

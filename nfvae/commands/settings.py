@@ -145,8 +145,8 @@ def task_of(sources: Sources) -> type[TrainingModule]:
     """
     parser = Parser(add_help=False)
     parser.add_argument("--task")
-    options = parser.parse_known_args(sources.words)[0].task or sources.settings.get("task", "vae")
-    return TASKS.load(str(options))
+    task = parser.parse_known_args(sources.words)[0].task or sources.settings.get("task", "vae")
+    return TASKS.load(str(task))
 
 
 def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParser, Namespace]:

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentParser
 
-from nfvae.commands.arguments import Parser
+from nfvae.commands.arguments import Parser, as_list
 from nfvae.commands.progress import MetricProgressBar
 from nfvae.registry import options_of
 from nfvae.runs import Run
@@ -81,8 +81,7 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
 
 
 def _trainer(options: dict[str, Any]) -> pl.Trainer:
-    given = options.pop("callbacks", None) or []
-    callbacks = given if isinstance(given, list) else [given]
+    callbacks = as_list(options.pop("callbacks", None))
     if options.get("enable_progress_bar") is not False:
         callbacks = [*callbacks, MetricProgressBar()]
     return pl.Trainer(**options, callbacks=callbacks, logger=False, enable_checkpointing=False)

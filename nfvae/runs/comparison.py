@@ -13,11 +13,11 @@ from nfvae.runs.results import COLUMNS, Result
 from nfvae.runs.tables import Table
 
 _MUST_AGREE = ("dataset", "binarization", "split", "images", "samples")
-COMPARED = [
+_COMPARED = [
     *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "images", "samples"),
     *("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units", "draw_ms"),
 ]
-"""Numbers by which a comparison can be sorted."""
+_DIFFERENCES = ["difference_mean", "difference_se_images", "difference_se_seeds"]
 _POOLED = ("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units")
 
 
@@ -111,6 +111,11 @@ def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
     return Difference(float(paired.mean()), float(paired.std() / len(paired) ** 0.5), math.hypot(*seeds))
 
 
+def sortable(with_baseline: bool) -> list[str]:
+    """Return the names of the numbers by which a comparison can be sorted."""
+    return [*_COMPARED, *(_DIFFERENCES if with_baseline else [])]
+
+
 def comparison_table(experiments: Sequence[Experiment], baseline: Experiment | None = None, sort: str = "nll") -> Table:
     """Sum up each experiment in numbers by name, in nats per image.
 
@@ -125,8 +130,8 @@ def comparison_table(experiments: Sequence[Experiment], baseline: Experiment | N
         ValueError: for an unknown number to sort by.
     """
     rows = [_row(experiment, baseline) for experiment in experiments]
-    check_choice("column", sort, COMPARED)
-    rows.sort(key=lambda row: (row[sort] is None, row[sort]))
+    check_choice("column", sort, sortable(baseline is not None))
+    rows.sort(key=lambda row: (row.get(sort) is None, row.get(sort)))
     return Table(rows, [column for column in COLUMNS if column.key != "seconds"])
 
 

@@ -55,21 +55,23 @@ class PosteriorDistillation(FlowVAE):
             training.update({name: loaded.settings[name] for name in self.from_teacher})
         super().__init__(samples=samples, **training)
         self.save_hyperparameters({"teacher": str(teacher)})
-        self.teacher = loaded
         self.by_posterior = target == "posterior"
         if self.by_posterior:
             self.monitor, self.mode = "val/reverse_kl", "min"
         if loaded:
-            self._take_over(loaded)
+            self._learn_from(loaded)
 
     def prepare_fit(self, data: Any) -> None:
         """Read the teacher where that is still to do, and check the data."""
         super().prepare_fit(data)
-        self.teacher = self.teacher or Teacher(self.hparams["teacher"], "vae")
+        if self.teacher is None:
+            self._learn_from(Teacher(self.hparams["teacher"], "vae"))
+        assert self.teacher is not None
         self.teacher.check_data(data)
-        self._take_over(self.teacher)
 
-    def _take_over(self, teacher: Teacher) -> None:
+    def _learn_from(self, teacher: Teacher) -> None:
+        """Keep the teacher, and take over its decoder and prior."""
+        self.teacher = teacher
         for own, given in ((self.model.decoder, teacher.model.decoder), (self.model.prior, teacher.model.prior)):
             own.load_state_dict(given.state_dict())
             own.requires_grad_(False).eval()

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
+from nfvae.runs.comparison import sortable
 from nfvae.runs.page import _mean_bounds
 
 SEEDS = itertools.count()
@@ -43,6 +44,16 @@ def test_runs_that_differ_in_their_seed_alone_are_one_experiment():
 def test_experiments_of_one_flow_and_depth_are_named_by_what_differs():
     experiments = pool([result(), result(lr=1e-2), result(flow="planar")])
     assert [each.name for each in experiments] == ["iaf-4 lr=0.001", "iaf-4 lr=0.01", "planar-4"]
+
+
+def test_a_comparison_is_sorted_by_any_of_its_numbers():
+    experiments = pool([result((2.0, 3.0)), result((5.0, 6.0), flow="planar"), result((1.0, 2.0), flow="radial")])
+    table = comparison_table(experiments, experiments[0], "difference_mean")
+    assert [row["flow"] for row in table.rows] == ["radial", "planar", "iaf"]
+    known = {key for row in table.rows for key in row}
+    assert known == set(sortable(with_baseline=True))
+    with pytest.raises(ValueError, match="unknown column 'difference_mean'"):
+        comparison_table(experiments, None, "difference_mean")
 
 
 def test_the_pages_bounds_are_those_of_its_table():
