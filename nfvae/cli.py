@@ -18,9 +18,6 @@ def run(arguments: list[str]) -> int:
     _quieten()
     try:
         _dispatch(arguments)
-    except KeyboardInterrupt:
-        print("nfvae: interrupted", file=sys.stderr)
-        return 130
     except Exception as error:
         if isinstance(error, FloatingPointError):
             return _fail(error, 1)

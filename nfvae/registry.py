@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import Any, Generic, TypeVar
 _Base = TypeVar("_Base")
 _CLASS_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 OWN = "package.module:Class"
+LARGEST_SIZE = 1_000_000
+"""Of anything that a layer is wide; larger ones would not be refused before the memory is gone."""
 
 
 class Registry(Mapping[str, str], Generic[_Base]):
@@ -121,6 +124,44 @@ def check_choice(role: str, name: object, known: Collection[str]) -> None:
     """
     if name not in known:
         raise ValueError(unknown(role, name, known))
+
+
+def check_number(
+    name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, most: float = sys.float_info.max
+) -> None:
+    """Refuse a number out of range; infinity and NaN are out of every range.
+
+    Raises:
+        ValueError: for such a number, or what is none.
+
+    Example:
+        >>> check_number("lr", 0.0, above=0)
+        Traceback (most recent call last):
+        ValueError: lr must be above 0; got 0.0
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+        expected = "a number"
+    elif value <= above:
+        expected = f"above {above:g}"
+    elif value < least:
+        expected = f"at least {least:g}"
+    elif value > most:
+        expected = "finite" if most == sys.float_info.max else f"at most {most:,}"
+    else:
+        return
+    raise ValueError(f"{name} must be {expected}; got {value!r}")
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes by name that are no whole numbers from 1 to a million.
+
+    Raises:
+        ValueError: for such a size.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be a whole number; got {value!r}")
+        check_number(name, value, least=1, most=LARGEST_SIZE)
 
 
 def is_class_path(name: object) -> bool:

@@ -18,6 +18,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT /
 README = PAGES["README.md"]
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 TRAINED = "runs/mnist-iaf-4-seed0"
+LIMITED = ["--samples", 20, "--limit", 30]
 SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\.\.\.|x\.y:Z|your\.")
 
@@ -80,14 +81,16 @@ def more(words):
     """What makes a command short."""
     if words[0] == "fit":
         return [*SHORT, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
+    if words[:2] == ["plot", "k-curve"]:
+        return LIMITED
     if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
         base = [] if "--base" in words else ["--base", ROOT / "configs/base.yaml", "--seeds", 0]
-        short = [*SHORT, "--limit", 30] if "--fit" in words else []
-        return [*short, *base, "--samples", 20, "--root", "short"]
+        short = SHORT if "--fit" in words else []
+        return [*short, *base, *LIMITED, "--root", "short"]
     return {
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
-        "evaluate": ["--samples", 20, "--limit", 30],
-        "compare": ["--samples", 20],
+        "evaluate": LIMITED,
+        "compare": LIMITED,
     }.get(words[0], [])
 
 
@@ -112,7 +115,7 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
         code, _, error = cli(*words, *more(words))
         assert code == 0, (page, command, error)
     assert len(done) > 20
-    assert RunFolder(TRAINED).evaluation("test", 20).is_file()
+    assert RunFolder(TRAINED).evaluation("evaluation-test-20-first30").is_file()
     sys.modules.pop("letters"), sys.modules.pop("scaled")
 
 

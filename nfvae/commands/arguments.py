@@ -1,13 +1,34 @@
 """How a command reads its arguments."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+
+from nfvae.runs.folder import EvaluationSettings
+
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 def as_list(given: Any) -> list[Any]:
     """Return what a setting of Lightning's Trainer names, which may be nothing, one thing or a list."""
     return given if isinstance(given, list) else [] if given is None else [given]
+
+
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Turn whatever a library raises about a user's settings into a ValueError.
+
+    Raises:
+        ValueError: for any exception.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{what}: {error or type(error).__name__}") from error
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +48,15 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, type=Path, nargs=nargs, metavar=name.upper().removesuffix("S"), help=text)
         self.add_trust()
 
+    def add_evaluation(self, images: str = "how many images, the first ones (default: all)") -> None:
+        """Add what an evaluation is asked; `evaluation_settings` reads it."""
+        self.add_argument("--samples", type=int, default=5000, help="importance samples an image (default: 5000)")
+        self.add_argument("--split", default="test", help="train, val or test (default: test)")
+        self.add_argument("--limit", type=int, help=images)
+        self.add_argument("--seed", type=int, default=0, help="of the importance samples (default: 0)")
+        for name in ("dataset", "binarization"):
+            self.add_argument(f"--data.{name}", help=f"another {name} than in training")
+
     def add_trust(self) -> None:
         """Add the classes of your own that a checkpoint may name."""
         self.add_argument(
@@ -36,3 +66,20 @@ class Parser(argparse.ArgumentParser):
             metavar="MODULE:CLASS",
             help="classes of your own that a checkpoint may name; those in the run's config.yaml are trusted anyway",
         )
+
+
+def picture_path(path: Path) -> Path:
+    """Check where a picture is to go.
+
+    Raises:
+        ValueError: for a folder, or the name of another kind of file.
+    """
+    if path.is_dir() or path.suffix.lower() not in _PICTURES:
+        raise ValueError(f"--output should name a file that ends in {', '.join(_PICTURES)}; got {str(path)!r}")
+    return path
+
+
+def evaluation_settings(options: argparse.Namespace) -> EvaluationSettings:
+    """Return what was asked with the arguments of `Parser.add_evaluation`."""
+    given = {name.removeprefix("data."): value for name, value in vars(options).items()}
+    return EvaluationSettings(**{name: given[name] for name in EvaluationSettings._fields if name in given})

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from nfvae.commands.arguments import Parser
+from nfvae.commands.arguments import Parser, evaluation_settings
 from nfvae.commands.evaluate import evaluate_command
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
@@ -39,6 +39,8 @@ def compare_command(arguments: list[str]) -> None:
     experiments = pool(results)
     baseline = _chosen(experiments, options.baseline)
     table = comparison_table(experiments, baseline, options.sort)
+    if options.format == "table":
+        print(f"evaluations: {_evaluations(results[0].summary)}")
     print(table.render(options.format))
     if options.html:
         write_page(options.html, experiments, baseline, table)
@@ -48,8 +50,7 @@ def compare_command(arguments: list[str]) -> None:
 def _compare_parser() -> Parser:
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
-    parser.add_argument("--samples", type=int, default=5000, help="of the evaluations that are read (default: 5000)")
-    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_evaluation("of the first so many images (default: of all)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
     parser.add_argument("--baseline", help="an experiment in the table, or its flow, that the others are compared with")
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
@@ -64,7 +65,6 @@ def _compare_parser() -> Parser:
     parser.add_argument("--seeds", type=int, nargs="+", help="of each config (default: its own)")
     parser.add_argument("--base", type=Path, default=Path("configs/base.yaml"), help="config under each config")
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where the runs of configs are (default: runs)")
-    parser.add_argument("--limit", type=int, help="images of an evaluation that is missing (default: all)")
     return parser
 
 
@@ -77,14 +77,12 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
             if isinstance(entry, Plan):
                 _train(entry)
         trust = ["--trust", *options.trust] if options.trust else []
-        limit = ["--limit", str(options.limit)] if options.limit else []
-        settings = ["--split", options.split, "--samples", str(options.samples), *limit, *trust]
         paths = [entry.folder.path if isinstance(entry, Plan) else entry.path for entry in entries]
-        evaluate_command([*map(str, paths), *settings])
+        evaluate_command([*map(str, paths), *evaluation_settings(options).arguments().split(), *trust])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
-    results = [read_result(run, options.split, options.samples) for run in once]
-    return results + (read_wandb(options.wandb, options.split, options.samples) if options.wandb else [])
+    results = [read_result(run, evaluation_settings(options)) for run in once]
+    return results + (read_wandb(options.wandb, evaluation_settings(options)) if options.wandb else [])
 
 
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:
@@ -162,3 +160,11 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
         if name in (experiment.name, experiment.results[0].settings["flow"]):
             return experiment
     raise ValueError(unknown("baseline", name, [experiment.name for experiment in experiments]))
+
+
+def _evaluations(summary: dict[str, Any]) -> str:
+    """Say which evaluations are compared."""
+    return (
+        f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization, "
+        f"{summary['images']:,} images, {summary['samples']:,} samples an image, seed {summary['seed']}"
+    )

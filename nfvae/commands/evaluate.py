@@ -6,25 +6,25 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from nfvae.commands.arguments import Parser
+from nfvae.commands.arguments import Parser, evaluation_settings
 from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.signals import INTERRUPTED, TERMINATED, EndWhenTerminated
-from nfvae.estimators import log_weights
+from nfvae.data import SPLITS
 from nfvae.estimators.pareto import KHAT_LIMIT
-from nfvae.plots import likelihood_figure
+from nfvae.registry import check_choice
 from nfvae.runs import Evaluation, Run, Table
+from nfvae.runs.folder import wandb_name
 from nfvae.runs.results import COLUMNS
 from nfvae.runs.tables import FORMATS
-from nfvae.runs.tracking import log_evaluation
-
-_HISTOGRAM_IMAGES = 32  # images whose log-weights the histogram shows
+from nfvae.runs.tracking import log_results
 
 
 def evaluate_command(arguments: list[str]) -> None:
     """Estimate the log-likelihood of trained runs by importance sampling, with its diagnostics.
 
-    Writes RUN/evaluation-SPLIT-SAMPLES.json, the values of every image as .csv and a figure as .png. An interrupted
-    call goes on where it was; a finished one is not repeated.
+    Writes RUN/evaluation-SPLIT-SAMPLES.json, the values of every image as .csv and a figure as .png; the name also says
+    another limit, seed, data set or binarization than usual, and a checkpoint that is not the best. An interrupted call
+    goes on where it was; a finished one is not repeated.
     """
     evaluate(_evaluate_parser().parse_args(arguments))
 
@@ -32,19 +32,14 @@ def evaluate_command(arguments: list[str]) -> None:
 def evaluate(options: Namespace) -> None:
     """Evaluate what was asked for, and print the table."""
     torch.set_float32_matmul_precision(options.matmul_precision)
-    devices, data = _section(options, "trainer"), _section(options, "data")
+    settings, root = evaluation_settings(options), getattr(options, "data.root")
+    check_choice("split", settings.split, SPLITS)
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
-    trainer = _trainer(**devices)
-    summaries = []
+    trainer = _trainer(**_section(options, "trainer"))
     try:
-        for run in runs:
-            evaluation = Evaluation(run, options.samples, options.split, options.limit, options.seed, **data)
-            summary = evaluation.finished()
-            if not summary:
-                summary = evaluation.compute(trainer)
-                if trainer.is_global_zero:
-                    _report(evaluation, summary)
-            summaries.append({"run": str(run.folder.path), **summary})
+        summaries = [
+            {"run": str(run.folder.path), **_summary(Evaluation(run, settings, root), trainer)} for run in runs
+        ]
     except SystemExit as error:  # what Lightning makes of a keyboard interrupt
         print("interrupted; the same command goes on from here")
         raise SystemExit(TERMINATED if error.code == TERMINATED else INTERRUPTED) from None
@@ -54,13 +49,29 @@ def evaluate(options: Namespace) -> None:
             print(_how_far_to_believe(summaries))
 
 
+def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
+    """Read the summary of an evaluation, or compute it; do whatever a kill may have left undone."""
+    summary, zero = evaluation.finished(), trainer.is_global_zero
+    if not summary:
+        if zero and evaluation.notice:
+            print(evaluation.notice)
+        summary = evaluation.compute(trainer)
+        if zero:
+            files = [evaluation.path.with_suffix(".csv"), evaluation.figure]
+            print(f"written: {evaluation.path}, {', '.join(path.name for path in files)}")
+    if zero and not evaluation.figure.is_file():
+        evaluation.draw()
+    if zero and not evaluation.is_settled:
+        log_results(evaluation.run.folder, wandb_name(evaluation.path.stem), summary, evaluation.figure)
+        evaluation.settle()
+    return summary
+
+
 def _evaluate_parser() -> Parser:
     parser = Parser("nfvae evaluate", evaluate_command.__doc__)
     parser.add_runs("runs", "+")
-    parser.add_argument("--samples", type=int, default=5000, help="importance samples an image (default: 5000)")
-    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
-    parser.add_argument("--limit", type=int, help="how many images, the first ones (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the importance samples (default: 0)")
+    parser.add_evaluation()
+    parser.add_argument("--data.root", help="another folder of the data than in training")
     parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed (default: table)")
     parser.add_argument(
         "--matmul_precision",
@@ -68,8 +79,6 @@ def _evaluate_parser() -> Parser:
         default="highest",
         help="of float32 matrix products, see torch.set_float32_matmul_precision (default: highest)",
     )
-    for name in ("dataset", "binarization", "root"):
-        parser.add_argument(f"--data.{name}", help=f"another {name} than in training")
     for name in ("accelerator", "devices", "strategy"):
         parser.add_argument(f"--trainer.{name}", default="auto", help="as for Lightning's Trainer (default: auto)")
     parser.add_argument(
@@ -93,19 +102,6 @@ def _trainer(enable_progress_bar: bool, **devices: Any) -> pl.Trainer:
         enable_checkpointing=False,
         use_distributed_sampler=False,
     )
-
-
-def _report(evaluation: Evaluation, summary: dict[str, Any]) -> None:
-    """Draw the figure of an evaluation just finished, and log figure and summary to the run's wandb."""
-    assert evaluation.estimate is not None
-    images, samples = evaluation.images, summary["samples"]
-    some = torch.linspace(0, len(images) - 1, min(_HISTOGRAM_IMAGES, len(images))).long()
-    model = evaluation.run.vae()
-    weights = log_weights(model, images[some].float(), samples, seed=summary["seed"], indices=some)
-    path = evaluation.path.with_suffix(".png")
-    likelihood_figure(evaluation.estimate, weights, images, samples, evaluation.shape).savefig(path)
-    print(f"written: {evaluation.path}, {path.with_suffix('.csv').name}, {path.name}")
-    log_evaluation(evaluation.run.folder, summary, path)
 
 
 def _how_far_to_believe(summaries: list[dict[str, Any]]) -> str:

@@ -1,21 +1,22 @@
 """`nfvae fit`: train, and what happens around it."""
 
-import csv
 import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import WandbLogger
 
-from nfvae.commands.arguments import as_list
+from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar
 from nfvae.commands.signals import INTERRUPTED, TERMINATED
 from nfvae.runs import Run, RunFolder
-from nfvae.runs.files import write_whole
-from nfvae.runs.tracking import log_pictures, summarize_best, wandb_logger
+from nfvae.runs.files import locked, write_figure, write_whole
+from nfvae.runs.metrics import MetricFile
+from nfvae.runs.tracking import finish, log_run, summarize_best, wandb_logger
+from nfvae.training import TrainingModule
 from nfvae.training.callbacks import Norms
 from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
 
@@ -30,54 +31,82 @@ def fit_command(arguments: list[str]) -> None:
 def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
     """Train from beginning to end.
 
-    Writes RUNS/NAME/ with config.yaml, metrics.csv, checkpoints/best.ckpt (by the monitored metric) and last.ckpt, and
-    at the end the task's pictures; RUNS is `trainer.default_root_dir`.
+    Writes RUNS/NAME/ with config.yaml, metrics.csv, steps.csv, checkpoints/best.ckpt (by the monitored metric) and
+    last.ckpt, and at the end the task's pictures; RUNS is `trainer.default_root_dir`.
 
     Args:
         plan: what is asked for.
         callbacks: further ones.
 
     Raises:
-        ValueError: for settings that the model, the data or the trainer refuses, or a run that exists already.
+        ValueError: for settings that the model, the data or the trainer refuses, or a run that exists already or is
+            being trained.
         FloatingPointError: if the loss is not finite.
     """
+    pl.seed_everything(plan.settings["seed_everything"], workers=True)
+    plan.check()
+    trainer = _trainer(plan, callbacks)
+    if not (plan.keeps_a_run and trainer.is_global_zero):
+        return _train(plan, trainer)
+    with locked(plan.folder.path, "trained"):
+        _check_new(plan)
+        is_new = _prepare_folder(plan)
+        try:
+            _train(plan, trainer)
+        except BaseException as error:
+            if is_new and not plan.folder.is_trained:
+                _take_back(plan.folder, isinstance(error, FloatingPointError))
+            raise
+        if plan.folder.best.is_file():
+            _finish(plan, trainer)
+    return None
+
+
+def _train(plan: Plan, trainer: pl.Trainer) -> None:
+    path, folder = plan.checkpoint.path if plan.checkpoint else None, plan.folder
+    try:
+        trainer.fit(plan.module, plan.data, ckpt_path=path, weights_only=True)
+    except SystemExit:  # what Lightning makes of a signal
+        if plan.keeps_a_run and trainer.is_global_zero:
+            resumable = f"resume with: nfvae fit --ckpt_path {folder.path}"
+            print(f"interrupted; {resumable if folder.is_trained else 'there is no checkpoint yet'}")
+        raise SystemExit(TERMINATED if trainer.received_sigterm else INTERRUPTED) from None
+
+
+def _check_new(plan: Plan) -> None:
+    """Refuse to train where another run lies."""
     folder = plan.folder
-    if plan.keeps_a_run and not plan.resumes and not plan.settings["overwrite"] and folder.is_trained:
+    if not plan.resumes and not plan.settings["overwrite"] and folder.is_trained:
         raise ValueError(
-            f"run {folder.path} exists; resume it with --ckpt_path {folder.last}, "
+            f"run {folder.path} exists; resume it with --ckpt_path {folder.path}, "
             "replace it with --overwrite true, or give another --name"
         )
-    pl.seed_everything(plan.settings["seed_everything"], workers=True)
-    data, module = plan.data, plan.module
-    module.prepare_fit(data)
-    trainer = _trainer(plan, callbacks)
-    if plan.keeps_a_run and trainer.is_global_zero:
-        _prepare_folder(plan, trainer)
-    try:
-        trainer.fit(module, data, ckpt_path=plan.checkpoint.path if plan.checkpoint else None, weights_only=True)
-    except SystemExit:  # what Lightning makes of a signal
-        if plan.keeps_a_run and folder.last.is_file():
-            print(f"interrupted; resume with: nfvae fit --ckpt_path {folder.last}")
-        raise SystemExit(TERMINATED if trainer.received_sigterm else INTERRUPTED) from None
-    if plan.keeps_a_run and trainer.is_global_zero and folder.best.is_file():
-        _finish(plan, trainer)
 
 
 def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
     """Build the trainer with the run's loggers, checkpoints and progress bar."""
-    options = plan.parser.instantiate(plan.namespace).trainer.as_dict()
+    options = _made_by_a_class_path(plan)
     own: list[pl.Callback] = []
     if options["enable_progress_bar"] is not False:
         own.append(MetricProgressBar())
     if plan.keeps_a_run and options["enable_checkpointing"] is not False:
         own += _checkpoints(plan)
+    if plan.keeps_a_run:
+        own.append(_FirstStep(plan))
     if plan.settings["norms"]:
         own.append(Norms())
     if options["logger"] in (None, True):
-        options["logger"] = _loggers(plan) if plan.keeps_a_run else False
+        options["logger"] = (plan.keeps_a_run and wandb_logger(plan.folder, plan.settings)) or False
     options["callbacks"] = [*as_list(options["callbacks"]), *own, *callbacks]
     options["plugins"] = [*as_list(options["plugins"]), WholeCheckpointIO()]
-    return pl.Trainer(**options)
+    with refused("trainer"):
+        return pl.Trainer(**options)
+
+
+def _made_by_a_class_path(plan: Plan) -> dict[str, Any]:
+    """Return the trainer's settings, with the callbacks and so on that they name as objects."""
+    with refused("trainer"):
+        return dict(plan.parser.instantiate(plan.namespace).trainer.as_dict())
 
 
 def _checkpoints(plan: Plan) -> list[pl.Callback]:
@@ -91,53 +120,74 @@ def _checkpoints(plan: Plan) -> list[pl.Callback]:
     ]
 
 
-def _loggers(plan: Plan) -> list[Logger]:
-    path = plan.folder.path
-    path.mkdir(parents=True, exist_ok=True)
-    loggers: list[Logger] = [CSVLogger(path.parent, name=path.name, version="")]
-    wandb = wandb_logger(plan.folder, plan.settings)
-    return [*loggers, wandb] if wandb else loggers
+class _FirstStep(pl.Callback):
+    """Write what the run is when its training begins, and nothing of it could be refused any more."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write config.yaml, and say what wandb's summary is to show."""
+        if not trainer.is_global_zero:
+            return
+        write_whole(self.plan.folder.config, self.plan.config())
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                summarize_best(logger, self.plan.module.monitor, self.plan.module.mode)
 
 
-def _prepare_folder(plan: Plan, trainer: pl.Trainer) -> None:
-    """Make the folder: a run to be replaced stands aside, one that resumes keeps its metrics."""
-    folder, checkpoint = plan.folder, plan.checkpoint
-    plan.data.prepare_data()  # what is wrong with data or checkpoint shows before an older run is touched
-    if checkpoint:
-        plan.module.on_load_checkpoint(checkpoint.checkpoint)
-    if not plan.resumes and folder.is_trained:
+def _prepare_folder(plan: Plan) -> bool:
+    """Have a run to be replaced stand aside, and say whether the folder is a new one."""
+    folder = plan.folder
+    plan.data.prepare_data()  # what is wrong with the data shows before an older run is touched
+    if plan.resumes:
+        folder.history()
+    elif folder.is_trained:
         shutil.rmtree(folder.replaced, ignore_errors=True)
         folder.path.rename(folder.replaced)
+    is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
-    write_whole(folder.config, plan.config())
-    for logger in trainer.loggers:
-        if checkpoint and plan.resumes and isinstance(logger, CSVLogger):
-            _keep_metrics(logger, folder, checkpoint.checkpoint["global_step"])
-        if isinstance(logger, WandbLogger):
-            summarize_best(logger, plan.module.monitor, plan.module.mode)
+    steps = plan.checkpoint.checkpoint["global_step"] if plan.checkpoint and plan.resumes else 0
+    plan.module.epoch_file = MetricFile(folder.metrics, steps)
+    plan.module.step_file = MetricFile(folder.steps, steps, by_line=True)
+    return is_new
+
+
+def _take_back(folder: RunFolder, diverged: bool) -> None:
+    """Delete the folder of a training that came to nothing, and put back the run that it was to replace."""
+    if diverged:
+        if folder.replaced.is_dir():
+            print(f"the run that was to be replaced lies in {folder.replaced}")
+        return
+    finish()
+    shutil.rmtree(folder.path, ignore_errors=True)
+    if folder.replaced.is_dir():
+        folder.replaced.rename(folder.path)
 
 
 def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     """Draw what the best checkpoint has learned, and say where everything is."""
-    shutil.rmtree(plan.folder.replaced, ignore_errors=True)
-    run = Run(plan.folder.path)
-    if run.kind == "density":
-        print(density_summary(run))
+    folder = plan.folder
+    shutil.rmtree(folder.replaced, ignore_errors=True)
+    run = Run(folder.path)
     pictures = []
     for name in plan.module.pictures:
-        pictures.append(plan.folder.picture(name))
-        draw(name, [run], _PICTURED_IMAGES).savefig(pictures[-1])
-    print(f"pictures: {', '.join(map(str, pictures))}")
+        pictures.append(folder.picture(name))
+        write_figure(pictures[-1], draw(name, [run], _PICTURED_IMAGES))
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            log_pictures(logger, pictures)
-    print(f"best checkpoint: {plan.folder.best}")
+            log_run(logger, pictures, folder.config)
+    finish()
+    if run.kind == "density":
+        print(density_summary(run))
+    print(f"pictures: {', '.join(map(str, pictures))}")
+    print(f"{_best_epoch(folder, plan.module)}checkpoint: {folder.best}")
 
 
-def _keep_metrics(logger: CSVLogger, folder: RunFolder, steps: int) -> None:
-    """Give the logger back the rows of the steps that are done, which it would otherwise delete."""
-    if folder.metrics.is_file():
-        with folder.metrics.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= steps]
-        logger.experiment.metrics.extend(rows)
-        logger.save()
+def _best_epoch(folder: RunFolder, module: TrainingModule) -> str:
+    """Say when the monitored metric was best."""
+    choose = {"max": max, "min": min}[module.mode]
+    if not (rows := [row for row in folder.history() if module.monitor in row]):
+        return ""
+    best = choose(rows, key=lambda row: row[module.monitor])
+    return f"best {module.monitor} {best[module.monitor]:.2f} nats in epoch {best['epoch'] + 1} of {len(rows)}; "

@@ -22,7 +22,8 @@ from nfvae.plots import (
     reconstruction_grid,
 )
 from nfvae.registry import check_choice
-from nfvae.runs import Run, density_table
+from nfvae.runs import EvaluationSettings, Run, density_table
+from nfvae.runs.folder import USUAL
 from nfvae.runs.results import read_summary
 
 if TYPE_CHECKING:
@@ -33,21 +34,21 @@ _CANDIDATES, _CHOSEN = 100, 6  # test images among which posteriors are chosen, 
 Images = int | Sequence[int]
 
 
-def draw(name: str, runs: Sequence[Run], images: Images = 8, samples: int = 5000) -> "Figure":
+def draw(name: str, runs: Sequence[Run], images: Images = 8, evaluation: EvaluationSettings = USUAL) -> "Figure":
     """Draw a picture.
 
     Args:
         name: one of `PICTURES`.
         runs: what it is drawn of.
         images: which test images, or how many of the first ones, as far as there are.
-        samples: of the evaluation that is read.
+        evaluation: which one is read.
 
     Raises:
         ValueError: for an unknown name, or runs or images that the picture cannot be drawn of.
         FileNotFoundError: if an evaluation is not there.
     """
     check_choice("picture", name, PICTURES)
-    return PICTURES[name](runs, images, samples)
+    return PICTURES[name](runs, images, evaluation)
 
 
 def density_summary(run: Run) -> str:
@@ -68,65 +69,88 @@ def _some(runs: Sequence[Run]) -> Sequence[Run]:
 
 
 def _test_images(run: Run, chosen: Images) -> Tensor:
-    images = run.images().images("test")
+    return _chosen(run.images().images("test").float(), chosen)
+
+
+def _chosen(images: Tensor, chosen: Images) -> Tensor:
     indices = list(range(min(chosen, len(images)))) if isinstance(chosen, int) else list(chosen)
     if not all(0 <= index < len(images) for index in indices):
         raise ValueError(f"test images are 0 ... {len(images) - 1}; got {indices}")
-    return images[indices].float()
+    return images[indices]
 
 
-def _samples(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def _title(run: Run, what: str) -> str:
+    return f"{run.folder.path}: {what} ({run.data_settings.get('dataset', 'data of your own')})"
+
+
+def _samples(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     run = _only(runs)
-    return image_grid(run.vae().sample(64), run.images().shape)
+    return sample_figure(run, 64)
 
 
-def _reconstructions(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def sample_figure(run: Run, count: int) -> "Figure":
+    """Draw images from the model of a run."""
+    return image_grid(run.vae().sample(count), run.shape, min(_COLUMNS, count), _title(run, "samples"))
+
+
+def _reconstructions(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     run = _only(runs)
     model, x = run.vae(), _test_images(run, images)
     columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
-    return reconstruction_grid(x, model.reconstruct(x), run.images().shape, columns)
+    return reconstruction_grid(x, model.reconstruct(x), run.shape, columns, _title(run, "test images"))
 
 
 @torch.no_grad()
-def _traversal(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def _traversal(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """The latents that vary most, moved one at a time."""
     run = _only(runs)
-    model, data = run.vae(), run.images()
-    z = model.posterior(data.images("test")[:500].float()).rsample(torch.Size([8]))
+    model, x = run.vae(), run.images().images("test").float()
+    z = model.posterior(x[:500]).rsample(torch.Size([8]))
     latents = z.mean(0).var(0).argsort(descending=True)[:8].tolist()
-    start = model.posterior(_test_images(run, images)[:1]).rsample()[0]
-    return latent_traversal(model, start, latents, data.shape)
+    first = images[0] if not isinstance(images, int) else 0
+    start = model.posterior(_chosen(x, [first])).rsample()[0]
+    title = _title(run, f"test image {first}, one latent moved")
+    return latent_traversal(model, start, latents, run.shape, title=title)
 
 
-def _learning(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
-    return learning_curves({str(run.folder.path): [run.folder.history()] for run in _some(runs)})
+def _learning(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    histories = {str(run.folder.path): [run.folder.history()] for run in _some(runs)}
+    known = {name for [history] in histories.values() for row in history for name in row}
+    metric = next((metric for metric in ("val/elbo", "val/reverse_kl", "val/nll") if metric in known), None)
+    if metric is None:
+        raise ValueError(f"no history to draw: {', '.join(str(run.folder.metrics) for run in runs)}")
+    return learning_curves(histories, metric, runs[0].data_settings.get("dataset", ""))
 
 
-def _k_curve(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
-    return k_curves({str(run.folder.path): read_summary(run, "test", samples)["k_curve"] for run in _some(runs)})
+def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    summaries = {str(run.folder.path): read_summary(run, evaluation) for run in _some(runs)}
+    curves = {name: summary["k_curve"] for name, summary in summaries.items()}
+    return k_curves(curves, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))
 
 
-def _posterior(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def _posterior(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """Of the first hundred test images the six that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
     x = _test_images(runs[0], _CANDIDATES if isinstance(images, int) else images)
     if isinstance(images, int):
         images = posterior_misfit(next(iter(models.values())), x).argsort(descending=True)[:_CHOSEN].tolist()
         x = x[images]
-    return posterior_contours(models, x, [f"test image {index}" for index in images])
+    return posterior_contours(models, x, runs[0].shape, [f"test image {index}" for index in images])
 
 
 @torch.no_grad()
-def _layers(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def _layers(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     run = _only(runs)
     if run.kind == "density":
-        return layers_figure(run.density()())
-    return layers_figure(run.vae().posterior(_test_images(run, images)[0]))
+        return layers_figure(run.density()(), title=_title(run, "density after each layer"))
+    posterior = run.vae().posterior(_test_images(run, images)[0])
+    first = 0 if isinstance(images, int) else images[0]
+    return layers_figure(posterior, title=_title(run, f"q(z|x) of test image {first} after each layer"))
 
 
-def _density(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def _density(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     run = _only(runs)
-    return density_figure(_vectors(run), _densities(run))
+    return density_figure(_vectors(run), _densities(run), title=_title(run, "density"))
 
 
 def _vectors(run: Run) -> Tensor:
@@ -142,7 +166,7 @@ def _densities(run: Run) -> dict[str, FlowDistribution]:
     return {"teacher": Run(teacher).density()(), "student": run.density()()}
 
 
-def _deformation(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
+def _deformation(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """What a planar and a radial layer do to a Gaussian cloud."""
     if runs:
         raise ValueError("this picture takes no run")
@@ -154,10 +178,10 @@ def _deformation(runs: Sequence[Run], images: Images, samples: int) -> "Figure":
     beside = torch.tensor([0.5, 0.0])  # not the cloud's middle
     for beta in (-0.9, 1, 2, 4):
         maps[f"radial, β = {beta:g}"] = Radial(beside, torch.tensor(1.0), torch.tensor(1.0 + beta))
-    return deformation_figure(maps, torch.randn(1500, 2))
+    return deformation_figure(maps, torch.randn(800, 2))
 
 
-PICTURES: dict[str, Callable[[Sequence[Run], Images, int], "Figure"]] = {
+PICTURES: dict[str, Callable[[Sequence[Run], Images, EvaluationSettings], "Figure"]] = {
     "samples": _samples,
     "reconstructions": _reconstructions,
     "traversal": _traversal,

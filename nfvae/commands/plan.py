@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nfvae.commands.settings import parse, read_sources, task_of
+from nfvae.commands.settings import parse, read_sources, settings_of, task_of
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.run import DATA
@@ -66,6 +66,19 @@ class Plan:
         """What is trained, its weights as they start."""
         shape: dict[str, Any] = {} if "shape" in self.module_class.from_teacher else {"shape": list(self.data.shape)}
         return self.module_class(**self.settings["model"], **shape)
+
+    def check(self) -> None:
+        """Check what can be checked before anything is written.
+
+        Raises:
+            ValueError: for what the model or the data refuse, or a setting that a training which goes on cannot change.
+        """
+        self.module.prepare_fit(self.data)
+        if self.checkpoint:
+            self.module.check_resumable(self.checkpoint.checkpoint)
+            seed, given = settings_of(self.checkpoint)["seed_everything"], self.settings["seed_everything"]
+            if seed != given:
+                raise ValueError(f"a training that goes on keeps its seed, {seed}; got {given}")
 
     def config(self) -> str:
         """Return every setting as YAML, without what belongs to this call alone."""

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nfvae.commands.arguments import Parser
+from nfvae.commands.arguments import Parser, picture_path
 from nfvae.commands.pictures import PICTURES, draw
-from nfvae.runs import Run, RunFolder
+from nfvae.runs import EvaluationSettings, Run
+from nfvae.runs.files import write_figure
 
 
 def plot_command(arguments: list[str]) -> None:
-    """Draw a picture into a PNG.
+    """Draw a picture.
 
     samples          images from the model
     reconstructions  test images, and what the model makes of them
@@ -29,12 +30,16 @@ def plot_command(arguments: list[str]) -> None:
         "--images", type=int, nargs="+", default=8, help="test images (default: the first eight; of posterior, six)"
     )
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations of k-curve (default: 5000)")
+    parser.add_argument("--limit", type=int, help="images of the evaluations of k-curve (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
-    parser.add_argument("--output", type=Path, help="PNG to write; by default KIND.png in the folder of the first run")
+    parser.add_argument("--output", type=Path, help="file to write (default: RUN/plots/KIND.png of the first run)")
     options = parser.parse_args(arguments)
+    output = picture_path(options.output) if options.output is not None else None
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    figure = draw(options.kind, runs, options.images, options.samples)
-    path = options.output or (runs[0].folder if runs else RunFolder("")).picture(options.kind)
-    figure.savefig(path)
+    figure = draw(options.kind, runs, options.images, EvaluationSettings(samples=options.samples, limit=options.limit))
+    if output is None and not runs:
+        raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
+    path = output or runs[0].folder.drawn(options.kind)
+    write_figure(path, figure)
     print(path)

@@ -17,6 +17,7 @@ from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
 from nfvae.registry import OWN, class_paths
 from nfvae.runs import Run
+from nfvae.runs.files import read_yaml
 from nfvae.runs.run import DATA
 from nfvae.training import TASKS, TrainingModule
 
@@ -77,14 +78,9 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no config {path}")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read config {path}: {error}") from error
-    content = {} if content is None else content
-    sections = [content.get(name) for name in _SECTIONS] if isinstance(content, dict) else [content]
-    if not all(section is None or isinstance(section, dict) for section in sections):
-        raise ValueError(f"config {path} should hold settings by name, under {', '.join(_SECTIONS)}")
+    content = read_yaml(path)
+    if not all(isinstance(content.get(name), dict | None) for name in _SECTIONS):
+        raise ValueError(f"cannot read {path}: {', '.join(_SECTIONS)} should hold settings by name")
     if content.get("ckpt_path") is not None:
         raise ValueError(f"config {path} names a ckpt_path: give it as an argument, --ckpt_path {content['ckpt_path']}")
     return _nested({name: value for name, value in content.items() if name not in _SECTIONS or value is not None})

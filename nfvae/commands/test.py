@@ -1,17 +1,22 @@
 """`nfvae validate`, `nfvae test` and `nfvae predict`: Lightning's other loops, on a trained run."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentParser
+from pytorch_lightning.utilities import rank_zero_only
 
-from nfvae.commands.arguments import Parser, as_list
+from nfvae.commands.arguments import Parser, as_list, refused
 from nfvae.commands.progress import MetricProgressBar
 from nfvae.registry import options_of
-from nfvae.runs import Run
+from nfvae.runs import Run, Table
+from nfvae.runs.files import write_tensors, write_whole
 from nfvae.runs.run import DATA
+from nfvae.runs.tables import Column
+from nfvae.runs.tracking import log_results
 from nfvae.training import TASKS, TrainingModule
 
 _MODEL = {"validate": {"val_samples"}, "test": {"test_samples"}, "predict": set[str]()}
@@ -22,20 +27,36 @@ _DATA = {"dataset", "binarization", "root", "download", "eval_batch_size"}
 
 def validate_command(arguments: list[str]) -> None:
     """Report a trained model on the validation set."""
-    _loop("validate", arguments, validate_command.__doc__)
+    _report("validate", "val", arguments, validate_command.__doc__)
 
 
 def test_command(arguments: list[str]) -> None:
     """Report a trained model on the test set."""
-    _loop("test", arguments, test_command.__doc__)
+    _report("test", "test", arguments, test_command.__doc__)
 
 
 def predict_command(arguments: list[str]) -> None:
     """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
     run, samples = _loop("predict", arguments, predict_command.__doc__)
-    torch.save(torch.cat(samples), run.folder.latents)
+    write_tensors(run.folder.latents, torch.cat(samples))
     what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
     print(f"{what}: {run.folder.latents}")
+
+
+def _report(command: str, split: str, arguments: Sequence[str], description: str | None) -> None:
+    """Print what a loop finds, and write it beside the run and to its wandb."""
+    run, [results] = _loop(command, arguments, description)
+    _write_report(run, command, split, results)
+
+
+@rank_zero_only
+def _write_report(run: Run, command: str, split: str, results: dict[str, float]) -> None:
+    rows = [{"metric": name, "value": value} for name, value in results.items()]
+    print(Table(rows, [Column("metric", f"{run.folder.path}, {split} set"), Column("value", "nats", 3)]).text())
+    path = run.folder.report(command)
+    write_whole(path, json.dumps({"checkpoint_sha256": run.digest(), **results}, indent=2) + "\n")
+    log_results(run.folder, f"{split}/{command}", {key.partition("/")[2]: value for key, value in results.items()})
+    print(f"written: {path}")
 
 
 def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any]:
@@ -54,10 +75,13 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
     run = Run(path, options.trust)
     task = TASKS.load(run.task)
     parser = _parser(command, task, description)
-    given = parser.instantiate(parser.parse_args(words, defaults=False)).as_dict()
+    with refused("trainer"):
+        given = parser.instantiate(parser.parse_args(words, defaults=False)).as_dict()
     data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
     module.check_shape(data)
-    return run, getattr(_trainer(given.get("trainer", {})), command)(module, data)
+    trainer = _trainer(given.get("trainer", {}))
+    quietly = {} if command == "predict" else {"verbose": False}
+    return run, getattr(trainer, command)(module, data, **quietly)
 
 
 def _parser(command: str, task: type[TrainingModule], description: str | None) -> ArgumentParser:
@@ -84,4 +108,5 @@ def _trainer(options: dict[str, Any]) -> pl.Trainer:
     callbacks = as_list(options.pop("callbacks", None))
     if options.get("enable_progress_bar") is not False:
         callbacks = [*callbacks, MetricProgressBar()]
-    return pl.Trainer(**options, callbacks=callbacks, logger=False, enable_checkpointing=False)
+    with refused("trainer"):
+        return pl.Trainer(**options, callbacks=callbacks, logger=False, enable_checkpointing=False)

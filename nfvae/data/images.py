@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from nfvae.data.batches import SPLITS, Splits, loader
 from nfvae.data.binarize import bernoulli_draw, fixed_draw
-from nfvae.registry import Registry, check_choice
+from nfvae.registry import Registry, check_choice, check_sizes
 
 BINARIZATIONS = ("dynamic", "static", "threshold")
 DATA_ROOT_VARIABLE = "NFVAE_DATA"
@@ -100,8 +100,7 @@ class BinarizedImages(pl.LightningDataModule):
         self.reader = DATASETS.make(dataset, dataset_options)
         self.shape = self.reader.shape
         check_choice("binarization", binarization, BINARIZATIONS)
-        if min(batch_size, eval_batch_size) < 1:
-            raise ValueError(f"batch sizes must be at least 1; got {batch_size} and {eval_batch_size}")
+        check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
         self.save_hyperparameters()
         self.root = Path(root or os.environ.get(DATA_ROOT_VARIABLE) or "data")
         self.splits: Splits | None = None

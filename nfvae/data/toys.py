@@ -10,9 +10,10 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from nfvae.data.batches import Splits, loader
-from nfvae.registry import Registry
+from nfvae.registry import Registry, check_number, check_sizes
 
 _DRAW_SEED = 20150706
+_MOST_VECTORS = 100_000_000
 _HELD_OUT = 10_000  # vectors of the validation set, and of the test set
 
 
@@ -123,8 +124,8 @@ class ToyVectors(pl.LightningDataModule):
         super().__init__()
         self.toy = TOYS.make(dataset)
         self.shape = (self.toy.features,)
-        if min(count, batch_size, eval_batch_size) < 1:
-            raise ValueError(f"sizes must be at least 1; got {count}, {batch_size} and {eval_batch_size}")
+        check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_number("count", count, least=1, most=_MOST_VECTORS)
         self.save_hyperparameters()
         self.splits: Splits | None = None
 

@@ -1,6 +1,6 @@
 """What is computed from log-densities: bounds, divergences, importance-sampled likelihoods."""
 
-from nfvae.estimators.bounds import elbo, iwae
+from nfvae.estimators.bounds import check_bound, elbo, iwae
 from nfvae.estimators.divergences import reverse_kl
 from nfvae.estimators.importance import Estimate, k_values, log_likelihood, log_weights
 from nfvae.estimators.objectives import OBJECTIVES, Objective, make_objective
@@ -10,6 +10,7 @@ __all__ = [
     "OBJECTIVES",
     "Estimate",
     "Objective",
+    "check_bound",
     "elbo",
     "iwae",
     "k_values",

@@ -5,6 +5,8 @@ from torch import Tensor
 from nfvae.models import LogTerms
 from nfvae.numerics import log_mean_exp
 
+_NOISE = 1.0  # nats by which a mean of samples may lie above its limit
+
 
 def elbo(terms: LogTerms, beta: float | Tensor = 1.0, free_bits: float = 0.0) -> Tensor:
     """Estimate the evidence lower bound, its KL weighted.
@@ -41,3 +43,21 @@ def iwae(terms: LogTerms) -> Tensor:
         Importance Weighted Autoencoders, arXiv 1509.00519.
     """
     return log_mean_exp(terms.log_weight).mean()
+
+
+def check_bound(name: str, value: float) -> None:
+    """Refuse a bound of binary images above 0, as a density that is not normalized gives it.
+
+    Args:
+        name: of the bound, for the message.
+        value: its mean, in nats per image.
+
+    Raises:
+        FloatingPointError: if it is above 0 by more than sampling explains.
+    """
+    if value > _NOISE:
+        raise FloatingPointError(
+            f"{name} is {value:.1f} nats per image, which is impossible: the log-probability of a binary image is at "
+            "most 0, so that some density is wrong (a flow that is not invertible, a wrong log-determinant, or a "
+            "likelihood that is no probability)"
+        )

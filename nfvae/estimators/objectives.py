@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nfvae.estimators.bounds import elbo, iwae
 from nfvae.models import LogTerms
-from nfvae.registry import Registry, check_choice
+from nfvae.registry import Registry, check_choice, check_number
 
 BETA_SCHEDULES = ("constant", "linear", "rezende")
 
@@ -44,7 +44,7 @@ class ELBO(Objective):
         free_bits: nats an image of KL that cost nothing.
 
     Raises:
-        ValueError: for an unknown schedule, or `linear` without epochs.
+        ValueError: for an unknown schedule, `linear` without epochs, or a negative number.
     """
 
     beta: Tensor
@@ -54,6 +54,9 @@ class ELBO(Objective):
     ) -> None:
         super().__init__()
         check_choice("beta schedule", beta_schedule, BETA_SCHEDULES)
+        check_number("beta", beta, least=0)
+        check_number("warmup_epochs", warmup_epochs, least=0)
+        check_number("free_bits", free_bits, least=0)
         if beta_schedule == "linear" and warmup_epochs < 1:
             raise ValueError(f"beta_schedule linear needs warmup_epochs >= 1; got {warmup_epochs}")
         self.final_beta, self.schedule, self.warmup_epochs = beta, beta_schedule, warmup_epochs

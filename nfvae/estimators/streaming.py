@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from nfvae.models import VAE, LogTerms
+from nfvae.registry import check_number, check_sizes
 
 SAMPLES_PER_CHUNK = 10_000  # of an image, whose log-densities are handed on together
+_MOST_SAMPLES = 1_000_000_000  # of an image
 _NOISE_BLOCK = 100  # samples of an image whose noise is drawn at once; a divisor of the chunk
 _ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_500, 100_000  # decoded at once; on a CPU its cache holds them
 _MOST_THREADS = 8  # at a time; more would wait for Python's lock
@@ -63,8 +65,8 @@ def streams(
         ValueError: for samples or rows below 1.
     """
     rows = rows if rows is not None else _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
-    if samples < 1 or rows < 1:
-        raise ValueError(f"samples and rows must be at least 1; got {samples} and {rows}")
+    check_number("samples", samples, least=1, most=_MOST_SAMPLES)
+    check_sizes(rows=rows)
     order = list(range(len(x))) if indices is None else indices.tolist()
     count = max(1, rows // min(samples, SAMPLES_PER_CHUNK))
     images = [slice(first, first + count) for first in range(0, len(x), count)]

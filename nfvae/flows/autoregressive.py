@@ -11,6 +11,9 @@ from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain, Inverse
 from nfvae.flows.univariate import UNIVARIATES, Univariate
 from nfvae.networks import MaskedMLP
+from nfvae.registry import check_number, check_sizes
+
+_MOST_LAYERS = 1_000  # of a conditioner
 
 
 class InverseAutoregressive(Bijection):
@@ -85,6 +88,8 @@ class IAF(Flow):
         self.univariate, self.options = UNIVARIATES.load(univariate), univariate_options or {}
         zero = {name: torch.zeros(*shape, features) for name, shape in self.univariate.shapes.items()}
         UNIVARIATES.make(univariate, self.options, **zero)  # refuses now what would fail in the first step
+        check_sizes(hidden=hidden)
+        check_number("hidden_layers", hidden_layers, least=1, most=_MOST_LAYERS)
         count, widths = self.univariate.count(), [hidden] * hidden_layers
         networks = [MaskedMLP(features, count, widths, activation, reverse=layer % 2 == 1) for layer in range(depth)]
         self.networks = nn.ModuleList(networks)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nfvae.flows.bijection import Bijection, Chain
+from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 
+_DEEPEST = 10_000  # layers
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -36,9 +38,9 @@ class Flow(nn.Module, ABC):
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__()
-        for name, value, least in (("features", features, 1), ("context", context, 0), ("depth", depth, 1)):
-            if value < least:
-                raise ValueError(f"a flow's {name} must be at least {least}; got {value}")
+        check_sizes(features=features)
+        check_number("a flow's context", context, least=0, most=LARGEST_SIZE)
+        check_number("a flow's depth", depth, least=1, most=_DEEPEST)
         self.features, self.context, self.depth = features, context, depth
 
     @abstractmethod

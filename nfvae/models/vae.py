@@ -12,6 +12,7 @@ from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.encoders import ENCODERS
 from nfvae.models.posterior import Posterior
 from nfvae.models.priors import PRIORS, Prior
+from nfvae.registry import check_sizes
 
 Options = Mapping[str, Any] | None
 
@@ -116,8 +117,9 @@ def make_vae(
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
     """
-    if min(latent, *shape) < 1:
-        raise ValueError(f"latent and shape must be at least 1; got {latent} and {list(shape)}")
+    check_sizes(latent=latent)
+    for side in shape:
+        check_sizes(shape=side)
     made_flow = make_flow(flow, latent, context, depth, **(flow_options or {}))
     made_encoder = ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context)
     made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfvae.networks.mlp import make_activation
+from nfvae.networks.mlp import check_widths, make_activation
 
 
 class MaskedMLP(nn.Module):
@@ -35,8 +35,7 @@ class MaskedMLP(nn.Module):
         self, features: int, outputs: int, hidden: Sequence[int], activation: str = "relu", reverse: bool = False
     ) -> None:
         super().__init__()
-        if min(hidden, default=0) < 1:
-            raise ValueError(f"hidden widths must be positive and at least one; got {list(hidden)}")
+        check_widths(hidden)
         self.outputs = outputs
         self.order = tuple(range(features))[:: -1 if reverse else 1]
         degrees = [self._feature_degrees(), *(_hidden_degrees(features, width) for width in hidden)]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from nfvae.registry import check_choice
+from nfvae.registry import check_choice, check_sizes
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
@@ -28,6 +28,18 @@ def make_activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+def check_widths(hidden: Sequence[int]) -> None:
+    """Refuse the widths of hidden layers if there is none, or one out of range.
+
+    Raises:
+        ValueError: for such widths.
+    """
+    if isinstance(hidden, str) or not hidden:
+        raise ValueError(f"hidden takes the widths of the layers, at least one; got {hidden!r}")
+    for width in hidden:
+        check_sizes(hidden=width)
+
+
 def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequential:
     """Stack linear layers, each followed by the activation: (*, inputs) -> (*, hidden[-1]).
 
@@ -45,8 +57,7 @@ def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequ
     References:
         Delving Deep into Rectifiers, arXiv 1502.01852.
     """
-    if not hidden or min(hidden) < 1:
-        raise ValueError(f"hidden widths must be positive and at least one; got {list(hidden)}")
+    check_widths(hidden)
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for width, next_width in pairwise(widths):

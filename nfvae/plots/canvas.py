@@ -1,13 +1,41 @@
-"""An empty figure in the style of all pictures; matplotlib is imported when the first one is drawn."""
+"""The style of all pictures; matplotlib is imported when the first one is drawn."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from torch import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SMALL_TYPE = 7
+_Given = ParamSpec("_Given")
+STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "figure.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+"""Readable at half the size."""
+
+
+def styled(draw: Callable[_Given, "Figure"]) -> Callable[_Given, "Figure"]:
+    """Have a function draw in the style of all pictures."""
+
+    @wraps(draw)
+    def in_style(*args: _Given.args, **kwargs: _Given.kwargs) -> "Figure":
+        from matplotlib import rc_context
+
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return in_style
 
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> "Figure":

@@ -1,50 +1,69 @@
 """Pictures of several runs: how they learned, and how they differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nfvae.plots.canvas import SMALL_TYPE, new_figure
+from nfvae.plots.canvas import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_BOUNDS = ("elbo", "iwae")  # drawn with their sign turned, as tables show them
 
-def learning_curves(histories: Mapping[str, list[list[dict[str, float]]]], metric: str = "val/elbo") -> "Figure":
-    """Draw a metric over epochs, a line for each run and a color for each experiment.
+
+@styled
+def learning_curves(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: str = "val/elbo", title: str = ""
+) -> "Figure":
+    """Draw a metric over epochs, a line for each run and a color for each experiment; of a bound the negative.
 
     Args:
         histories: the epochs' metrics of each run, by the experiment's name.
         metric: what is drawn.
+        title: of the picture.
     """
-    figure = new_figure(6, 4)
-    axes = figure.add_subplot()
-    for place, (name, runs) in enumerate(histories.items()):
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(7, 4.6)
+    axes = figure.add_subplot(title=title)
+    split, _, name = metric.partition("/")
+    sign = -1 if name in _BOUNDS else 1
+    for place, (experiment, runs) in enumerate(histories.items()):
         for number, history in enumerate(runs):
-            epochs = [row["epoch"] + 1 for row in history if metric in row]
-            values = [row[metric] for row in history if metric in row]
-            axes.plot(epochs, values, color=f"C{place % 10}", label=None if number else name, lw=1, marker=".")
+            epochs = [int(row["epoch"]) + 1 for row in history if metric in row]
+            values = [sign * row[metric] for row in history if metric in row]
+            label = None if number else experiment
+            axes.plot(epochs, values, color=f"C{place % 10}", label=label, lw=1.2, marker=".", ms=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epochs")
-    axes.set_ylabel(f"{metric}, nats per image")
-    axes.legend(fontsize=SMALL_TYPE)
+    shown = {"elbo": "-ELBO", "iwae": "-IWAE bound", "nll": "NLL"}.get(name, name)
+    axes.set_ylabel(f"{shown}, {split} set, nats each")
+    axes.legend()
     return figure
 
 
-def difference_figure(differences: Mapping[str, Tensor], baseline: str) -> "Figure":
-    """Draw how the NLL of every image differs from a baseline's, with the mean and twice its standard error.
+@styled
+def difference_figure(differences: Mapping[str, Tensor], baseline: str, colors: Sequence[str] = ()) -> "Figure":
+    """Draw how the NLL of every image differs from a baseline's, with the mean and its standard error.
 
     Args:
         differences: NLL minus the baseline's with shape (N,), in nats, by the experiment's name.
         baseline: the baseline's name.
+        colors: of the experiments, in their order; by default one for all.
     """
-    figure = new_figure(6, 0.6 * len(differences) + 1.4)
+    figure = new_figure(7, 0.7 * len(differences) + 1.6)
     axes = figure.add_subplot()
-    axes.violinplot([values.numpy() for values in differences.values()], orientation="horizontal", showextrema=False)
+    shapes = axes.violinplot(
+        [each.numpy() for each in differences.values()], orientation="horizontal", showextrema=False
+    )
+    for shape, color in zip(shapes["bodies"], colors, strict=False):  # type: ignore[call-overload]
+        shape.set_color(color)
     for place, values in enumerate(differences.values(), start=1):
-        error = 2 * float(values.std()) / len(values) ** 0.5
-        axes.errorbar(float(values.mean()), place, xerr=error, fmt="o", color="black", capsize=3, ms=4)
+        error = float(values.std()) / len(values) ** 0.5
+        axes.errorbar(float(values.mean()), place, xerr=error, fmt="o", color="black", capsize=4, ms=4)
     axes.axvline(0, color="gray", lw=1)
     axes.set_yticks(range(1, len(differences) + 1), list(differences))
-    axes.set_xlabel(f"NLL - that of {baseline}, nats an image; mean ± 2 standard errors")
+    axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean ± standard error)")
     return figure

@@ -8,20 +8,25 @@ from torch import Tensor
 
 from nfvae.flows import Bijection, Chain, FlowDistribution, Inverse
 from nfvae.models import VAE
-from nfvae.plots.canvas import SMALL_TYPE, new_figure, plane
+from nfvae.plots.canvas import new_figure, plane, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@styled
 @torch.no_grad()
-def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side: int = 200) -> "Figure":
+def density_figure(
+    data: Tensor, densities: Mapping[str, FlowDistribution], side: int = 200, title: str = ""
+) -> "Figure":
     """Show data, the densities by name, and samples of the last one.
 
     Args:
         data: vectors with shape (N, D), D one or two.
         densities: with event shape (D,).
         side: points of an axis at which a density is evaluated.
+        title: over the picture.
 
     Raises:
         ValueError: for vectors of more than two numbers.
@@ -34,20 +39,24 @@ def density_figure(data: Tensor, densities: Mapping[str, FlowDistribution], side
     grid, extent = _grid(data.amin(0) - margin, data.amax(0) + margin, side)
     values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
     if data.shape[1] == 1:
-        return _densities_on_the_line(points, values, grid[:, 0], extent)
-    return _densities_of_the_plane(points, values, extent, side)
+        figure = _densities_on_the_line(points, values, grid[:, 0], extent)
+    else:
+        figure = _densities_of_the_plane(points, values, extent, side)
+    figure.suptitle(title)
+    return figure
 
 
 def _densities_on_the_line(
     points: Mapping[str, Tensor], values: Mapping[str, Tensor], grid: Tensor, extent: Sequence[float]
 ) -> "Figure":
-    figure = new_figure(6, 4)
+    figure = new_figure(7, 4.6)
     axes = figure.add_subplot()
     styles: list[dict[str, Any]] = [{"color": "lightgray"}, {"histtype": "step", "color": "black"}]
     for (title, vectors), style in zip(points.items(), styles, strict=True):
         axes.hist(vectors[:, 0].numpy(), label=title, bins=100, density=True, range=(extent[0], extent[1]), **style)
     for name, value in values.items():
         axes.plot(grid.numpy(), value.numpy(), label=name)
+    axes.set_xlabel("x")
     axes.set_ylabel("density")
     axes.legend()
     return figure
@@ -56,13 +65,17 @@ def _densities_on_the_line(
 def _densities_of_the_plane(
     points: Mapping[str, Tensor], values: Mapping[str, Tensor], extent: Sequence[float], side: int
 ) -> "Figure":
-    figure = new_figure(3 * (2 + len(values)), 3.2)
+    figure = new_figure(3 * (2 + len(values)), 3.6)
     panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
+    panels[0].set_ylabel("$x_2$")
+    for axes in panels:
+        axes.set_aspect("equal")
+        axes.set_xlabel("$x_1$")
     for axes, (title, vectors) in zip((panels[0], panels[-1]), points.items(), strict=True):
         axes.hist2d(*vectors.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
         axes.set_title(title)
     for axes, (name, value) in zip(panels[1:-1], values.items(), strict=True):
-        axes.imshow(plane(value, side), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axes.imshow(plane(value, side), origin="lower", extent=extent, cmap="viridis")
         axes.set_title(f"density of the {name}")
     return figure
 
@@ -76,67 +89,93 @@ def layers_of(bijection: Bijection) -> list[Bijection]:
     return [bijection]
 
 
+@styled
 @torch.no_grad()
-def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200) -> "Figure":
+def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, title: str = "") -> "Figure":
     """Draw a two-dimensional density after each layer, z_0 ... z_K; of many layers some, first and last included.
 
     Args:
         density: with event shape (2,).
         most: panels.
-        side: points of an axis.
+        side: points of an axis; all panels share their axes.
+        title: over the picture.
+
+    Raises:
+        ValueError: for a density of more or fewer numbers than two.
     """
+    if (features := density.event_shape.numel()) != 2:
+        raise ValueError(f"layers are drawn of two numbers; the density has {features}")
     layers = layers_of(density.bijection)
-    shown = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
-    samples = density.rsample(torch.Size([5000]))
-    low, high = torch.quantile(samples, torch.tensor([0.002, 0.998]), 0)
-    margin = 0.2 * (high - low)
-    grid, extent = _grid(low - margin, high + margin, side)
-    figure = new_figure(2.2 * len(shown), 2.5)
-    for axes, count in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        values = FlowDistribution(density.base, Chain(layers[:count])).log_prob(grid).exp()
-        axes.imshow(plane(values, side), origin="lower", extent=extent, aspect="auto", cmap="viridis")
-        axes.set_title(f"z_{count}")
-        axes.tick_params(labelsize=6)
+    counts = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
+    stages = [FlowDistribution(density.base, Chain(layers[:count])) for count in counts]
+    samples = torch.cat([stage.rsample(torch.Size([5000])) for stage in stages])
+    low, high = torch.quantile(samples[torch.randperm(len(samples))[:100_000]], torch.tensor([0.001, 0.999]), 0)
+    center, reach = (low + high) / 2, 0.6 * (high - low).max()
+    grid, extent = _grid(center - reach, center + reach, side)
+    columns = min(4, len(counts))
+    rows = -(-len(counts) // columns)
+    figure = new_figure(2.6 * columns + 0.4, 2.8 * rows + 0.5)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(counts) :]:
+        axes.set_axis_off()
+    for axes, count, stage in zip(panels.flat, counts, stages, strict=False):
+        axes.imshow(plane(stage.log_prob(grid).exp(), side), origin="lower", extent=extent, cmap="viridis")
+        axes.set_title(f"$z_{{{count}}}$")
+    figure.suptitle(title)
     return figure
 
 
+@styled
 @torch.no_grad()
 def posterior_contours(
-    models: Mapping[str, VAE], images: Tensor, titles: Sequence[str] | None = None, side: int = 150
+    models: Mapping[str, VAE], images: Tensor, shape: tuple[int, int], titles: Sequence[str] = (), side: int = 150
 ) -> "Figure":
     """Draw q(z|x) as contours over the exact posterior on a grid, a row for each model and a column for each image.
 
-    The contours are those of the density of q that enclose 50% and 90% of its mass.
+    The contours are those of the density of q that enclose 50% and 90% of its mass. All panels have the same scale; a
+    posterior is in the middle of its panel.
 
     Args:
         models: VAEs with two latents, by name.
         images: binary images with shape (N, P), as floats.
+        shape: height and width of an image.
         titles: of the columns.
-        side: points of an axis, which reaches six standard deviations of q to either side.
+        side: points of an axis, which reaches six standard deviations of the widest q to either side.
 
     Raises:
         ValueError: for a model that has not two latents.
     """
-    figure = new_figure(1.9 * len(images), 2.0 * len(models) + 0.4)
-    panels = figure.subplots(len(models), len(images), squeeze=False)
-    for row, (name, model) in zip(panels, models.items(), strict=True):
+    for name, model in models.items():
         if model.posterior.flow.features != 2:
             raise ValueError(f"{name} has {model.posterior.flow.features} latents; contours are drawn of two")
-        for axes, x in zip(row, images, strict=True):
-            samples = model.posterior(x).rsample(torch.Size([1000]))
-            center, reach = samples.mean(0), 6 * samples.std(0).max()
-            grid, extent = _grid(center - reach, center + reach, side)
-            exact, approximate = _posteriors(model, x, grid)
-            style: dict[str, Any] = {"origin": "lower", "extent": extent}
-            axes.imshow(plane(exact, side), aspect="auto", cmap="Blues", **style)
-            levels = _mass_levels(approximate, (0.9, 0.5))
-            axes.contour(plane(approximate, side), levels=levels, colors="tab:red", linewidths=0.9, **style)
-            axes.tick_params(labelsize=6)
-        row[0].set_ylabel(name)
-    for axes, title in zip(panels[0], titles or [], strict=False):
-        axes.set_title(title, fontsize=SMALL_TYPE + 1)
-    figure.suptitle("exact posterior p(z|x) (blue); contours that enclose 50% and 90% of q(z|x) (red)", fontsize=9)
+    draws = {name: model.posterior(images).rsample(torch.Size([1000])) for name, model in models.items()}
+    reach = 6 * max(samples.std(0).max() for samples in draws.values())
+    figure = new_figure(1.9 * len(images) + 0.5, 1.9 * len(models) + 1.8)
+    heights = [0.45, *([1] * len(models))]
+    panels = figure.subplots(1 + len(models), len(images), squeeze=False, height_ratios=heights)
+    for axes, x in zip(panels[0], images, strict=True):
+        axes.imshow(1 - x.view(shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_axis_off()
+    for axes, title in zip(panels[0], titles, strict=False):
+        axes.set_title(title)
+    for row, (name, model) in zip(panels[1:], models.items(), strict=True):
+        for axes, x, samples in zip(row, images, draws[name].unbind(1), strict=True):
+            _contours(axes, model, x, samples.mean(0), reach, side)
+        row[0].set_ylabel(f"{name}\n$z_2$")
+    for axes in panels[-1]:
+        axes.set_xlabel("$z_1$")
+    figure.suptitle("blue: exact posterior p(z|x); red: where 50% and 90% of q(z|x) lie")
     return figure
+
+
+def _contours(axes: "Axes", model: VAE, x: Tensor, center: Tensor, reach: Tensor, side: int) -> None:
+    grid, extent = _grid(center - reach, center + reach, side)
+    exact, approximate = _posteriors(model, x, grid)
+    style: dict[str, Any] = {"origin": "lower", "extent": extent}
+    axes.imshow(plane(exact, side), cmap="Blues", **style)
+    levels = _mass_levels(approximate, (0.9, 0.5))
+    axes.contour(plane(approximate, side), levels=levels, colors="tab:red", linewidths=1, **style)
+    axes.locator_params(nbins=3)
 
 
 @torch.no_grad()
@@ -165,9 +204,10 @@ def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     return log_joint.softmax(0), model.posterior(x[None]).log_prob(grid[:, None])[:, 0].exp()
 
 
+@styled
 @torch.no_grad()
-def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: int = 80) -> "Figure":
-    """Draw what bijections do to a cloud of points: where each point goes, some of the ways as arrows.
+def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: int = 25) -> "Figure":
+    """Draw what bijections do to a cloud of points: the cloud before and after, and the ways of some points.
 
     Args:
         maps: bijections of the plane, by title.
@@ -176,16 +216,18 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
     """
     columns = min(4, len(maps))
     lines = -(-len(maps) // columns)
-    figure = new_figure(2.6 * columns, 2.8 * lines)
+    figure = new_figure(2.7 * columns, 2.9 * lines + 0.5)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
     for axes, (title, bijection) in zip(panels, maps.items(), strict=False):
         moved = bijection(points)
-        axes.scatter(*moved.T.numpy(), s=2, color="tab:blue", alpha=0.4, lw=0)
+        axes.scatter(*points.T.numpy(), s=3, color="lightgray", lw=0)
+        axes.scatter(*moved.T.numpy(), s=3, color="tab:blue", alpha=0.5, lw=0)
         start, way = points[:arrows], (moved - points)[:arrows]
-        style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "color": "tab:red"}
+        style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.005, "color": "tab:red"}
         axes.quiver(*start.T.numpy(), *way.T.numpy(), **style)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title)
         axes.set_aspect("equal")
+    figure.suptitle(f"gray: before; blue: after; red: the ways of {arrows} points")
     return figure
 
 

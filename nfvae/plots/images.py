@@ -1,45 +1,73 @@
 """Pictures of images: samples, reconstructions, what a latent does."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from nfvae.models import VAE
-from nfvae.plots.canvas import new_figure
+from nfvae.plots.canvas import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def image_grid(images: Tensor, shape: tuple[int, int], columns: int = 8) -> "Figure":
+@styled
+def image_grid(
+    images: Tensor,
+    shape: tuple[int, int],
+    columns: int = 8,
+    title: str = "",
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+) -> "Figure":
     """Draw images row by row, black ink on white.
 
     Args:
         images: pixel values in [0, 1] with shape (N, P).
         shape: height and width of an image.
         columns: images a row.
+        title: over the picture.
+        row_labels: to the left of the rows.
+        column_labels: under the columns.
     """
     from torchvision.utils import make_grid
 
     grid = make_grid(images.cpu().view(-1, 1, *shape), nrow=columns, padding=1, pad_value=0.5)[0]
     height, width = grid.shape
-    figure = new_figure(6, 6 * height / width, layout=None)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    figure = new_figure(7, 7 * height / width + 0.4 * bool(title) + 0.4 * bool(column_labels))
+    axes = figure.add_subplot(title=title)
     axes.imshow(1 - grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
+    axes.set_yticks(_middles(shape[0], row_labels), row_labels)
+    axes.set_xticks(_middles(shape[1], column_labels), column_labels)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
 
 
-def reconstruction_grid(x: Tensor, reconstructions: Tensor, shape: tuple[int, int], columns: int = 8) -> "Figure":
+def _middles(side: int, labels: Sequence[str]) -> list[float]:
+    return [1 + (side + 1) * place + (side - 1) / 2 for place in range(len(labels))]
+
+
+def reconstruction_grid(
+    x: Tensor, reconstructions: Tensor, shape: tuple[int, int], columns: int = 8, title: str = ""
+) -> "Figure":
     """Draw images and under each row of them their reconstructions; both with shape (N, P)."""
     pairs = torch.stack([x.view(-1, columns, x.shape[-1]), reconstructions.view(-1, columns, x.shape[-1])], 1)
-    return image_grid(pairs.flatten(0, 2), shape, columns)
+    labels = ["input", "decoded"] * len(pairs)
+    return image_grid(pairs.flatten(0, 2), shape, columns, title, labels)
 
 
 @torch.no_grad()
 def latent_traversal(
-    model: VAE, z: Tensor, latents: list[int], shape: tuple[int, int], reach: float = 3.0, steps: int = 9
+    model: VAE,
+    z: Tensor,
+    latents: list[int],
+    shape: tuple[int, int],
+    reach: float = 3.0,
+    steps: int = 9,
+    title: str = "",
 ) -> "Figure":
     """Decode a point while one latent at a time goes from -reach to reach, a row for each.
 
@@ -50,8 +78,11 @@ def latent_traversal(
         shape: height and width of an image.
         reach: of the prior's standard deviations.
         steps: images a row.
+        title: over the picture.
     """
-    points = z.repeat(len(latents), steps, 1)
+    points, values = z.repeat(len(latents), steps, 1), torch.linspace(-reach, reach, steps)
     for row, latent in enumerate(latents):
-        points[row, :, latent] = torch.linspace(-reach, reach, steps)
-    return image_grid(model.decoder(points).mean.flatten(0, 1), shape, steps)
+        points[row, :, latent] = values
+    rows = [f"z[{latent}], {float(z[latent]):+.1f} here" for latent in latents]
+    columns = [f"{value:+.2g}" for value in values.tolist()]
+    return image_grid(model.decoder(points).mean.flatten(0, 1), shape, steps, title, rows, columns)

@@ -1,21 +1,24 @@
 """Pictures of how far to believe a likelihood."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from nfvae.estimators import Estimate, k_values
-from nfvae.plots.canvas import SMALL_TYPE, new_figure
+from nfvae.plots.canvas import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+
+_SMALLEST_SHARE = -8  # log10 of the smallest share of a weight that the histogram shows
 
 
+@styled
 def likelihood_figure(
-    estimate: Estimate, weights: Tensor, images: Tensor, samples: int, shape: tuple[int, int], worst: int = 8
+    estimate: Estimate, weights: Tensor, images: Tensor, shape: tuple[int, int], title: str = "", worst: int = 8
 ) -> "Figure":
     """Show how far to believe importance-sampled likelihoods: log-weights, K-curve, and the images that fare worst.
 
@@ -23,58 +26,72 @@ def likelihood_figure(
         estimate: the estimates of N images.
         weights: log-weights of some of the images, with shape (K, some).
         images: the images with shape (N, P).
-        samples: K of the estimates.
         shape: height and width of an image.
+        title: the run, and what was evaluated.
         worst: how many of the images with the largest k̂ are drawn.
     """
-    figure = new_figure(9, 5.2)
-    grid = figure.add_gridspec(2, 2, height_ratios=[3, 1.2])
-    _weight_histogram(figure.add_subplot(grid[0, 0]), weights)
-    _k_curve(figure.add_subplot(grid[0, 1]), estimate, samples)
-    order = estimate.khat.nan_to_num(-torch.inf).argsort(descending=True)[:worst]
-    strip = grid[1, :].subgridspec(1, worst)
-    for place, index in enumerate(order.tolist()):
-        axes = figure.add_subplot(strip[place])
-        axes.imshow(1 - images[index].view(shape).float(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_axis_off()
-        khat, bound = estimate.khat[index].item(), estimate.log_likelihood[index].item()
-        axes.set_title(f"image {index}\nk̂ {khat:.2f}\n{bound:.1f} nats", fontsize=SMALL_TYPE)
+    figure = new_figure(11, 6.6)
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
+    top.suptitle(title)
+    left, right = top.subplots(1, 2)
+    _weight_histogram(left, weights)
+    _paired_curve(right, k_values(len(weights)), estimate.k_curve)
+    _worst_images(bottom, estimate, images, shape, worst)
     return figure
 
 
-def k_curves(curves: Mapping[str, Mapping[str, float]]) -> "Figure":
-    """Draw the bound of k samples over k.
+@styled
+def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Figure":
+    """Draw the bound of k samples over k, as a negative one: lower is better.
 
     Args:
         curves: the mean bound of each k, as an evaluation's summary has it, by the experiment's name.
+        title: of the picture.
     """
-    figure = new_figure(6, 4)
-    axes = figure.add_subplot()
+    figure = new_figure(7, 4.6)
+    axes = figure.add_subplot(title=title)
     for name, curve in curves.items():
-        axes.plot([int(k) for k in curve], list(curve.values()), marker="o", label=name)
+        axes.plot([int(k) for k in curve], [-bound for bound in curve.values()], marker="o", label=name)
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
-    axes.set_ylabel("mean bound of log p(x), nats per image")
-    axes.legend(fontsize=SMALL_TYPE)
+    axes.set_ylabel("mean bound of -log p(x), nats per image")
+    axes.legend()
     return figure
 
 
 def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
-    centered = (weights - torch.logsumexp(weights, 0)).double().cpu()
-    share = torch.log10(centered.exp().clamp_min(1e-12))
-    axes.hist(share.flatten().numpy(), bins=100, log=True, color="tab:blue")
-    largest = share.amax(0).median().item()
-    axes.axvline(largest, color="tab:red", label=f"largest of an image (median): {100 * 10**largest:.0f}%")
-    axes.axvline(-torch.log10(torch.tensor(float(len(weights)))).item(), color="black", ls=":", label="all equal: 1/K")
-    axes.set_xlabel(f"share of a sample in its image's estimate, log₁₀ ({weights.shape[1]} images)")
-    axes.set_ylabel("samples")
-    axes.legend(fontsize=SMALL_TYPE)
+    share = (weights - torch.logsumexp(weights, 0)).double().cpu() / torch.tensor(10.0).log()
+    shown = share[share >= _SMALLEST_SHARE]
+    axes.hist(shown.numpy(), bins=100, log=True, color="tab:blue")
+    largest, count = share.amax(0).median().item(), len(weights)
+    axes.axvline(largest, color="tab:red", label=f"largest of an image\n(median): {100 * 10**largest:.2g}%")
+    axes.axvline(-torch.tensor(float(count)).log10().item(), color="black", ls=":", label=f"all equal: 1/{count}")
+    axes.set_xlabel("log₁₀ of a sample's share in its image's estimate")
+    axes.set_ylabel(f"samples, of {weights.shape[1]} images")
+    hidden = 1 - len(shown) / share.numel()
+    axes.set_title(f"{hidden:.0%} of the samples have less than 10⁻⁸, not shown" if hidden else "weights of samples")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=2)
 
 
-def _k_curve(axes: "Axes", estimate: Estimate, samples: int) -> None:
-    means, errors = estimate.k_curve.mean(0), estimate.k_curve.std(0) / len(estimate.k_curve) ** 0.5
-    axes.errorbar(k_values(samples), means.numpy(), 2 * errors.nan_to_num(0).numpy(), marker="o", capsize=3)
+def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
+    """Draw the mean negative bounds, with the error of each difference from the last one, which images share."""
+    errors = (curve - curve[:, -1:]).std(0, correction=min(1, len(curve) - 1)) / len(curve) ** 0.5
+    axes.errorbar(counts, (-curve.mean(0)).numpy(), errors.numpy(), marker="o", capsize=4, color="tab:blue")
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
-    axes.set_ylabel("mean bound of log p(x), nats per image")
-    axes.set_title("± 2 standard errors over images", fontsize=8)
+    axes.set_ylabel("mean bound of -log p(x), nats per image")
+    axes.set_title(f"± standard error of the difference from k = {counts[-1]}")
+
+
+def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, shape: tuple[int, int], worst: int) -> None:
+    khat, bound = estimate.khat, estimate.log_likelihood
+    known = not bool(khat.isnan().any())
+    order = khat.argsort(descending=True) if known else torch.arange(len(khat))
+    figure.suptitle("images with the largest k̂" if known else "first images; k̂ takes 25 samples at least")
+    panels = figure.subplots(1, worst, squeeze=False)[0]
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, index in zip(panels, order.tolist(), strict=False):
+        axes.imshow(1 - images[index].view(shape).float(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        tail = f"k̂ {khat[index]:.2f}\n" if known else ""
+        axes.set_title(f"image {index}\n{tail}{-bound[index]:.1f} nats", fontsize=10)

@@ -18,7 +18,7 @@ _COMPARED = [
     *("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units", "draw_ms"),
 ]
 _DIFFERENCES = ["difference_mean", "difference_se_images", "difference_se_seeds"]
-_POOLED = ("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units")
+_POOLED = ("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units", "draw_ms")
 
 
 def check_comparable(results: Sequence[Result]) -> None:
@@ -139,7 +139,7 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
     first, several = experiment.results[0], len(experiment.results) > 1
 
     def mean(name: str) -> float | None:
-        values = [result.summary[name] for result in experiment.results]
+        values: list[Any] = [result.summary.get(name) for result in experiment.results]
         return None if None in values else sum(values) / len(values)
 
     def error(name: str) -> float | None:
@@ -147,20 +147,24 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
             return experiment.error(lambda result: result.summary[name])
         return first.summary[f"{name}_se"]  # type: ignore[no-any-return]
 
+    trained = all(result.history for result in experiment.results)
     row: dict[str, Any] = {
         "experiment": experiment.name,
         "flow": first.settings["flow"],
         "depth": first.settings["depth"],
         "seeds": len(experiment.results),
-        "parameters": first.parameters,
-        "epochs": experiment.mean(lambda result: len(result.history)),
-        "training_seconds": experiment.mean(lambda result: sum(epoch["seconds"] for epoch in result.history)),
+        "parameters": first.summary.get("parameters"),
+        "epochs": experiment.mean(lambda result: len(result.history)) if trained else None,
+        "training_seconds": experiment.mean(_training_seconds) if trained else None,
         "images": first.summary["images"],
         "samples": first.summary["samples"],
         **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _POOLED},
-        "draw_ms": first.draw_seconds and 1000 * experiment.mean(lambda result: result.draw_seconds or 0),
     }
     if baseline is not None:
         named = nll_difference(experiment, baseline)._asdict() if experiment is not baseline else {}
         row |= {f"difference_{key}": None if math.isnan(value) else value for key, value in named.items()}
     return row
+
+
+def _training_seconds(result: Result) -> float:
+    return sum(epoch.get("seconds", math.nan) for epoch in result.history)

@@ -1,11 +1,13 @@
-"""The likelihood of a run on a whole split: what is asked, whether it is done, and doing it in chunks that survive."""
+"""The likelihood of a run on a whole split: whether it is done already, and doing it in parts that survive."""
 
 import csv
+import hashlib
 import io
 import json
 import math
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,78 +16,84 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nfvae.estimators import Estimate, k_values, log_likelihood
+from nfvae.estimators import Estimate, check_bound, k_values, log_likelihood, log_weights
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.models import VAE
-from nfvae.runs.files import read_json, whole_file, write_whole
+from nfvae.plots import likelihood_figure
+from nfvae.registry import check_number
+from nfvae.runs.densities import draw_seconds
+from nfvae.runs.files import content_digest, locked, read_json, write_figure, write_tensors, write_whole
+from nfvae.runs.folder import USUAL, EvaluationSettings
 from nfvae.runs.run import Run
 
 IMAGES_PER_FILE = 100  # whose estimates are written to disk together
 _ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the images, from which it counts as active
+_HISTOGRAM_IMAGES = 32  # images whose log-weights the figure shows
+_TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
 _CSV = {"log_likelihood": "log_likelihood", "elbo": "elbo", "se": "standard_error", "ess": "ess", "khat": "khat"}
+_BOUND = "bound_"  # of so many samples, in the names of columns
 
 
 class Evaluation:
     """The likelihood of a split under a trained run, written beside the run.
 
-    Writes evaluation-SPLIT-SAMPLES.json and, image by image, .csv. Chunks that an interrupted evaluation with the same
-    settings has finished are taken over; where one came to its end, its files answer.
+    Writes a summary as .json, the values of every image as .csv and a figure as .png, named after what is asked. Parts
+    that an interrupted evaluation has finished are taken over; where one came to its end, its files answer.
 
     Args:
         run: the run.
-        samples: K, importance samples an image.
-        split: `train`, `val` or `test`.
-        limit: how many images, the first ones; by default all.
-        seed: of the noise.
-        data: settings of `BinarizedImages` that differ from the training's.
+        settings: what is asked; `matmul_precision` is what torch is set to.
+        root: of the data, where it is not that of the training.
 
     Attributes:
         images: the binary images with shape (N, P).
         identity: what tells this evaluation from others.
         path: the JSON file.
-        estimate: the values of every image; None before `compute`.
+        notice: why an earlier evaluation does not count; empty where there is none, or before `finished`.
 
     Raises:
         ValueError: for samples or limit below 1, an unknown split, or images of another shape than the model's.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        samples: int = 5000,
-        split: str = "test",
-        limit: int | None = None,
-        seed: int = 0,
-        **data: Any,
-    ) -> None:
-        if samples < 1 or (limit is not None and limit < 1):
-            raise ValueError(f"samples and limit must be at least 1; got {samples} and {limit}")
-        module, dataset = run.images(**data), run.data_settings["dataset"]
-        expected, self.shape = list(run.settings["shape"]), module.shape
-        given = module.hparams["dataset"]
-        if list(module.shape) != expected:
+    def __init__(self, run: Run, settings: EvaluationSettings = USUAL, root: str | None = None) -> None:
+        samples, limit = settings.samples, settings.limit
+        check_number("samples", samples, least=1)
+        check_number("limit", 1 if limit is None else limit, least=1)
+        changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
+        data = run.images(**{name: value for name, value in changes.items() if value is not None})
+        expected, given = list(run.settings["shape"]), data.hparams["dataset"]
+        if list(data.shape) != expected:
             raise ValueError(
-                f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(module.shape)}"
+                f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(data.shape)}"
             )
-        self.run, self.images, self.estimate = run, module.images(split)[:limit], None
+        self.run, self.shape, self.notice = run, data.shape, ""
+        self.images = data.images(settings.split)[:limit]
         self.identity = {
             "dataset": given,
-            "binarization": module.hparams["binarization"],
-            "split": split,
+            "binarization": data.hparams["binarization"],
+            "split": settings.split,
             "images": len(self.images),
             "samples": samples,
-            "seed": seed,
+            "seed": settings.seed,
             "matmul_precision": torch.get_float32_matmul_precision(),
             "checkpoint_sha256": run.digest(),
         }
-        self.path = run.folder.evaluation(split if given == dataset else f"{given}-{split}", samples)
-
-    estimate: Estimate | None
+        self.path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
+        self.figure, self.parts = self.path.with_suffix(".png"), self.path.with_suffix(".partial")
 
     def finished(self) -> dict[str, Any]:
         """Return the summary that this very evaluation has left; empty where it has not come to its end."""
-        done = read_json(self.path)
-        return done if done and self.identity.items() <= done.items() else {}
+        try:
+            done = read_evaluation(self.path)
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            self.notice = f"{error}: evaluating again"
+            return {}
+        if self.identity.items() <= done.items():
+            return done
+        self.notice = f"{self.path} is of another checkpoint than {self.run.path} now is: evaluating again"
+        return {}
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Any]:
         """Estimate what is still to do, write the files, and return the summary.
@@ -95,20 +103,79 @@ class Evaluation:
                 its own share here.
 
         Raises:
-            FloatingPointError: if a log-likelihood is not finite.
+            FloatingPointError: if a log-likelihood is not finite, or the ELBO is above what is possible.
+            ValueError: if another process computes the same.
         """
-        chunks = LikelihoodChunks(self.run.vae(), self.images, self.path.with_suffix(".partial"), self.identity)
-        trainer.predict(chunks, return_predictions=False)
-        trainer.strategy.barrier()
-        self.estimate, seconds = chunks.collect()
-        trainer.strategy.barrier()
-        summary = summarize(self.estimate, self.identity["samples"], self.images.shape[1])
-        summary = self.identity | summary | {"seconds": round(seconds, 1)}
-        if trainer.is_global_zero:
-            write_whole(self.path.with_suffix(".csv"), _csv(self.estimate))
-            write_whole(self.path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-            shutil.rmtree(chunks.folder)
-        return summary
+        model = self.run.vae()
+        chunks = LikelihoodChunks(model, self.images, self.parts, self.identity)
+        with locked(self.path, "computed") if trainer.is_global_zero else nullcontext():
+            trainer.predict(chunks, return_predictions=False)
+            trainer.strategy.barrier()
+            estimate, seconds = chunks.collect()
+            trainer.strategy.barrier()
+            summary = summarize(estimate, self.identity["samples"], self.images.shape[1])
+            check_bound("elbo", summary["elbo"])
+            if trainer.is_global_zero:
+                model = model.cpu()
+                facts = {"seconds": round(seconds, 1), "draw_ms": _draw_ms(model, self.images.shape[1])}
+                facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+                self._write(estimate, self.identity | summary | facts)
+        return self.identity | summary | {"seconds": round(seconds, 1)}
+
+    def _write(self, estimate: Estimate, summary: dict[str, Any]) -> None:
+        """Write the files, the summary last, as it says that all is there."""
+        values = _csv(estimate, self.identity["samples"])
+        write_whole(self.path.with_suffix(".csv"), values)
+        self.draw()
+        summary["csv_sha256"] = hashlib.sha256(values.encode()).hexdigest()
+        summary["digest"] = content_digest(summary)
+        write_whole(self.path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+    def draw(self) -> None:
+        """Draw the figure of an evaluation whose values are written."""
+        samples, seed = self.identity["samples"], self.identity["seed"]
+        some = torch.linspace(0, len(self.images) - 1, min(_HISTOGRAM_IMAGES, len(self.images))).long()
+        weights = log_weights(self.run.vae(), self.images[some].float(), samples, seed=seed, indices=some)
+        estimate = read_estimate(self.path.with_suffix(".csv"))
+        title = f"{self.run.folder.path}: {self.identity['dataset']}, {self.identity['split']} set, K = {samples:,}"
+        write_figure(self.figure, likelihood_figure(estimate, weights, self.images, self.shape, title))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to be done after the summary was written."""
+        return not self.parts.is_dir()
+
+    def settle(self) -> None:
+        """Delete the parts, when all has been done with the summary that there is to do."""
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read the summary that an evaluation wrote last.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it, or the values of every image beside it, are damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no evaluation {path}")
+    summary = read_json(path)
+    if summary.pop("digest", None) != content_digest(summary):
+        raise ValueError(f"{path} is damaged")
+    values = path.with_suffix(".csv")
+    if not values.is_file() or hashlib.sha256(values.read_bytes()).hexdigest() != summary["csv_sha256"]:
+        raise ValueError(f"{values} is missing or damaged")
+    return summary
+
+
+def read_estimate(path: Path) -> Estimate:
+    """Read the values of every image; what the file does not hold has no columns."""
+    with path.open(newline="") as file:
+        head, *lines = csv.reader(file)
+    table = torch.tensor([[float(value) for value in line] for line in lines], dtype=torch.float64)
+    known = {_CSV[name]: table[:, place] for place, name in enumerate(head) if name in _CSV}
+    bounds = table[:, [place for place, name in enumerate(head) if name.startswith(_BOUND)]]
+    return Estimate(**dict.fromkeys(Estimate._fields, table[:, :0]) | known | {"k_curve": bounds})
 
 
 class LikelihoodChunks(pl.LightningModule):
@@ -118,7 +185,7 @@ class LikelihoodChunks(pl.LightningModule):
         model: the VAE.
         images: binary images with shape (N, P).
         folder: where the chunks go.
-        identity: what tells these chunks from those of another evaluation, which are deleted; has `samples`, `seed`.
+        identity: what tells these chunks from those of another evaluation, which do not count; has `samples`, `seed`.
     """
 
     def __init__(self, model: VAE, images: Tensor, folder: Path, identity: dict[str, Any]) -> None:
@@ -128,17 +195,15 @@ class LikelihoodChunks(pl.LightningModule):
         self.firsts = range(0, len(images), IMAGES_PER_FILE)
 
     def setup(self, stage: str) -> None:
-        """Keep the finished chunks of the same evaluation, no others."""
-        if self.trainer.is_global_zero and read_json(self.folder / "identity.json") != self.identity:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
-            write_whole(self.folder / "identity.json", json.dumps(self.identity))
+        """Make the folder of the parts."""
+        if self.trainer.is_global_zero:
+            self.folder.mkdir(exist_ok=True)
         self.trainer.strategy.barrier()
 
     def predict_dataloader(self) -> "DataLoader[Tensor]":
         """Return the image indices of each chunk that is still to do, every device its share."""
         share = self.firsts[self.trainer.global_rank :: self.trainer.world_size]
-        todo = [torch.arange(first, self._end(first)) for first in share if not self._done(first)]
+        todo = [torch.arange(first, self._end(first)) for first in share if not self._part(first)]
         return DataLoader(todo, batch_size=None)  # type: ignore[arg-type]
 
     def predict_step(self, indices: Tensor, batch_idx: int) -> Tensor:
@@ -155,19 +220,26 @@ class LikelihoodChunks(pl.LightningModule):
         if not (finite := values[0].isfinite()).all():
             raise FloatingPointError(f"the log-likelihood of image {int(indices[~finite][0])} is not finite")
         seconds = (time.perf_counter() - start) / self.trainer.world_size
-        with whole_file(self._file(int(indices[0]))) as file:
-            torch.save({"estimate": values, "seconds": seconds}, file)
+        part: dict[str, Any] = {
+            "identity": self.identity,
+            "first": int(indices[0]),
+            "estimate": values,
+            "seconds": seconds,
+        }
+        write_tensors(self._file(part["first"]), part | {"digest": content_digest(part)})
         return estimate.log_likelihood
 
     def images_left(self) -> int:
         """Count the images of the chunks that are still to do, on all devices."""
-        return sum(self._end(first) - first for first in self.firsts if not self._done(first))
+        return sum(self._end(first) - first for first in self.firsts if not self._part(first))
 
     def collect(self) -> tuple[Estimate, float]:
         """Put the chunks together; the second value is the wall time that they took, in seconds."""
-        chunks = [torch.load(self._file(first), weights_only=True) for first in self.firsts]
-        columns = zip(*(chunk["estimate"] for chunk in chunks), strict=True)
-        return Estimate(*(torch.cat(column) for column in columns)), sum(chunk["seconds"] for chunk in chunks)
+        parts = [self._part(first) for first in self.firsts]
+        if lost := [str(self._file(first)) for first, part in zip(self.firsts, parts, strict=True) if not part]:
+            raise ValueError(f"{lost[0]} was lost or damaged: the same command computes it again")
+        columns = zip(*(part["estimate"] for part in parts), strict=True)
+        return Estimate(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
 
     def _end(self, first: int) -> int:
         return min(first + IMAGES_PER_FILE, len(self.images))
@@ -175,8 +247,15 @@ class LikelihoodChunks(pl.LightningModule):
     def _file(self, first: int) -> Path:
         return self.folder / f"{first}.pt"
 
-    def _done(self, first: int) -> bool:
-        return self._file(first).is_file()
+    def _part(self, first: int) -> dict[str, Any]:
+        """Read a part; empty where there is none of this evaluation that is whole."""
+        try:
+            part: dict[str, Any] = torch.load(self._file(first), weights_only=True)
+            digest = part.pop("digest")
+            whole = digest == content_digest(part) and (part["identity"], part["first"]) == (self.identity, first)
+        except Exception:  # none, or whatever the unpickler stumbles over
+            return {}
+        return part if whole else {}
 
 
 def summarize(estimate: Estimate, samples: int, pixels: int) -> dict[str, Any]:
@@ -223,10 +302,15 @@ def _number(value: Tensor) -> float | int | None:
     return int(number) if number.is_integer() else number
 
 
-def _csv(estimate: Estimate) -> str:
+def _draw_ms(model: VAE, pixels: int) -> float:
+    """Time 100 posterior samples of each of 100 images, in milliseconds."""
+    return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, pixels)), 1, _TIMED), 2)
+
+
+def _csv(estimate: Estimate, samples: int) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["index", *_CSV])
-    columns = [getattr(estimate, name).tolist() for name in _CSV.values()]
+    writer.writerow(["index", *_CSV, *(f"{_BOUND}{k}" for k in k_values(samples))])
+    columns = [*(getattr(estimate, name).tolist() for name in _CSV.values()), *estimate.k_curve.T.tolist()]
     writer.writerows([index, *row] for index, row in enumerate(zip(*columns, strict=True)))
     return out.getvalue()

@@ -1,11 +1,26 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, that one process writes at a time, and whose damage shows."""
 
+import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from nfvae.plots.canvas import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_MOST_SETTINGS = 10_000  # of a YAML file
 
 
 @contextmanager
@@ -28,6 +43,26 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def write_tensors(path: Path, content: Any) -> None:
+    """Write with `torch.save`, whole or not at all."""
+    buffer = io.BytesIO()  # a full disk shows as what it is only outside of torch
+    torch.save(content, buffer)
+    with whole_file(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a picture in the format that the file's name says, whole or not at all."""
+    from matplotlib import rc_context
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    with rc_context(STYLE):  # ticks are made as they are drawn
+        figure.savefig(buffer, format=path.suffix.removeprefix(".").lower())
+    with whole_file(path) as file:
+        file.write(buffer.getbuffer())
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one where there is no such file, or one that was cut off."""
     try:
@@ -35,3 +70,103 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read settings by name.
+
+    Raises:
+        ValueError: if the file holds something else or is damaged.
+    """
+    try:
+        content = yaml.load(path.read_text(), _Settings)
+        _check_size(content)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"cannot read {path}: {error.problem}{line}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict | None):
+        raise ValueError(f"cannot read {path}: it should hold settings by name")
+    return content or {}
+
+
+class _Settings(yaml.SafeLoader):  # type: ignore[misc]  # without types
+    """Plain YAML in which no name is set twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [str(key.value) for key, _ in node.value]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise yaml.YAMLError(f"{repeated[0]} is set twice")
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _check_size(content: Any) -> None:
+    """Refuse what aliases blow up, or have contain itself."""
+    stack, count = [content], 0
+    while stack:
+        value, count = stack.pop(), count + 1
+        if count > _MOST_SETTINGS:
+            raise yaml.YAMLError(f"more than {_MOST_SETTINGS} settings")
+        stack += [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+@contextmanager
+def locked(path: Path, action: str) -> Iterator[None]:
+    """Do something to a file or folder that no other process may do at the same time.
+
+    The lock lies beside it and says which process holds it. It ends with the process, however that ends.
+
+    Args:
+        path: the file or folder.
+        action: what is done to it, for the message, as `trained`.
+
+    Raises:
+        ValueError: if another process does the same.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"{path} is being {action} by {_holder(file)}: wait for it, or end it") from None
+    try:
+        file.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(file: Path) -> str:
+    try:
+        return file.read_text() or "another process"
+    except OSError:  # released just now
+        return "another process"
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of nested settings, numbers and tensors, the same wherever they lie."""
+    digest = hashlib.sha256()
+    for piece in _pieces(content):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Mapping):
+        for key in sorted(value, key=repr):
+            yield repr(key).encode()
+            yield from _pieces(value[key])
+    elif isinstance(value, list | tuple):
+        yield f"[{len(value)}".encode()
+        for each in value:
+            yield from _pieces(each)
+    elif isinstance(value, torch.Tensor):
+        plain = value.detach().cpu().contiguous()
+        yield f"{plain.dtype} {[*plain.shape]}".encode()
+        yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    else:
+        yield repr(value).encode()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nfvae.plots import difference_figure, k_curves, learning_curves
 from nfvae.runs.comparison import Experiment
 from nfvae.runs.files import write_whole
-from nfvae.runs.run import RunFolder
+from nfvae.runs.folder import RunFolder
 from nfvae.runs.tables import Table
 
 if TYPE_CHECKING:

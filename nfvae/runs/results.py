@@ -1,7 +1,5 @@
 """What a run reached, read from its folder or from wandb; and how its numbers are shown everywhere."""
 
-import csv
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +7,12 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.pareto import KHAT_LIMIT
-from nfvae.runs.densities import draw_seconds
-from nfvae.runs.files import read_json
+from nfvae.runs.evaluation import read_estimate, read_evaluation
+from nfvae.runs.folder import USUAL, EvaluationSettings, wandb_name
 from nfvae.runs.run import Run
 from nfvae.runs.tables import Column
 
 _NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
-_SAMPLES = 100  # of the posterior of each of as many images, which are timed
 
 COLUMNS = [
     Column("run", "run"),
@@ -51,8 +48,6 @@ class Result(NamedTuple):
         folder: the run's folder, or its name.
         settings: hyperparameters of model and data that tell one experiment from another; the seed is none of them.
         seed: of weights, order and every draw; None where that is not known.
-        parameters: how many the model has; None where that is not known.
-        draw_seconds: for 100 posterior samples of each of 100 images; None where that is not known.
         summary: of the evaluation, as its JSON file has it.
         log_likelihood: of every image, float64 with shape (N,), in nats; empty where that is not known.
         history: the metrics of each epoch, by name.
@@ -61,52 +56,51 @@ class Result(NamedTuple):
     folder: Path
     settings: dict[str, Any]
     seed: int | None
-    parameters: int | None
-    draw_seconds: float | None
     summary: dict[str, Any]
     log_likelihood: Tensor
     history: list[dict[str, float]]
 
 
-def read_result(run: Run, split: str = "test", samples: int = 5000) -> Result:
+def read_result(run: Run, settings: EvaluationSettings = USUAL) -> Result:
     """Read what a run and its evaluation have left.
 
     Raises:
         FileNotFoundError: if there is no such evaluation.
         ValueError: if the run is no VAE's, or damaged.
     """
-    model, summary = run.vae(), read_summary(run, split, samples)
-    with run.folder.evaluation(split, samples).with_suffix(".csv").open(newline="") as file:
-        values = [float(row["log_likelihood"]) for row in csv.DictReader(file)]
-    images = torch.zeros(_SAMPLES, math.prod(run.settings["shape"]))
+    summary = read_summary(run, settings)
     return Result(
         run.folder.path,
         _experiment_settings(run.settings | run.data_settings),
         run.data_settings.get("seed"),
-        sum(parameter.numel() for parameter in model.parameters()),
-        draw_seconds(model.posterior(images), 1, _SAMPLES),
         summary,
-        torch.tensor(values, dtype=torch.float64),
+        read_estimate(run.evaluation(settings).with_suffix(".csv")).log_likelihood,
         run.folder.history(),
     )
 
 
-def read_summary(run: Run, split: str = "test", samples: int = 5000) -> dict[str, Any]:
+def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, Any]:
     """Read what an evaluation of a run found.
 
     Raises:
         FileNotFoundError: if there is no such evaluation.
-        ValueError: if it is of another checkpoint.
+        ValueError: if it is damaged, or of another checkpoint.
     """
-    command = f"nfvae evaluate {run.folder.path} --split {split} --samples {samples}"
-    if not (summary := read_json(run.folder.evaluation(split, samples))):
-        raise FileNotFoundError(f"run {run.folder.path} has no such evaluation: {command}")
-    if summary.get("checkpoint_sha256") != run.digest():
+    command = f"nfvae evaluate {run.folder.path} {settings.arguments()}".rstrip()
+    try:
+        summary = read_evaluation(run.evaluation(settings))
+    except FileNotFoundError as error:
+        others = ", ".join(run.folder.evaluations())
+        there = f"; there is {others}" if others else ""
+        raise FileNotFoundError(f"run {run.folder.path} has no such evaluation: {command}{there}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}: {command}") from error
+    if summary["checkpoint_sha256"] != run.digest():
         raise ValueError(f"the evaluation of {run.folder.path} is of another checkpoint than {run.path}: {command}")
     return summary
 
 
-def read_wandb(project: str, split: str = "test", samples: int = 5000) -> list[Result]:
+def read_wandb(project: str, settings: EvaluationSettings = USUAL) -> list[Result]:
     """Read the runs of a wandb project, ENTITY/PROJECT, that hold an evaluation; without values of single images.
 
     Raises:
@@ -118,21 +112,23 @@ def read_wandb(project: str, split: str = "test", samples: int = 5000) -> list[R
         runs = list(wandb.Api().runs(project))
     except Exception as error:  # no account, no network, no such project
         raise ValueError(f"cannot read {project} from wandb: {error}") from error
-    results = [_from_wandb(run, split) for run in runs if run.summary.get(f"{split}/samples") == samples]
+    results = [result for run in runs if (result := _from_wandb(run, settings))]
     if not results:
-        raise ValueError(f"no run of {project} holds an evaluation of {samples} samples on {split}")
+        raise ValueError(f"no run of {project} holds an evaluation with {settings.arguments() or 'the usual settings'}")
     return results
 
 
-def _from_wandb(run: Any, split: str) -> Result:
-    summary = {key.partition("/")[2]: value for key, value in run.summary.items() if key.startswith(f"{split}/")}
+def _from_wandb(run: Any, settings: EvaluationSettings) -> Result | None:
+    if not {"model", "data"} <= run.config.keys():
+        return None
+    prefix = wandb_name(settings.name(run.config["data"], "best")) + "/"
+    if run.summary.get(f"{prefix}nll") is None:
+        return None
     return Result(
         Path(run.name),
         _experiment_settings(run.config["model"] | run.config["data"]),
         run.config.get("seed_everything"),
-        None,
-        None,
-        summary,
+        {key.removeprefix(prefix): value for key, value in run.summary.items() if key.startswith(prefix)},
         torch.empty(0, dtype=torch.float64),
         [row for row in run.scan_history() if row.get("seconds") is not None],
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 
-from nfvae.runs.run import RunFolder, experiment_name
+from nfvae.runs.folder import RunFolder, experiment_name
 
 
 def wandb_logger(folder: RunFolder, settings: Mapping[str, Any]) -> WandbLogger | None:
@@ -71,19 +71,21 @@ def summarize_best(logger: WandbLogger, metric: str, mode: str) -> None:
     logger.experiment.define_metric(metric, summary=mode, step_metric="trainer/global_step")
 
 
-def log_pictures(logger: WandbLogger, pictures: list[Path]) -> None:
-    """Log PNGs, each by its file's name."""
+def log_run(logger: WandbLogger, pictures: list[Path], config: Path) -> None:
+    """Log PNGs, each by its file's name, and keep the run's config as a file."""
     import wandb
 
     logger.experiment.log({path.stem: wandb.Image(str(path)) for path in pictures})
+    logger.experiment.save(str(config.resolve()), base_path=str(config.resolve().parent), policy="now")
 
 
-def log_evaluation(folder: RunFolder, summary: dict[str, Any], figure: Path) -> None:
-    """Add an evaluation to the summary of the run's wandb, as test/nll and so on; nothing where it has none.
+def log_results(folder: RunFolder, name: str, summary: Mapping[str, Any], figure: Path | None = None) -> None:
+    """Add what was found to the summary of the run's wandb, as test/is-5000/nll; nothing where it has none.
 
     Args:
         folder: the run's folder.
-        summary: what the evaluation found, by name.
+        name: of split and estimator, as test/is-5000.
+        summary: what was found, by name.
         figure: a PNG.
     """
     if not (folder.path / "wandb").is_dir() or os.environ.get("WANDB_MODE") == "disabled" or not _installed():
@@ -91,8 +93,9 @@ def log_evaluation(folder: RunFolder, summary: dict[str, Any], figure: Path) -> 
     import wandb
 
     with wandb.init(dir=folder.path.resolve(), job_type="evaluate", **wandb_settings(folder)) as run:
-        run.log({f"{summary['split']}/evaluation": wandb.Image(str(figure))})
-        run.summary.update({f"{summary['split']}/{name}": value for name, value in summary.items()})
+        if figure:
+            run.log({f"{name}/figure": wandb.Image(str(figure))})
+        run.summary.update({f"{name}/{key}": value for key, value in summary.items()})
 
 
 def finish() -> None:

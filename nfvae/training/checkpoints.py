@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.callbacks import ModelCheckpoint
 from typing_extensions import override
 
-from nfvae.runs.files import whole_file
+from nfvae.runs.files import write_tensors
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -18,8 +17,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(Path(path)) as file:
-            torch.save(checkpoint, file)
+        write_tensors(Path(path), checkpoint)
 
 
 class MovableCheckpoint(ModelCheckpoint):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nfvae.estimators import reverse_kl
 from nfvae.flows import FlowDensity, make_density
-from nfvae.registry import options_of
+from nfvae.registry import check_number, options_of
 from nfvae.training.module import TrainingModule
 from nfvae.training.teacher import Teacher
 
@@ -99,6 +99,7 @@ class DensityDistillation(DensityEstimation):
     def __init__(self, teacher: str | Path, warmup_epochs: int = 0, **training: Any) -> None:
         super().__init__(**training)
         self.save_hyperparameters({"teacher": str(teacher)})
+        check_number("warmup_epochs", warmup_epochs, least=0)
         self.register_buffer("weight", torch.ones(()), persistent=False)
 
     def prepare_fit(self, data: Any) -> None:

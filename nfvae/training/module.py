@@ -19,7 +19,8 @@ class TrainingModule(SavedModule, MetricRows):
     A subclass builds the plain model as `model`, says what its loss is, and passes on its `training` arguments.
 
     Args:
-        optimizer: `adam` or `adamax`.
+        optimizer: `adam`, `adamax`, `adamw`, or "package.module:Class", as torch.optim:SGD.
+        optimizer_options: further arguments of the optimizer's class, as `weight_decay: 0.01` of adamw.
         lr: learning rate.
         schedule: `constant`, `cosine` (to zero at the last step), or `multistep`.
         milestones: epochs at which `multistep` divides the rate by 10.
@@ -48,6 +49,7 @@ class TrainingModule(SavedModule, MetricRows):
     def __init__(
         self,
         optimizer: str = "adam",
+        optimizer_options: dict[str, Any] | None = None,
         lr: float = 1e-3,
         schedule: str = "constant",
         milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
@@ -94,7 +96,7 @@ class TrainingModule(SavedModule, MetricRows):
         """Return the optimizer of what learns, with its schedule."""
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         settings = self.hparams
-        optimizer = make_optimizer(settings["optimizer"], learning, settings["lr"], self.device)
+        optimizer = make_optimizer(settings, learning, self.device)
         steps = lambda: self.trainer.estimated_stepping_batches  # noqa: E731  (it sets up the data loader)
         return with_schedule(optimizer, settings["schedule"], settings["milestones"], steps)
 

@@ -6,36 +6,61 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Adam, Adamax, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
-from nfvae.registry import check_choice
+from nfvae.registry import Registry, check_choice, check_number
 
-OPTIMIZERS = ("adam", "adamax")
+OPTIMIZERS = Registry(
+    "optimizer",
+    Optimizer,
+    {
+        "adam": "torch.optim:Adam",
+        "adamax": "torch.optim:Adamax",
+        "adamw": "torch.optim:AdamW",
+    },
+)
 SCHEDULES = ("constant", "cosine", "multistep")
+_FUSED = ("adam", "adamw")  # have a kernel for all parameters at once
 
 
 def check_optimization(settings: Mapping[str, Any]) -> None:
-    """Refuse an unknown `optimizer` or `schedule`, and `multistep` without `milestones`.
+    """Refuse settings of optimizer and schedule that would fail later.
 
     Raises:
         ValueError: for such settings.
     """
-    check_choice("optimizer", settings["optimizer"], OPTIMIZERS)
+    check_number("lr", settings["lr"], above=0)
     check_choice("schedule", settings["schedule"], SCHEDULES)
     if settings["schedule"] == "multistep" and not settings["milestones"]:
         raise ValueError("schedule multistep needs milestones, as [20, 40]")
+    for epoch in settings["milestones"]:
+        check_number("milestones", epoch, least=1)
+    make_optimizer(settings, [nn.Parameter(torch.zeros(1))], torch.device("cpu"))
 
 
-def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, device: torch.device) -> Optimizer:
-    """Build Adam, fused where there is such a kernel, or Adamax.
+def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:
+    """Build what `optimizer`, `optimizer_options` and `lr` name, Adam and AdamW fused where there is such a kernel.
 
     Raises:
-        ValueError: for a learning rate that the optimizer refuses.
+        ValueError: for an unknown name or option, or a value that the optimizer refuses.
     """
-    if name == "adamax":
-        return Adamax(parameters, lr)
-    return Adam(parameters, lr, fused=device.type in ("cpu", "cuda"))
+    name, options = settings["optimizer"], dict(settings["optimizer_options"] or {})
+    if name in _FUSED and device.type in ("cpu", "cuda"):
+        options = {"fused": True} | options
+    return OPTIMIZERS.make(name, options, params=parameters, lr=settings["lr"])
+
+
+def with_new_rate(checkpoint: Mapping[str, Any], lr: float) -> None:
+    """Have the optimizer and the schedule in a checkpoint go on with another learning rate."""
+    ratio = lr / checkpoint["hyper_parameters"]["lr"]
+    if ratio == 1:
+        return
+    for state in checkpoint.get("optimizer_states", []):
+        for group in state["param_groups"]:
+            group |= {name: group[name] * ratio for name in ("lr", "initial_lr") if name in group}
+    for state in checkpoint.get("lr_schedulers", []):
+        state |= {name: [rate * ratio for rate in state[name]] for name in ("base_lrs", "_last_lr")}
 
 
 def with_schedule(

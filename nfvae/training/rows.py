@@ -10,9 +10,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from nfvae.runs.metrics import MetricFile
+
 
 class MetricRows(pl.LightningModule, ABC):
     """A LightningModule that writes one row of metrics an epoch, before the epoch's checkpoint.
+
+    Attributes:
+        epoch_file: where the rows go beside the loggers; None for nowhere.
+        step_file: where the metrics of single steps go.
 
     Raises:
         FloatingPointError: from its steps, if the loss or a metric is not finite.
@@ -24,6 +30,8 @@ class MetricRows(pl.LightningModule, ABC):
         self.step_metrics: dict[str, float] = {}
         self.epoch_metrics: list[dict[str, Tensor]] = []
         self.epoch_start = time.perf_counter()
+        self.epoch_file: MetricFile | None = None
+        self.step_file: MetricFile | None = None
 
     @abstractmethod
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -74,7 +82,7 @@ class MetricRows(pl.LightningModule, ABC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what there is of this step as one row."""
         if self.step_metrics:
-            self._write(self.step_metrics, self.global_step)
+            self._write(self.step_metrics, self.step_file)
             self.step_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
@@ -90,7 +98,8 @@ class MetricRows(pl.LightningModule, ABC):
         self.log_dict(metrics, logger=False, sync_dist=True)
         validation = {key: value for key, value in self.trainer.callback_metrics.items() if key.startswith("val/")}
         seconds = {"seconds": time.perf_counter() - self.epoch_start}
-        self._write(seconds | {key: float(value) for key, value in (metrics | validation).items()}, self.global_step)
+        numbers = {key: float(value) for key, value in (metrics | validation).items()}
+        self._write(seconds | numbers, self.epoch_file)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the means over the validation set."""
@@ -108,11 +117,13 @@ class MetricRows(pl.LightningModule, ABC):
         metrics = {f"{split}/{name}": value for name, value in metrics.items()}
         self.log_dict(metrics, batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
 
-    def _write(self, metrics: dict[str, float], steps: int) -> None:
-        """Log a row after so many steps are done, and have it on disk at once."""
+    def _write(self, metrics: dict[str, float], file: MetricFile | None) -> None:
+        """Log a row, and have it on disk at once."""
         for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch, **metrics}, steps)
+            logger.log_metrics({"epoch": self.current_epoch, **metrics}, self.global_step)
             logger.save()
+        if file:
+            file.append({"epoch": self.current_epoch, "step": self.global_step, **metrics})
 
 
 def _not_finite(metrics: dict[str, Tensor], where: str) -> FloatingPointError:

@@ -1,5 +1,6 @@
 """What a checkpoint says of itself, and how a module comes back from one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -7,6 +8,10 @@ import pytorch_lightning as pl
 
 from nfvae.registry import class_paths, options_of
 from nfvae.runs import Run
+from nfvae.runs.checkpoint import load_weights, seal
+from nfvae.training.optimizers import with_new_rate
+
+_KEPT = ("optimizer", "optimizer_options", "schedule", "milestones")  # whose state the checkpoint holds
 
 
 class SavedModule(pl.LightningModule):
@@ -53,19 +58,29 @@ class SavedModule(pl.LightningModule):
         if run.kind != cls.kind:
             raise ValueError(f"{run.path} is not a checkpoint of {cls.__name__}")
         module = cls(**{name: value for name, value in run.settings.items() if name in cls.arguments()} | changes)
-        module.load_state_dict(run.checkpoint["state_dict"])
+        load_weights(module, run.checkpoint["state_dict"], run.path)
         return module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what was trained, and what the plain model is."""
+        """Say what was trained, what the plain model is, and what tells whether the file is damaged."""
         checkpoint |= {"task": self.task, "model": self.kind}
+        seal(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another architecture, saying what differs."""
+        """Refuse a checkpoint of another architecture or optimizer; go on with the learning rate that is set now."""
+        self.check_resumable(checkpoint)
+        with_new_rate(checkpoint, self.hparams["lr"])
+
+    def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint from which the training cannot go on under these settings, saying what differs.
+
+        Raises:
+            ValueError: for such a checkpoint.
+        """
         saved = checkpoint["hyper_parameters"]
         differences = [
             f"{name} {saved.get(name)!r} where the model has {self.hparams[name]!r}"
-            for name in self.architecture
+            for name in (*self.architecture, *_KEPT)
             if (saved.get(name) or None) != (self.hparams[name] or None)
         ]
         if differences:

@@ -8,6 +8,7 @@ from torch import Tensor
 from nfvae.estimators import log_likelihood, make_objective
 from nfvae.models import VAE, LogTerms, make_vae
 from nfvae.models.vae import ARCHITECTURE
+from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 from nfvae.training.module import TrainingModule
 
 
@@ -73,9 +74,9 @@ class FlowVAE(TrainingModule):
         **training: Any,
     ) -> None:
         super().__init__(**training)
-        for name, least in (("samples", 1), ("val_samples", 0), ("test_samples", 0)):
-            if self.hparams[name] < least:
-                raise ValueError(f"{name} must be at least {least}; got {self.hparams[name]}")
+        check_sizes(samples=samples)
+        for name in ("val_samples", "test_samples"):
+            check_number(name, self.hparams[name], least=0, most=LARGEST_SIZE)
         self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
         self.objective = make_objective(objective, objective_options)
         self.images_evaluated = 0

@@ -16,10 +16,12 @@ import yaml
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
 from nfvae.runs.comparison import sortable
 from nfvae.runs.page import _mean_bounds
+from tests.helpers.checkpoints import changed
 
 SEEDS = itertools.count()
 SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
 FIT = ["--fit", "--base", "base.yaml", "--samples", 30, "--limit", 40, "--trainer.enable_progress_bar", "false"]
+LIMITED, WANDB = ["--samples", 30, "--limit", 40], ["--wandb", "us/nfvae"]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -29,11 +31,11 @@ def result(nll=(1.0, 2.0, 3.0), folder="runs/a", **changes):
         "dataset": "digits", "binarization": "threshold", "split": "test", "images": len(nll), "samples": 30, "seed": 0,
         "elbo": float(values.mean()) - 1, "elbo_se": 0.4, "nll": -float(values.mean()), "nll_se": 0.3, "gap": 1.0,
         "ess_median": 5.0, "ess_p05": 2.0, "khat_above_0_7": None, "active_units": 3,
-        "k_curve": {"1": -4.0, "30": -3.0},
+        "k_curve": {"1": -4.0, "30": -3.0}, "parameters": 100, "draw_ms": 10.0,
     }  # fmt: skip
     history = [{"epoch": epoch, "seconds": 2.0, "val/elbo": -5.0 + epoch} for epoch in range(3)]
     summary |= {key: changes.pop(key) for key in list(changes) if key in summary}
-    return Result(Path(folder), SETTINGS | changes, next(SEEDS), 100, 0.01, summary, values, history)
+    return Result(Path(folder), SETTINGS | changes, next(SEEDS), summary, values, history)
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_experiment():
@@ -199,7 +201,7 @@ class FakeRun:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         evaluation = json.loads(next(folder.glob("evaluation-*.json")).read_text())
         self.name, self.config = f"{folder.name}-{seed}", config | {"seed_everything": seed}
-        self.summary = {f"test/{key}": value for key, value in evaluation.items()} | {"val/elbo": -1.0}
+        self.summary = {f"test/is-30-first40/{key}": value for key, value in evaluation.items()} | {"val/elbo": -1.0}
 
     def scan_history(self):
         return [{"train/elbo_step": -3.0}, {"epoch": 0, "seconds": 2.5, "val/elbo": -2.0}]
@@ -216,17 +218,21 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
             return [FakeRun(folder, 1), FakeRun(folder, 2)]
 
     monkeypatch.setattr("wandb.Api", Api)
-    code, out, error = cli("compare", "--wandb", "us/nfvae", "--samples", 30, "--format", "json", "--html", "page.html")
+    code, out, error = cli("compare", *WANDB, *LIMITED, "--format", "json", "--html", "page.html")
     assert code == 0, error
     (row,) = json.loads(out[: out.rindex("]") + 1])
-    ours = json.loads((folder / "evaluation-test-30.json").read_text())
+    ours = json.loads((folder / "evaluation-test-30-first40.json").read_text())
     assert (row["experiment"], row["seeds"], row["epochs"], row["training_seconds"]) == ("planar-2", 2, 1, 2.5)
-    assert (row["nll"], row["nll_se"], row["draw_ms"]) == (pytest.approx(ours["nll"]), 0, None)
+    assert (row["nll"], row["nll_se"], row["draw_ms"]) == (
+        pytest.approx(ours["nll"]),
+        0,
+        pytest.approx(ours["draw_ms"]),
+    )
     for arguments, message in (
         (["--wandb", "us/other"], "cannot read us/other from wandb: no such project"),
-        (["--wandb", "us/nfvae"], "no run of us/nfvae holds an evaluation of 5000 samples on test"),
+        (["--wandb", "us/nfvae"], "no run of us/nfvae holds an evaluation with the usual settings"),
         (
-            ["runs/digits-none-1-seed0", "--wandb", "us/nfvae", "--samples", 30, "--baseline", "none"],
+            ["runs/digits-none-1-seed0", *WANDB, *LIMITED, "--baseline", "none"],
             "paired differences",
         ),
     ):
@@ -260,7 +266,7 @@ def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
     assert cli("compare", configs[0], *FIT)[0] == 0
     code, _, error = cli("compare", "runs/digits-none-1-seed0")
     assert code == 2
-    assert "nfvae evaluate runs/digits-none-1-seed0 --split test --samples 5000" in error
+    assert "nfvae evaluate runs/digits-none-1-seed0; there is evaluation-test-30-first40" in error
 
 
 def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
@@ -294,7 +300,7 @@ def test_one_run_named_twice_is_one_run(configs, cli):
     assert cli("compare", configs[0], *FIT)[0] == 0
     folder = "runs/digits-none-1-seed0"
     twice = [folder, f"{folder}/checkpoints/best.ckpt"]
-    code, out, error = cli("compare", *twice, "--samples", 30, "--format", "json")
+    code, out, error = cli("compare", *twice, *LIMITED, "--format", "json")
     assert code == 0, error
     assert [row["seeds"] for row in json.loads(out)] == [1]
 
@@ -303,9 +309,9 @@ def test_an_evaluation_of_another_checkpoint_is_not_shown(configs, cli):
     assert cli("compare", configs[0], *FIT)[0] == 0
     folder = Path("runs/digits-none-1-seed0")
     shutil.copy(folder / "checkpoints/last.ckpt", folder / "checkpoints/best.ckpt")
-    saved = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
-    torch.save(saved | {"epoch": 7}, folder / "checkpoints/best.ckpt")
-    code, _, error = cli("compare", folder, "--samples", 30)
+    with changed(folder / "checkpoints/best.ckpt") as saved:
+        saved["epoch"] = 7
+    code, _, error = cli("compare", folder, *LIMITED)
     assert code == 2
     assert "is of another checkpoint than" in error
     assert "nfvae evaluate runs/digits-none-1-seed0" in error

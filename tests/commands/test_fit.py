@@ -13,6 +13,7 @@ import yaml
 from nfvae import FlowVAE
 from nfvae.__main__ import main
 from tests.conftest import QUICKSTART, in_the_background
+from tests.helpers.checkpoints import changed
 from tests.helpers.idx import write_mnist
 
 CONFIGS = Path(QUICKSTART).parent
@@ -20,8 +21,8 @@ RUN = Path("runs/digits-iaf-4-seed0")
 BEST, LAST = RUN / "checkpoints/best.ckpt", RUN / "checkpoints/last.ckpt"
 
 
-def rows(run=RUN):
-    with (run / "metrics.csv").open(newline="") as file:
+def rows(run=RUN, name="metrics"):
+    with (run / f"{name}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -119,12 +120,11 @@ def test_a_run_that_was_moved_keeps_its_best_checkpoint(fit, cli):
     Path("moved").mkdir()
     moved = RUN.rename("moved/run")
     last = moved / "checkpoints/last.ckpt"
-    saved = torch.load(last, weights_only=True)
-    (best,) = (state for state in saved["callbacks"].values() if state.get("monitor") == "val/elbo")
-    unbeatable = torch.tensor(0.0)
-    best |= {"best_model_score": unbeatable, "kth_value": unbeatable}
-    best["best_k_models"] = dict.fromkeys(best["best_k_models"], unbeatable)
-    torch.save(saved, last)
+    with changed(last) as saved:
+        (best,) = (state for state in saved["callbacks"].values() if state.get("monitor") == "val/elbo")
+        unbeatable = torch.tensor(0.0)
+        best |= {"best_model_score": unbeatable, "kth_value": unbeatable}
+        best["best_k_models"] = dict.fromkeys(best["best_k_models"], unbeatable)
     before = (moved / "checkpoints/best.ckpt").read_bytes()
     assert cli("fit", "--ckpt_path", moved, "--trainer.max_epochs", 4)[0] == 0
     assert len(curve(moved, "val/elbo")) == 4
@@ -155,13 +155,13 @@ def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit
     with in_the_background("fit", "-c", QUICKSTART, *whole, "--name", "killed") as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (
-            (killed / "checkpoints/last.ckpt").is_file() and 10 <= int(rows(killed)[-1]["step"]) % 20 <= 16
+            (killed / "checkpoints/last.ckpt").is_file() and 10 <= int(rows(killed, "steps")[-1]["step"]) % 20 <= 16
         ):
             time.sleep(0.005)
         process.kill()
     saved = torch.load(killed / "checkpoints/last.ckpt", weights_only=True)
     assert saved["epoch"] < 11
-    assert saved["global_step"] < int(rows(killed)[-1]["step"])
+    assert saved["global_step"] < int(rows(killed, "steps")[-1]["step"])
     assert cli("fit", "--ckpt_path", killed / "checkpoints/last.ckpt")[0] == 0
     for key in ("val/elbo", "train/elbo", "train/elbo_step"):
         assert curve(killed, key) == curve(Path("runs/whole"), key)
@@ -178,7 +178,7 @@ def test_a_signal_keeps_the_run_and_says_how_to_resume(stop, code, workdir):
     text = Path("out.txt").read_text()
     assert process.returncode == code, text[-2000:]
     assert "Traceback" not in text
-    assert f"resume with: nfvae fit --ckpt_path {LAST}" in " ".join(text.split())
+    assert f"resume with: nfvae fit --ckpt_path {RUN}" in " ".join(text.split())
     assert torch.load(LAST, weights_only=True)["epoch"] >= 0
 
 
@@ -208,10 +208,12 @@ def test_sample_draws_a_png(count, fit, cli):
     assert Path("mine.png").is_file()
 
 
-def test_without_a_logger_the_run_still_leaves_its_checkpoints(fit):
-    assert fit("--trainer.logger", "false")[0] == 0
+def test_without_a_logger_the_run_still_leaves_its_checkpoints_and_metrics(fit):
+    assert fit("--trainer.logger", "false", "--trainer.log_every_n_steps", 4)[0] == 0
     assert BEST.is_file()
-    assert not (RUN / "metrics.csv").exists()
+    assert [row["epoch"] for row in rows()] == ["0", "1"]
+    assert all(row["val/elbo"] and row["train/elbo"] and row["seconds"] for row in rows())
+    assert [int(row["step"]) for row in rows(name="steps")] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
 
 
 def test_lightnings_moving_average_is_usable_from_a_config(fit):
@@ -241,7 +243,7 @@ MISTAKES = {
     "option": (["--model.flow_options.hiden", "3"], "unknown option 'hiden' of flow 'iaf'; known options: hidden"),
     "dataset": (["--data.dataset", "mnits"], "unknown dataset 'mnits'; known datasets: mnist"),
     "depth": (["--model.depth", "-1"], "a flow's depth must be at least 1; got -1"),
-    "latent": (["--model.latent", "0"], "latent and shape must be at least 1; got 0"),
+    "latent": (["--model.latent", "0"], "latent must be at least 1"),
     "checkpoint": (["--ckpt_path", "no/such.ckpt"], "there is no checkpoint no/such.ckpt"),
     "not a checkpoint": (["--ckpt_path", QUICKSTART], "is not a checkpoint of nfvae, or is damaged"),
     "key": (["--model.latnt", "3"], "model.latnt"),
@@ -252,7 +254,7 @@ MISTAKES = {
         ["--data.dataset", "mnist", "--data.root", "nowhere", "--data.download", "false"],
         "cannot read MNIST under nowhere .*NFVAE_DATA elsewhere",
     ),
-    "rate": (["--model.lr", "-1"], "Invalid learning rate: -1.0"),
+    "rate": (["--model.lr", "-1"], "lr must be above 0; got -1.0"),
     "accelerator": (["--trainer.accelerator", "gpu"], "gpu|GPU"),
 }
 
@@ -295,7 +297,7 @@ def test_a_checkpoint_of_another_latent_size_gets_one_line_and_is_kept(fit):
     code, _, error = fit(
         "--ckpt_path", LAST, "--data.dataset", "mnist", "--data.root", "no", "--data.download", "false"
     )
-    assert_one_line(code, error, "cannot read MNIST")
+    assert_one_line(code, error, r"the checkpoint has shape \[8, 8\] where the model has \[28, 28\]")
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -13,6 +13,7 @@ from nfvae import FlowVAE
 from nfvae.registry import check_trusted, class_paths
 from nfvae.runs import Run
 from tests.commands.test_fit import assert_one_line
+from tests.helpers.checkpoints import changed
 
 OWN = "tests.helpers.own"
 QUICK = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--trainer.enable_progress_bar", "false"]
@@ -61,9 +62,12 @@ def test_a_toy_of_your_own_is_fitted(cli):
         (["--model.prior_options.scale", 2], "unknown option 'scale' of prior 'normal'; known options: none"),
         (["--model.objective", "elob"], "unknown objective 'elob'; known objectives: elbo, iwae, or .* mean elbo"),
         (["--data.dataset", f"{OWN}:Line"], "is not a subclass of nfvae.data.images.ImageDataset"),
-        (["--model.encoder_options", '{"hidden": "abc"}'], "cannot build encoder 'mlp' with options {'hidden': 'abc'}"),
-        (["--model.flow_options", '{"hidden": [64]}'], "cannot build flow 'iaf' with options {'hidden': \\[64\\]}"),
-        (["--model.objective_options", '{"beta": "a"}'], "cannot build objective 'elbo' with options {'beta': 'a'}"),
+        (
+            ["--model.encoder_options", '{"hidden": "abc"}'],
+            "hidden takes the widths of the layers.* got 'abc'",
+        ),
+        (["--model.flow_options", '{"hidden": [64]}'], "hidden must be a whole number; got \\[64\\]"),
+        (["--model.objective_options", '{"beta": "a"}'], "beta must be a number; got 'a'"),
     ],
 )
 def test_a_wrong_class_gets_one_line(arguments, message, cli):
@@ -160,11 +164,10 @@ def test_the_runs_own_config_names_what_may_be_imported(foreign, afresh):
 def test_no_spelling_imports_what_is_not_trusted(place, value, foreign, afresh):
     (foreign / "config.yaml").unlink()
     path = foreign / "checkpoints/best.ckpt"
-    saved = torch.load(path, weights_only=True)
-    saved["hyper_parameters"] |= {"flow": "iaf", "_instantiator": "foreign.make"}
-    homes = {"task": saved, "dataset": saved["datamodule_hyper_parameters"]}
-    homes.get(place, saved["hyper_parameters"])[place] = value
-    torch.save(saved, path)
+    with changed(path) as saved:
+        saved["hyper_parameters"] |= {"flow": "iaf", "_instantiator": "foreign.make"}
+        homes = {"task": saved, "dataset": saved["datamodule_hyper_parameters"]}
+        homes.get(place, saved["hyper_parameters"])[place] = value
     for command in ("sample", "test"):
         refused = afresh(command, path)
         assert_one_line(*refused, "")

@@ -24,7 +24,7 @@ def runs(cli):
     flat = ["--model.latent", 2, "--model.context", 4, "--model.encoder_options.hidden", "[16]", "--name", "flat"]
     options = ["--model.flow_options", json.dumps(small_options("iaf"))]
     assert cli("fit", "-c", QUICKSTART, *QUICK, *flat, *options)[0] == 0
-    assert cli("evaluate", "runs/flat", "--samples", 20, "--limit", 10)[0] == 0
+    assert cli("evaluate", "runs/flat", "--samples", 20)[0] == 0
     moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
     assert cli("fit", *QUICK, *moons, "--model.flow_options", json.dumps(small_options("maf")))[0] == 0
 
@@ -32,7 +32,8 @@ def runs(cli):
 def test_every_picture_is_drawn(runs, cli):
     for kind in PICTURES:
         folders = {"deformation": [], "density": ["runs/moons"]}.get(kind, ["runs/flat"])
-        code, out, error = cli("plot", kind, *folders, "--samples", 20, "--images", 0, 3)
+        output = [] if folders else ["--output", "drawn/picture.png"]
+        code, out, error = cli("plot", kind, *folders, "--samples", 20, "--images", 0, 3, *output)
         assert code == 0, (kind, error)
         assert Path(out.strip()).stat().st_size > 3_000, kind
     for kind in ("posterior", "learning", "k-curve"):
@@ -49,6 +50,9 @@ def test_every_picture_is_drawn(runs, cli):
         (["learning"], "this picture takes runs; got none"),
         (["k-curve"], "this picture takes runs; got none"),
         (["deformation", "runs/flat"], "this picture takes no run"),
+        (["deformation"], "plot deformation names no run: say where the picture goes"),
+        (["samples", "runs/flat", "--output", "."], "--output should name a file that ends in .png, .pdf, .svg"),
+        (["layers", "runs/flat", "--output", "x.bmp"], "--output should name a file that ends in .png, .pdf, .svg"),
         (["reconstructions", "runs/flat", "--images", "999"], "test images are 0 ... 255; got [999]"),
         (["k-curve", "runs/flat"], "run runs/flat has no such evaluation"),
         (["samples", "runs/moons"], "best.ckpt holds a density of vectors; expected a VAE"),
@@ -85,7 +89,7 @@ def test_contours_are_of_densities():
 
 def test_contours_take_two_latents():
     with pytest.raises(ValueError, match="three has 3 latents; contours are drawn of two"):
-        posterior_contours({"three": small_vae(features=3)}, binary(2))
+        posterior_contours({"three": small_vae(features=3)}, binary(2), (2, 4))
 
 
 def test_contours_enclose_the_mass_they_claim():
@@ -111,7 +115,7 @@ def test_misfit_is_the_divergence_from_the_exact_posterior():
 def test_the_posterior_picture_chooses_where_the_first_run_fits_worst(runs, cli, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "nfvae.commands.pictures.posterior_contours", lambda m, x, t: shown.append(t) or new_figure(1, 1)
+        "nfvae.commands.pictures.posterior_contours", lambda m, x, shape, t: shown.append(t) or new_figure(1, 1)
     )
     assert cli("plot", "posterior", "runs/flat")[0] == 0
     run = Run("runs/flat")

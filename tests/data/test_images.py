@@ -132,7 +132,7 @@ def test_damaged_files_are_named_with_the_remedy(tmp_path, damage):
     [
         ({"dataset": "mnits"}, "unknown dataset 'mnits'; known datasets: mnist, fashion_mnist, digits"),
         ({"binarization": "fuzzy"}, "unknown binarization 'fuzzy'; known binarizations: dynamic, static, threshold"),
-        ({"batch_size": 0}, "batch sizes must be at least 1; got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )
 def test_mistakes_are_named(options, message):

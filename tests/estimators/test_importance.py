@@ -261,5 +261,5 @@ def test_every_image_is_encoded_once_and_blocks_stay_within_the_rows():
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"samples": -3}, {"rows": 0}])
 def test_no_samples_are_refused(wrong):
-    with pytest.raises(ValueError, match="samples and rows must be at least 1"):
+    with pytest.raises(ValueError, match=r"(samples|rows) must be at least 1"):
         log_likelihood(small_vae(), binary(2), **{"samples": 5, **wrong})

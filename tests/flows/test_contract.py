@@ -221,7 +221,7 @@ def test_a_context_of_the_wrong_size_is_refused(name):
 @every_flow
 @pytest.mark.parametrize("sizes", [{"features": 0}, {"depth": 0}, {"depth": -1}, {"context": -1}])
 def test_impossible_sizes_are_refused(name, sizes):
-    with pytest.raises(ValueError, match=f"a flow's {next(iter(sizes))} must be at least"):
+    with pytest.raises(ValueError, match=f"{next(iter(sizes))} must be at least"):
         make_flow(name.partition(":")[0], **{"features": 2} | sizes)
 
 

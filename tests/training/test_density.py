@@ -150,7 +150,7 @@ def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
             ["--data.dataset", "three_moons"],
             "unknown toy dataset 'three_moons'; known toy datasets: checkerboard, eight_gaussians, ",
         ),
-        (["--data.count", "0"], "sizes must be at least 1; got 0, 500 and 10000"),
+        (["--data.count", "0"], "count must be at least 1; got 0"),
         (["--model.teacher", "runs/none"], "there is no run runs/none"),
         (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has shape [1]; the student [2]"),
         (["--model.schedule", "up"], "unknown schedule 'up'"),

@@ -269,7 +269,7 @@ def test_data_of_another_size_are_refused(tmp_path):
         ({"depth": -1}, "a flow's depth must be at least 1; got -1"),
         (
             {"flow": "iaf", "latent": 0},
-            "a flow's features must be at least 1; got 0|latent and shape must be at least 1; got 0",
+            "a flow's features must be at least 1; got 0|latent must be at least 1; got 0",
         ),
         ({"samples": 0}, "samples must be at least 1; got 0"),
         ({"objective": "elb"}, "unknown objective 'elb'; known objectives: elbo, iwae"),
@@ -282,7 +282,7 @@ def test_data_of_another_size_are_refused(tmp_path):
             {"objective": "iwae", "objective_options": {"beta": 0.5}},
             "unknown option 'beta' of objective 'iwae'; known options: none",
         ),
-        ({"encoder_options": {"hidden": []}}, "hidden widths must be positive"),
+        ({"encoder_options": {"hidden": []}}, "hidden takes the widths of the layers"),
         ({"decoder_options": {"activation": "rleu"}}, "unknown activation 'rleu'"),
     ],
 )

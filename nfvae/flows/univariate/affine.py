@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nfvae.flows.univariate.base import ScaleAndShift
+from nfvae.registry import check_number
 
 
 class Affine(ScaleAndShift):
@@ -26,7 +27,6 @@ class Affine(ScaleAndShift):
     shapes = {"shift": (), "score": ()}  # noqa: RUF012  (a ClassVar of the base)
 
     def __init__(self, shift: Tensor, score: Tensor, bound: float = 3.0) -> None:
-        if not bound > 0:
-            raise ValueError(f"bound must be positive; got {bound}")
+        check_number("bound", bound, above=0)
         self.scale = torch.exp(bound * torch.tanh(score / bound))
         self.shift = shift

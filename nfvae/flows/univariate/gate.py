@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 
 from nfvae.flows.univariate.base import ScaleAndShift
+from nfvae.registry import check_number
+
+_LARGEST_BIAS = 100.0  # beyond which a gate is open or closed whatever its score
 
 
 class Gate(ScaleAndShift):
@@ -15,11 +18,11 @@ class Gate(ScaleAndShift):
     Args:
         mean: m with shape (*, D).
         score: s with shape (*, D).
-        bias: added to s; positive values start the gates near 1.
+        bias: added to s, between -100 and 100; positive values start the gates near 1.
         floor: smallest gate, in [0, 1).
 
     Raises:
-        ValueError: for a floor outside [0, 1).
+        ValueError: for a floor outside [0, 1), or a bias out of range.
 
     References:
         Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
@@ -28,6 +31,7 @@ class Gate(ScaleAndShift):
     shapes = {"mean": (), "score": ()}  # noqa: RUF012  (a ClassVar of the base)
 
     def __init__(self, mean: Tensor, score: Tensor, bias: float = 2.0, floor: float = 1e-3) -> None:
+        check_number("a gate's bias", bias, least=-_LARGEST_BIAS, most=_LARGEST_BIAS)
         if not 0 <= floor < 1:
             raise ValueError(f"a gate's floor must be in [0, 1); got {floor}")
         self.scale = floor + (1 - floor) * torch.sigmoid(score + bias)

@@ -1,0 +1,183 @@
+"""The folder of a run: its name, and every path and plain file in it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nfvae.runs.files import read_yaml
+from nfvae.runs.metrics import read_rows
+
+_BEST, _LAST = "best.ckpt", "last.ckpt"
+
+
+def experiment_name(settings: Mapping[str, Any]) -> str:
+    """Name what runs of one configuration and several seeds have in common: data set, flow, depth, and what taught it.
+
+    Args:
+        settings: of the run, nested as in its config.yaml.
+    """
+    model = settings["model"]
+    flow = model["flow"].rpartition(":")[2].lower()
+    taught = f"-{model.get('target', 'student')}" if model.get("teacher") else ""
+    return f"{settings['data']['dataset'].rpartition(':')[2].lower()}-{flow}-{model['depth']}{taught}"
+
+
+def run_name(settings: Mapping[str, Any]) -> str:
+    """Return the name that a run was given, or else the experiment's with the seed.
+
+    Raises:
+        ValueError: for a name that is no folder of its own below the folder of all runs.
+    """
+    name = settings.get("name")
+    if name is None:
+        return f"{experiment_name(settings)}-seed{settings['seed_everything']}"
+    if not all(part.strip() and part not in (".", "..") for part in str(name).split("/")):
+        raise ValueError(f"a run's name is a folder below that of all runs, as mine or group/mine; got {name!r}")
+    return str(name)
+
+
+def wandb_name(evaluation: str) -> str:
+    """Return what the numbers of an evaluation are called in wandb, as test/is-5000."""
+    _, split, samples = evaluation.split("-", 2)
+    return f"{split}/is-{samples}"
+
+
+class EvaluationSettings(NamedTuple):
+    """What an evaluation is asked. Its name says all of it that is not as usual, so that none replaces another.
+
+    Attributes:
+        split: `train`, `val` or `test`.
+        samples: K, importance samples an image.
+        limit: how many images, the first ones; None for all.
+        seed: of the importance samples.
+        dataset: another one than in training.
+        binarization: another one than in training.
+        matmul_precision: of float32 matrix products, see `torch.set_float32_matmul_precision`.
+    """
+
+    split: str = "test"
+    samples: int = 5000
+    limit: int | None = None
+    seed: int = 0
+    dataset: str | None = None
+    binarization: str | None = None
+    matmul_precision: str = "highest"
+
+    def name(self, trained_on: Mapping[str, Any], checkpoint: str) -> str:
+        """Return the name of the evaluation's files.
+
+        Args:
+            trained_on: the settings of the training's data.
+            checkpoint: the name of the checkpoint's file, without its ending.
+        """
+        usual = self._field_defaults | {key: trained_on.get(key) for key in ("dataset", "binarization")}
+        parts = {
+            "limit": f"first{self.limit}",
+            "seed": f"seed{self.seed}",
+            "dataset": str(self.dataset).replace(":", "."),
+            "binarization": self.binarization,
+            "matmul_precision": f"matmul_{self.matmul_precision}",
+        }
+        unusual = [str(part) for key, part in parts.items() if getattr(self, key) not in (None, usual.get(key))]
+        other = [] if checkpoint == _BEST.partition(".")[0] else [checkpoint]
+        return "-".join(["evaluation", self.split, str(self.samples), *unusual, *other])
+
+    def arguments(self) -> str:
+        """Return the arguments of `nfvae evaluate` that ask this."""
+        names = {"dataset": "data.dataset", "binarization": "data.binarization"}
+        given = {key: value for key, value in self._asdict().items() if value != self._field_defaults[key]}
+        return " ".join(f"--{names.get(key, key)} {value}" for key, value in given.items())
+
+
+USUAL = EvaluationSettings()
+
+
+class RunFolder:
+    """The folder of a run, RUNS/NAME; every path in it is spelled here alone.
+
+    Args:
+        path: the folder, which need not be there yet.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.best, self.last = self.path / "checkpoints" / _BEST, self.path / "checkpoints" / _LAST
+        self.config, self.latents = self.path / "config.yaml", self.path / "latents.pt"
+        self.metrics, self.steps = self.path / "metrics.csv", self.path / "steps.csv"
+        self.replaced = self.path.parent / f".{self.path.name}.replaced"
+
+    @classmethod
+    def of_checkpoint(cls, path: Path) -> "RunFolder":
+        """Return the folder that a checkpoint belongs to."""
+        return cls(path.parent.parent if path.parent.name == "checkpoints" else path.parent)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.resolve().name
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a checkpoint of ours."""
+        return self.best.is_file() or self.last.is_file()
+
+    def picture(self, name: str) -> Path:
+        """Return where a picture goes that belongs to the training."""
+        return self.path / f"{name}.png"
+
+    def drawn(self, name: str) -> Path:
+        """Return where a picture goes that is asked for later."""
+        return self.path / "plots" / f"{name}.png"
+
+    def report(self, command: str) -> Path:
+        """Return where the results of `validate` or `test` go."""
+        return self.path / f"{command}.json"
+
+    def evaluation(self, name: str) -> Path:
+        """Return where an evaluation's summary lies; its other files lie beside it, of the same name."""
+        return self.path / f"{name}.json"
+
+    def evaluations(self) -> list[str]:
+        """Return the names of the evaluations that are there."""
+        return sorted(path.stem for path in self.path.glob("evaluation-*.json"))
+
+    def settings(self) -> dict[str, Any]:
+        """Read config.yaml; empty where there is none.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        if not self.config.is_file():
+            return {}
+        if not (content := read_yaml(self.config)):
+            raise ValueError(f"{self.config} is damaged: it holds no settings")
+        return content
+
+    def history(self) -> list[dict[str, float]]:
+        """Read metrics.csv, a row an epoch; none where training wrote no such file.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        return read_rows(self.metrics)
+
+    def checkpoint(self, last: bool = False) -> Path:
+        """Return the checkpoint that stands for the run: its best, or its last, or the only one that there is.
+
+        A training that was killed between its first best checkpoint and its first last one has the best one alone.
+
+        Raises:
+            FileNotFoundError: if there is no such run, or no checkpoint in it yet.
+            ValueError: if there are several, none of them ours.
+        """
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"there is no run {self.path}")
+        own = self.last if last and self.last.is_file() else self.best
+        if own.is_file():
+            return own
+        others = sorted({*self.path.glob("checkpoints/*.ckpt")} - {self.best, self.last})
+        if len(others) == 1:
+            return others[0]
+        if others:
+            raise ValueError(f"run {self.path} has several checkpoints; name one of {', '.join(map(str, others))}")
+        raise FileNotFoundError(f"run {self.path} has no checkpoint yet: {own} is written by nfvae fit")

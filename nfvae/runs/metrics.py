@@ -1,0 +1,70 @@
+"""The metrics of a training: metrics.csv with a row an epoch, steps.csv with a row every so many steps."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nfvae.runs.files import write_whole
+
+Row = Mapping[str, float]
+
+
+class MetricFile:
+    """A CSV file that grows by rows of numbers.
+
+    Nothing is read or written before the first row, so that a training that is refused changes nothing.
+
+    Args:
+        path: the file.
+        steps: where a training goes on, the steps that it has done; later rows are dropped.
+        by_line: whether a row is added at the end, of which a kill may leave half; otherwise the whole file is
+            replaced for each row.
+    """
+
+    def __init__(self, path: Path, steps: int = 0, by_line: bool = False) -> None:
+        self.path, self.steps, self.by_line = path, steps, by_line
+        self.rows: list[Row] = []
+        self.names: list[str] = []
+
+    def append(self, row: Row) -> None:
+        """Add a row of numbers by name, `step` among them."""
+        if not self.rows and self.steps:
+            self.rows = [earlier for earlier in read_rows(self.path) if earlier["step"] <= self.steps]
+        self.rows.append(row)
+        names = list(dict.fromkeys(name for each in (dict.fromkeys(self.names), row) for name in each))
+        if self.by_line and names == self.names:
+            with self.path.open("a") as file:
+                file.write(_lines([row], names))
+        else:
+            self.names = list(dict.fromkeys(name for each in self.rows for name in each))
+            write_whole(self.path, ",".join(self.names) + "\n" + _lines(self.rows, self.names))
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Read a file of metrics; no rows where there is none. A last line that was cut off is left out.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        text = path.read_text()
+        head, *lines = csv.reader(text[: text.rindex("\n")].splitlines(), strict=True)
+        rows = [{name: _number(name, value) for name, value in zip(head, line, strict=True) if value} for line in lines]
+        if not all({"epoch", "step"} <= row.keys() for row in rows):
+            raise ValueError("a row without epoch or step")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged ({error}); without it the run has no history") from error
+    return rows
+
+
+def _number(name: str, value: str) -> float:
+    return int(value) if name in ("epoch", "step") else float(value)
+
+
+def _lines(rows: Sequence[Row], names: Sequence[str]) -> str:
+    out = io.StringIO()
+    csv.DictWriter(out, names, lineterminator="\n").writerows(rows)
+    return out.getvalue()
