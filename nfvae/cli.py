@@ -3,13 +3,16 @@
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 
 from nfvae.commands import COMMANDS
 from nfvae.registry import import_attribute, unknown
 
+_LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
+_SAID_IN_VAIN = ("litlogger", "litmodels", "TPU", "GPU available: False", "Loading `", "`Trainer.fit` stopped")
 _DESCRIPTION = "Train, measure and compare variational autoencoders whose posterior is a normalizing flow."
 
 
@@ -55,23 +58,31 @@ def _overview() -> str:
 def _mistakes() -> tuple[type[Exception], ...]:
     """Return what a mistake in what was asked raises; Lightning's own kind only where Lightning was needed."""
     lightning = sys.modules.get("lightning_fabric.utilities.exceptions")
-    own = (ValueError, OSError, argparse.ArgumentError)
-    return (*own, lightning.MisconfigurationException) if lightning else own
+    torch = sys.modules.get("torch")
+    own = (ValueError, OSError, MemoryError, argparse.ArgumentError)
+    of_torch = (torch.OutOfMemoryError,) if torch else ()
+    return (*own, *of_torch, lightning.MisconfigurationException) if lightning else (*own, *of_torch)
 
 
 def _fail(error: Exception, code: int) -> int:
     if os.environ.get(TRACEBACK_VARIABLE):
         raise error
-    print(f"nfvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    message = re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:40]}...{word[0][-20:]}", str(error))
+    print(f"nfvae: error: {' '.join(message.split())[:_LONGEST_MESSAGE]}", file=sys.stderr)
     return code
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    return not any(each in record.getMessage() for each in _SAID_IN_VAIN)
 
 
 def _quieten() -> None:
     """Silence what Lightning says that no user of this command can act on."""
-    tips = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    tips.addFilter(lambda record: "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage())
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(_tells_something)
     for message in (
-        "Experiment logs directory",
+        "Checkpoint directory",
+        "anonymous setting",
         "isinstance.treespec, LeafSpec",
         "callbacks used to create the checkpoint",
         r"Found \d+ module.s. in eval mode",

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,16 @@ SMALLEST_SOFTPLUS = 1e-4
 
 _BISECTIONS = 24
 _NEWTON_STEPS = 8
+
+
+def at_least_float32(value: Tensor) -> Tensor:
+    """Make a tensor of 16 bits float32: sums over pixels and log-determinants need it."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Switch automatic mixed precision off, where it is on: in 16 bits a flow and its inverse disagree."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:

@@ -1,5 +1,6 @@
 """`nfvae compare`: runs, or the configs they come from, in one table."""
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def compare_command(arguments: list[str]) -> None:
         print(f"evaluations: {_evaluations(results[0].summary)}")
     print(table.render(options.format))
     if options.html:
-        write_page(options.html, experiments, baseline, table)
+        write_page(options.html, experiments, baseline, table, shlex.join(["nfvae", "compare", *arguments]))
         print(f"written: {options.html}")
 
 

@@ -1,16 +1,19 @@
 """`nfvae fit`: train, and what happens around it."""
 
 import shutil
+import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
-from nfvae.commands.progress import MetricProgressBar
+from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
 from nfvae.commands.signals import INTERRUPTED, TERMINATED
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.files import locked, write_figure, write_whole
@@ -43,7 +46,7 @@ def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
             being trained.
         FloatingPointError: if the loss is not finite.
     """
-    pl.seed_everything(plan.settings["seed_everything"], workers=True)
+    pl.seed_everything(plan.settings["seed_everything"], workers=True, verbose=False)
     plan.check()
     trainer = _trainer(plan, callbacks)
     if not (plan.keeps_a_run and trainer.is_global_zero):
@@ -87,8 +90,15 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
     """Build the trainer with the run's loggers, checkpoints and progress bar."""
     options = _made_by_a_class_path(plan)
     own: list[pl.Callback] = []
-    if options["enable_progress_bar"] is not False:
+    if options["enable_progress_bar"] is not False and sys.stdout.isatty():
         own.append(MetricProgressBar())
+    elif plan.keeps_a_run:
+        say = partial(print_epoch, epochs=options["max_epochs"], monitor=plan.module.monitor)
+        plan.module.epoch_sinks.append(rank_zero_only(say))
+    options["enable_progress_bar"] = options["enable_progress_bar"] is not False and sys.stdout.isatty()
+    if options["enable_model_summary"] is not False:
+        own.append(ModelTable())
+    options["enable_model_summary"] = False
     if plan.keeps_a_run and options["enable_checkpointing"] is not False:
         own += _checkpoints(plan)
     if plan.keeps_a_run:
@@ -148,8 +158,8 @@ def _prepare_folder(plan: Plan) -> bool:
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
     steps = plan.checkpoint.checkpoint["global_step"] if plan.checkpoint and plan.resumes else 0
-    plan.module.epoch_file = MetricFile(folder.metrics, steps)
-    plan.module.step_file = MetricFile(folder.steps, steps, by_line=True)
+    plan.module.epoch_sinks.append(MetricFile(folder.metrics, steps).append)
+    plan.module.step_sinks.append(MetricFile(folder.steps, steps, by_line=True).append)
     return is_new
 
 

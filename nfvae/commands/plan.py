@@ -1,11 +1,13 @@
 """What a training is asked to be, before anything of it is done."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nfvae.commands.settings import parse, read_sources, settings_of, task_of
+from nfvae.commands.memory import check_memory
+from nfvae.commands.settings import check_trainer, parse, read_sources, settings_of, task_of
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.run import DATA
@@ -35,6 +37,7 @@ class Plan:
         for name in ("config", "trust"):
             self.namespace.pop(name)
         self.settings: dict[str, Any] = self.namespace.as_dict()
+        check_trainer(self.settings["trainer"])
         self.settings["name"] = run_name(self.settings)
         self.folder = RunFolder(Path(self.settings["trainer"]["default_root_dir"] or "runs", self.settings["name"]))
 
@@ -65,7 +68,11 @@ class Plan:
     def module(self) -> TrainingModule:
         """What is trained, its weights as they start."""
         shape: dict[str, Any] = {} if "shape" in self.module_class.from_teacher else {"shape": list(self.data.shape)}
-        return self.module_class(**self.settings["model"], **shape)
+        settings = self.settings["model"] | shape
+        pixels = math.prod(shape.get("shape", [1]))
+        samples = settings.get("samples", 1)
+        check_memory(lambda: self.module_class(**settings), samples, self.settings["data"]["batch_size"], pixels)
+        return self.module_class(**settings)
 
     def check(self) -> None:
         """Check what can be checked before anything is written.

@@ -1,16 +1,66 @@
-"""Progress bars."""
+"""What is seen of a training or an evaluation while it runs."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from torch import nn
 from typing_extensions import override
+
+from nfvae.flows import Flow
+from nfvae.runs import Table
+from nfvae.runs.tables import Column
+
+
+def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> None:
+    """Print the metrics of an epoch on one line, where there is no terminal for a progress bar.
+
+    Args:
+        row: the epoch's metrics, as metrics.csv has them.
+        epochs: how many there will be; None where that is not known.
+        monitor: the validation metric that is printed, with that of training beside it.
+    """
+    names = [name for name in (monitor.replace("val/", "train/"), monitor) if name in row]
+    values = ", ".join(f"{name} {row[name]:.2f}" for name in names)
+    print(f"epoch {row['epoch'] + 1:g}/{epochs or '?'}: {values}, {row['seconds']:.1f} s", flush=True)
+
+
+class ModelTable(pl.Callback):
+    """Print what the model is made of when training starts."""
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            print(model_table(cast(Any, pl_module).model).text())
+
+
+def model_table(model: nn.Module) -> Table:
+    """List the parts of a plain model, their classes and how many parameters they have."""
+    parts: dict[str, nn.Module] = dict(model.named_children())
+    if "posterior" in parts:
+        parts = dict(parts.pop("posterior").named_children()) | parts
+    rows = [{"part": name, "class": _class_of(part), "parameters": _parameters(part)} for name, part in parts.items()]
+    rows.append({"part": "in all", "class": type(model).__name__, "parameters": _parameters(model)})
+    return Table(rows, [Column("part", "part"), Column("class", "class"), Column("parameters", "parameters", 0)])
+
+
+def _class_of(part: nn.Module) -> str:
+    depth = getattr(part, "depth", None)
+    return type(part).__name__ + (f", {depth} layers" if isinstance(part, Flow) else "")
+
+
+def _parameters(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
 
 
 class MetricProgressBar(RichProgressBar):
     """A rich progress bar that shows the monitored metric, and costs a training step next to nothing.
+
+    One line of eighty columns: epoch, bar, batches, time left in the epoch, speed, and the metrics in nats.
 
     It looks at the metrics, and so waits for the device, a few times a second only.
 
@@ -19,8 +69,19 @@ class MetricProgressBar(RichProgressBar):
     """
 
     def __init__(self, per_second: int = 2) -> None:
-        super().__init__(refresh_rate=per_second, leave=False)
+        theme = RichProgressBarTheme(metrics_format=".2f", metrics_text_delimiter=" ")
+        super().__init__(refresh_rate=per_second, leave=False, theme=theme)
         self._next = 0.0
+
+    @override
+    def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
+        description, _, _, _, speed = super().configure_columns(trainer)
+        return [description, BarColumn(bar_width=8), MofNCompleteColumn(), TimeRemainingColumn(), speed]
+
+    @override
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}{f'/{epochs}' if epochs and epochs > 0 else ''}"
 
     @override
     def on_train_batch_end(
@@ -41,7 +102,7 @@ class MetricProgressBar(RichProgressBar):
             shown[name] = value
         monitor = cast(Any, pl_module).monitor
         if monitor in trainer.callback_metrics:
-            shown[monitor] = float(trainer.callback_metrics[monitor])
+            shown["val"] = float(trainer.callback_metrics[monitor])
         return shown
 
 

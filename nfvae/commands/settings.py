@@ -1,9 +1,12 @@
 """The settings of a training, out of configs, the run that goes on, and the command line."""
 
+import os
 import re
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import pytorch_lightning as pl
 import yaml
@@ -15,7 +18,7 @@ from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
-from nfvae.registry import OWN, class_paths
+from nfvae.registry import OWN, check_number, class_paths
 from nfvae.runs import Run
 from nfvae.runs.files import read_yaml
 from nfvae.runs.run import DATA
@@ -31,6 +34,14 @@ _CHOICES: dict[str, Mapping[str, str]] = {
 }
 _TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
 _TRAINER_HELP = "--help.trainer"
+_LONGEST_HINT = 60  # characters of a type that a message says
+_NOT_ZERO = ("max_epochs", "max_steps")
+_POSITIVE = (
+    *("limit_train_batches", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"),
+    *("log_every_n_steps", "accumulate_grad_batches", "num_nodes"),
+)
+_CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
+_ALWAYS_ALLOWED = 8  # processes, even of one processor
 _NAME = re.compile(r"--(model|data)\.(\w+)(?:=(.*))?")
 
 
@@ -156,11 +167,62 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
         print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
     settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
-    parsed = parser.parse_args(["--config", settings, *sources.words])
+    try:
+        parsed = parser.parse_args(["--config", settings, *sources.words])
+    except ArgumentError as error:
+        raise ValueError(in_plain_words(str(error), parser)) from error
     for name, default in parser.get_defaults().items():
         if default is not None and parsed[name] is None:
             raise ValueError(f"{name} is null; expected a value, as {default}")
     return parser, parsed
+
+
+def in_plain_words(message: str, parser: ArgumentParser) -> str:
+    """Say of jsonargparse's message which setting takes what, and what was given."""
+    found = re.search(r'key "([\w.]+)":.*?(?:Given value|Got value): (.*)', message, re.DOTALL)
+    if not found:
+        return message
+    name, value = found.groups()
+    hints = [getattr(action, "_typehint", None) for action in parser._actions if action.dest == name]
+    expected = _type_in_words(hints[0]) if hints else ""
+    if not 0 < len(expected) <= _LONGEST_HINT:
+        expected = f"what {_TRAINER_HELP if name.startswith('trainer') else '--help'} says"
+    return f"{name} takes {expected}; got {next(iter(value.splitlines()), '')!r}"
+
+
+def _type_in_words(hint: Any) -> str:
+    """Write a type as its names alone, as `int or null`."""
+    if isinstance(hint, type) and not get_args(hint):
+        return "null" if hint is type(None) else hint.__name__
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_type_in_words, get_args(hint)))
+    return re.sub(r"[\w.]+\.(\w+)", r"\1", str(hint))
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Refuse what Lightning's Trainer takes without a word, and then trains nothing, fails late or never begins.
+
+    Args:
+        settings: of the trainer, by name.
+
+    Raises:
+        ValueError: for such a setting.
+    """
+    for name in _NOT_ZERO:
+        if settings[name] == 0 or (settings[name] or 1) < -1:
+            raise ValueError(f"trainer.{name} must be at least 1, or -1 for no limit; got {settings[name]}")
+    for name in _POSITIVE:
+        if settings[name] is not None and not isinstance(settings[name], str | dict):
+            check_number(f"trainer.{name}", settings[name], above=0)
+    if settings["gradient_clip_val"] is not None:
+        check_number("trainer.gradient_clip_val", settings["gradient_clip_val"], least=0)
+    if settings["overfit_batches"]:
+        raise ValueError("trainer.overfit_batches cannot cut these data: take trainer.limit_train_batches")
+    if settings["num_nodes"] > 1 and not _CLUSTERS & os.environ.keys():
+        raise ValueError("trainer.num_nodes above 1 waits for other machines: start by torchrun or SLURM there")
+    devices, processors = str(settings["devices"]), max(os.cpu_count() or 1, _ALWAYS_ALLOWED)
+    if settings["accelerator"] == "cpu" and devices.isdigit() and int(devices) > processors:
+        raise ValueError(f"trainer.devices {devices} are more processes than this machine can run, {processors}")
 
 
 def _training_parser(module: type[TrainingModule]) -> ArgumentParser:

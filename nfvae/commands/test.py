@@ -1,6 +1,7 @@
 """`nfvae validate`, `nfvae test` and `nfvae predict`: Lightning's other loops, on a trained run."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,8 @@ def _write_report(run: Run, command: str, split: str, results: dict[str, float])
     print(Table(rows, [Column("metric", f"{run.folder.path}, {split} set"), Column("value", "nats", 3)]).text())
     path = run.folder.report(command)
     write_whole(path, json.dumps({"checkpoint_sha256": run.digest(), **results}, indent=2) + "\n")
-    log_results(run.folder, f"{split}/{command}", {key.partition("/")[2]: value for key, value in results.items()})
+    samples = run.settings.get(f"{split}_samples", 0)
+    log_results(run.folder, f"{split}/loop-{samples}", {key.partition("/")[2]: value for key, value in results.items()})
     print(f"written: {path}")
 
 
@@ -106,7 +108,8 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
 
 def _trainer(options: dict[str, Any]) -> pl.Trainer:
     callbacks = as_list(options.pop("callbacks", None))
-    if options.get("enable_progress_bar") is not False:
+    options["enable_progress_bar"] = options.get("enable_progress_bar") is not False and sys.stdout.isatty()
+    if options["enable_progress_bar"]:
         callbacks = [*callbacks, MetricProgressBar()]
     with refused("trainer"):
         return pl.Trainer(**options, callbacks=callbacks, logger=False, enable_checkpointing=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -157,12 +158,7 @@ class BinarizedImages(pl.LightningDataModule):
         return bernoulli_draw(batch) if self.trainer.training and self.is_dynamic else batch.float()
 
     def _read(self) -> Splits:
-        splits = self.reader.read(self.root, self.hparams["download"])
-        for part in splits:
-            if part.ndim != 2 or part.shape[1] != math.prod(self.shape):
-                got = f"dataset {self.hparams['dataset']} gives images with shape {tuple(part.shape)}"
-                raise ValueError(f"{got}; expected (N, {math.prod(self.shape)})")
-        return splits
+        return _read(self.reader, self.hparams["dataset"], self.root, self.hparams["download"])
 
     def _binarized(self, gray: Splits) -> Splits:
         binarization = self.hparams["binarization"]
@@ -179,3 +175,20 @@ class BinarizedImages(pl.LightningDataModule):
     def _split(self, split: str) -> Tensor:
         assert self.splits is not None
         return self.splits[SPLITS.index(split)]
+
+
+def _read(reader: ImageDataset, name: str, root: Path, download: bool) -> Splits:
+    """Read a data set, and check what it gives."""
+    pixels = math.prod(reader.shape)
+    try:
+        splits = Splits(*reader.read(root, download))
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # whatever a class of the user's own raises
+        raise ValueError(f"cannot read dataset {name}: {error or type(error).__name__}") from error
+    for part in splits:
+        is_tensor = isinstance(part, Tensor)
+        got = f"{part.dtype} with shape {tuple(part.shape)}" if is_tensor else type(part).__name__
+        if not (is_tensor and part.dtype == torch.uint8 and part.ndim == 2 and len(part) and part.shape[1] == pixels):
+            raise ValueError(f"dataset {name} gives {got}; expected torch.uint8 with shape (N, {pixels})")
+    return splits

@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST, as torchvision lays them out."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,19 +32,23 @@ class TorchvisionImages(ImageDataset):
     def _images(self, root: Path, train: bool, download: bool) -> Tensor:
         from torchvision import datasets
 
-        count = 60_000 if train else 10_000
+        count, folder = 60_000 if train else 10_000, root / self.name
+        missing = [path for path in (folder / "raw", folder, root) if not path.exists()]
         try:
             images: Tensor = getattr(datasets, self.name)(root, train=train, download=download).data
         except Exception as error:  # torchvision raises whatever its reader stumbles over
+            for path in missing:  # which it makes before it downloads
+                with suppress(OSError):
+                    path.rmdir()
             raise ValueError(self._unreadable(root, error)) from error
         if images.shape != (count, 28, 28):
             raise ValueError(self._unreadable(root, f"expected {count} images of 28x28; got {[*images.shape]}"))
         return images.flatten(1)
 
     def _unreadable(self, root: Path, reason: object) -> str:
-        first_line = next(iter(str(reason).splitlines()), type(reason).__name__)
+        said = " ".join(str(reason).split()) or type(reason).__name__
         return (
-            f"cannot read {self.name} under {root} ({first_line}); put its four IDX files into "
+            f"cannot read {self.name} under {root} ({said}); put its four IDX files into "
             f"{root / self.name / 'raw'}, or delete that folder and let it be downloaded, or point --data.root or "
             f"{DATA_ROOT_VARIABLE} elsewhere"
         )

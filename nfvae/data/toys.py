@@ -134,9 +134,18 @@ class ToyVectors(pl.LightningDataModule):
         if self.splits is None:
             sizes = (self.hparams["count"], _HELD_OUT, _HELD_OUT)
             seeded = [torch.Generator().manual_seed(_DRAW_SEED + index) for index in range(len(sizes))]
-            self.splits = Splits(
-                *(self.toy.draw(size, generator) for size, generator in zip(sizes, seeded, strict=True))
-            )
+            self.splits = Splits(*map(self._drawn, sizes, seeded))
+
+    def _drawn(self, count: int, generator: Generator) -> Tensor:
+        name, expected = self.hparams["dataset"], (count, *self.shape)
+        try:
+            vectors = self.toy.draw(count, generator)
+        except Exception as error:  # whatever a class of the user's own raises
+            raise ValueError(f"cannot draw dataset {name}: {error or type(error).__name__}") from error
+        if not isinstance(vectors, Tensor) or tuple(vectors.shape) != expected or not vectors.isfinite().all():
+            got = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise ValueError(f"dataset {name} gives {got}; expected finite numbers with shape {expected}")
+        return vectors
 
     def train_dataloader(self) -> "DataLoader[Tensor]":
         """Return shuffled batches of the training set."""

@@ -62,7 +62,7 @@ def log_likelihood(
 
     Args:
         model: a VAE in eval mode.
-        x: binarized images with shape (B, P), of the model's type and on its device.
+        x: binarized images with shape (B, P) or (B, height, width), on the model's device.
         samples: K.
         seed: of the noise.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
@@ -70,7 +70,7 @@ def log_likelihood(
             and 100,000 elsewhere.
 
     Raises:
-        ValueError: for samples or rows below 1.
+        ValueError: for samples or rows below 1, or images of another size or that are not binary.
 
     References:
         Stochastic Backpropagation and Approximate Inference in Deep Generative Models, arXiv 1401.4082.

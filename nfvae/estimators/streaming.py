@@ -62,11 +62,12 @@ def streams(
         rows: samples times images that are decoded at once.
 
     Raises:
-        ValueError: for samples or rows below 1.
+        ValueError: for samples or rows below 1, or images that the model does not take.
     """
     rows = rows if rows is not None else _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
     check_number("samples", samples, least=1, most=_MOST_SAMPLES)
     check_sizes(rows=rows)
+    x = model.as_images(x)
     order = list(range(len(x))) if indices is None else indices.tolist()
     count = max(1, rows // min(samples, SAMPLES_PER_CHUNK))
     images = [slice(first, first + count) for first in range(0, len(x), count)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 
-_DEEPEST = 10_000  # layers
+_DEEPEST = 1_000  # layers
 Shapes = Mapping[str, Sequence[int]]
 
 

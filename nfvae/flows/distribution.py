@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, TransformedDistribution
 
 from nfvae.flows.bijection import Bijection
+from nfvae.numerics import full_precision
 
 
 class Draw(NamedTuple):
@@ -56,6 +57,16 @@ class FlowDistribution(TransformedDistribution):
         super().__init__(base, [bijection], validate_args=False)
         self.base, self.bijection = base, bijection
 
+    @property
+    def mean(self) -> Tensor:
+        """A flow has no mean in closed form."""
+        raise NotImplementedError("a flow has no mean in closed form: average samples, as rsample((1000,)).mean(0)")
+
+    @property
+    def variance(self) -> Tensor:
+        """A flow has no variance in closed form."""
+        raise NotImplementedError("a flow has no variance in closed form: take that of rsample((1000,))")
+
     def draw(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Draw:
         """Draw z_K with its density, differentiably; each tensor begins with (*sample_shape, *batch)."""
         shape = torch.Size(sample_shape) + self.base.loc.shape
@@ -63,10 +74,12 @@ class FlowDistribution(TransformedDistribution):
 
     def from_noise(self, noise: Tensor) -> Draw:
         """Turn standard normal noise with shape (*, D) into samples, differentiably."""
-        z, log_det = self.bijection.forward_and_log_det(torch.addcmul(self.base.loc, self.base.scale, noise))
+        with full_precision(noise.device):
+            z, log_det = self.bijection.forward_and_log_det(torch.addcmul(self.base.loc, self.base.scale, noise))
         return Draw(z, self.base.log_prob_of_noise(noise) - log_det, log_det)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
-        z, log_det = self.bijection.inverse_and_log_det(value)
+        with full_precision(value.device):
+            z, log_det = self.bijection.inverse_and_log_det(value)
         return self.base.log_prob(z) + log_det

@@ -1,5 +1,6 @@
 """The variational autoencoder, usable alone: encoder, flow posterior, decoder and prior, each by name."""
 
+from nfvae.models.contract import check_flow, check_vae
 from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.encoders import ENCODERS, Encoder, Encoding
 from nfvae.models.likelihood import BernoulliPixels
@@ -19,5 +20,7 @@ __all__ = [
     "LogTerms",
     "Posterior",
     "Prior",
+    "check_flow",
+    "check_vae",
     "make_vae",
 ]

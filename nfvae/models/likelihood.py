@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent
 
+from nfvae.numerics import at_least_float32
+
 _FACTORS = 120  # each at most 2: their product stays within float32
 _IN_CACHE = 200_000  # pixels of a pass that a processor's cache still holds for the next
 
@@ -14,6 +16,7 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
     """Independent Bernoulli pixels, given by their logits with shape (*, P)."""
 
     def __init__(self, logits: Tensor) -> None:
+        logits = at_least_float32(logits)
         super().__init__(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
         self.logits = logits
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from nfvae.flows import DiagonalNormal, Flow, FlowDistribution
 from nfvae.models.encoders import Encoder
+from nfvae.numerics import at_least_float32, full_precision
 
 
 class Posterior(nn.Module):
@@ -24,5 +25,6 @@ class Posterior(nn.Module):
 
     def forward(self, x: Tensor) -> FlowDistribution:
         """Return q(z|x) with batch shape (B,) for x with shape (B, P)."""
-        loc, log_scale, h = self.encoder(x)
-        return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))
+        loc, log_scale, h = (at_least_float32(value) for value in self.encoder(x))
+        with full_precision(x.device):
+            return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))

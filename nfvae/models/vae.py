@@ -1,6 +1,7 @@
 """The variational autoencoder: three densities, evaluated together."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,13 +47,21 @@ class LogTerms(NamedTuple):
 class VAE(nn.Module):
     """A latent-variable model p(z) p(x|z) with an amortized posterior q(z|x).
 
+    Args:
+        posterior: q(z|x).
+        decoder: p(x|z).
+        prior: p(z).
+        shape: of an image; None where images are taken as they come.
+
     References:
         Auto-Encoding Variational Bayes, arXiv 1312.6114.
     """
 
-    def __init__(self, posterior: Posterior, decoder: Decoder, prior: Prior) -> None:
+    def __init__(
+        self, posterior: Posterior, decoder: Decoder, prior: Prior, shape: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
-        self.posterior, self.decoder, self.prior = posterior, decoder, prior
+        self.posterior, self.decoder, self.prior, self.shape = posterior, decoder, prior, shape
 
     def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
         """Draw samples from q(z|x) and evaluate every log-density at them.
@@ -65,6 +74,25 @@ class VAE(nn.Module):
             The terms, each with shape (K, B), in nats.
         """
         return self.log_terms(x, self.posterior(x).draw((samples,)))
+
+    def as_images(self, x: Tensor) -> Tensor:
+        """Make images of shape (B, ...) and any type what the model takes: shape (B, P), of its floating type.
+
+        Raises:
+            ValueError: for images of another size, or with other values than 0 and 1 where pixels are Bernoulli.
+        """
+        pixels = x[:1].numel() if self.shape is None else math.prod(self.shape)
+        if x.ndim < 2 or x[:1].numel() != pixels * len(x[:1]):
+            side = "" if self.shape is None else f" or (B, {', '.join(map(str, self.shape))})"
+            raise ValueError(f"expected images with shape (B, {pixels}){side}; got {tuple(x.shape)}")
+        weights = next(self.parameters(), None)
+        x = x.flatten(1).to(x.dtype if weights is None else weights.dtype)
+        if isinstance(self.decoder, Decoder) and not ((x == 0) | (x == 1)).all():
+            raise ValueError(
+                f"expected binary images; got values from {x.min():g} to {x.max():g}: "
+                "binarize gray ones first, as torch.bernoulli(gray) for gray in [0, 1]"
+            )
+        return x
 
     def log_terms(self, x: Tensor, draw: Draw) -> LogTerms:
         """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P)."""
@@ -79,8 +107,8 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode one posterior sample an image: pixel probabilities with shape (B, P)."""
-        probabilities: Tensor = self.decoder(self.posterior(x).rsample()).mean
+        """Decode one posterior sample of each image that `as_images` takes: pixel probabilities with shape (B, P)."""
+        probabilities: Tensor = self.decoder(self.posterior(self.as_images(x)).rsample()).mean
         return probabilities
 
 
@@ -117,13 +145,13 @@ def make_vae(
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
     """
-    check_sizes(latent=latent)
-    for side in shape:
-        check_sizes(shape=side)
+    check_sizes(latent=latent, **{f"shape[{place}]": side for place, side in enumerate(shape)})
     made_flow = make_flow(flow, latent, context, depth, **(flow_options or {}))
     made_encoder = ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context)
     made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape)
-    return VAE(Posterior(made_encoder, made_flow), made_decoder, PRIORS.make(prior, prior_options, latent=latent))
+    return VAE(
+        Posterior(made_encoder, made_flow), made_decoder, PRIORS.make(prior, prior_options, latent=latent), shape
+    )
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)

@@ -64,6 +64,7 @@ def difference_figure(differences: Mapping[str, Tensor], baseline: str, colors: 
         error = float(values.std()) / len(values) ** 0.5
         axes.errorbar(float(values.mean()), place, xerr=error, fmt="o", color="black", capsize=4, ms=4)
     axes.axvline(0, color="gray", lw=1)
+    axes.invert_yaxis()
     axes.set_yticks(range(1, len(differences) + 1), list(differences))
     axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean ± standard error)")
     return figure

@@ -140,7 +140,7 @@ def posterior_contours(
         images: binary images with shape (N, P), as floats.
         shape: height and width of an image.
         titles: of the columns.
-        side: points of an axis, which reaches six standard deviations of the widest q to either side.
+        side: points of an axis, which reaches four standard deviations of the widest q to either side.
 
     Raises:
         ValueError: for a model that has not two latents.
@@ -149,7 +149,7 @@ def posterior_contours(
         if model.posterior.flow.features != 2:
             raise ValueError(f"{name} has {model.posterior.flow.features} latents; contours are drawn of two")
     draws = {name: model.posterior(images).rsample(torch.Size([1000])) for name, model in models.items()}
-    reach = 6 * max(samples.std(0).max() for samples in draws.values())
+    reach = 4 * max(samples.std(0).max() for samples in draws.values())
     figure = new_figure(1.9 * len(images) + 0.5, 1.9 * len(models) + 1.8)
     heights = [0.45, *([1] * len(models))]
     panels = figure.subplots(1 + len(models), len(images), squeeze=False, height_ratios=heights)

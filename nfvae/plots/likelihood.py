@@ -69,7 +69,9 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
     axes.set_xlabel("log₁₀ of a sample's share in its image's estimate")
     axes.set_ylabel(f"samples, of {weights.shape[1]} images")
     hidden = 1 - len(shown) / share.numel()
-    axes.set_title(f"{hidden:.0%} of the samples have less than 10⁻⁸, not shown" if hidden else "weights of samples")
+    axes.set_title(
+        f"{hidden:.0%} of the samples have less than 10⁻⁸, not shown" if hidden >= 0.005 else "weights of samples"
+    )
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=2)
 
 

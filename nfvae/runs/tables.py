@@ -27,6 +27,7 @@ class Column(NamedTuple):
         error: name of its standard error in the row.
         sign: -1 where the number is shown with its sign turned.
         percent: whether a share is shown in percent.
+        meaning: what the number says, in a sentence.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Column(NamedTuple):
     error: str | None = None
     sign: int = 1
     percent: bool = False
+    meaning: str = ""
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """Return what is shown of a row; nothing where the number is not known."""
@@ -43,7 +45,8 @@ class Column(NamedTuple):
             return ""
         if self.digits is None:
             return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
-        text = f"{value:.{self.digits}%}" if self.percent else f"{self.sign * value:,.{self.digits}f}"
+        digits = 0 if isinstance(value, int) else self.digits
+        text = f"{value:.{self.digits}%}" if self.percent else f"{self.sign * value:,.{digits}f}"
         error = row.get(self.error) if self.error else None
         return text if error is None else f"{text} ± {error:.{self.digits}f}"
 
@@ -69,13 +72,17 @@ class Table:
         body = [[column.cell(row) for column in self.columns] for row in self.rows]
         return [[column.heading for column in self.columns], *body]
 
+    def shared_and_telling(self) -> tuple[str, "Table"]:
+        """Return in words what all rows share, and the table of the other columns."""
+        name, *others = self.columns
+        shared = [each for each in others if len(self.rows) > 1 and len({each.cell(row) for row in self.rows}) == 1]
+        words = "; ".join(f"{each.heading} {each.cell(self.rows[0])}" for each in shared)
+        return words, Table(self.rows, [name, *(each for each in others if each not in shared)])
+
     def text(self) -> str:
         """Return lines of at most 100 characters: what all rows share comes first, and a wide table is cut in two."""
-        columns = list(zip(*self.cells(), strict=True))
-        name, *others = columns
-        shared = [column for column in others if len(self.rows) > 1 and len(set(column[1:])) == 1]
-        telling = [column for column in others if column not in shared]
-        caption = "; ".join(f"{column[0]} {column[1]}" for column in shared)
+        caption, table = self.shared_and_telling()
+        name, *telling = zip(*table.cells(), strict=True)
         blocks: list[list[tuple[str, ...]]] = [[name]]
         for column in telling:
             if len(blocks[-1]) > 1 and _width([*blocks[-1], column]) > TEXT_WIDTH:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ def wandb_logger(folder: RunFolder, settings: Mapping[str, Any]) -> WandbLogger 
     model, task = settings["model"], settings["task"]
     flow = model["flow"].rpartition(":")[2].lower()
     optimized = model.get("target") or model.get("objective") or ("reverse_kl" if model.get("teacher") else "nll")
-    return WandbLogger(
+    logger = WandbLogger(
         **wandb_settings(folder),
         save_dir=folder.path.resolve(),
         group=experiment_name(settings),
@@ -37,6 +38,8 @@ def wandb_logger(folder: RunFolder, settings: Mapping[str, Any]) -> WandbLogger 
         tags=[flow, f"depth {model['depth']}", optimized],
         config={**settings, "nfvae": __version__},
     )
+    logger._wandb_init.pop("anonymous", None)  # which wandb warns about, whatever its value
+    return logger
 
 
 def wandb_settings(folder: RunFolder) -> dict[str, Any]:
@@ -76,7 +79,10 @@ def log_run(logger: WandbLogger, pictures: list[Path], config: Path) -> None:
     import wandb
 
     logger.experiment.log({path.stem: wandb.Image(str(path)) for path in pictures})
-    logger.experiment.save(str(config.resolve()), base_path=str(config.resolve().parent), policy="now")
+    kept = Path(logger.experiment.dir, f"nfvae-{config.name}")  # wandb has a config.yaml of its own
+    if kept.parent.is_dir():  # not where wandb is disabled
+        shutil.copy(config, kept)
+        logger.experiment.save(str(kept), base_path=str(kept.parent), policy="now")
 
 
 def log_results(folder: RunFolder, name: str, summary: Mapping[str, Any], figure: Path | None = None) -> None:

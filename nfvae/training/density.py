@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nfvae.estimators import reverse_kl
 from nfvae.flows import FlowDensity, make_density
+from nfvae.models import check_flow
 from nfvae.registry import check_number, options_of
 from nfvae.training.module import TrainingModule
 from nfvae.training.teacher import Teacher
@@ -56,6 +57,11 @@ class DensityEstimation(TrainingModule):
     ) -> None:
         super().__init__(**training)
         self.model = make_density(flow, depth, flow_options, shape)
+
+    def prepare_fit(self, data: Any) -> None:
+        """Check the data and the flow."""
+        super().prepare_fit(data)
+        check_flow(self.model.flow, None, torch.zeros(2, self.model.flow.features))
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the NLL of the data, in nats per vector."""

@@ -12,6 +12,8 @@ from nfvae.training.rows import MetricRows
 from nfvae.training.saving import SavedModule
 from nfvae.training.teacher import Teacher
 
+_TOO_COARSE = ("16-true", "bf16-true")
+
 
 class TrainingModule(SavedModule, MetricRows):
     """A LightningModule that trains a plain model.
@@ -84,7 +86,12 @@ class TrainingModule(SavedModule, MetricRows):
         return [ReproducibleEpochs()]
 
     def setup(self, stage: str) -> None:
-        """Check the data, and compile the step where that is asked for."""
+        """Check the precision and the data, and compile the step where that is asked for."""
+        if (precision := str(self.trainer.precision)) in _TOO_COARSE:
+            raise ValueError(
+                f"precision {precision} keeps weights and densities in 16 bits, in which a flow and its inverse "
+                "disagree; take bf16-mixed, whose densities are float32, or 32-true"
+            )
         data = getattr(self.trainer, "datamodule", None)
         self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
         if self.teacher:

@@ -10,15 +10,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from nfvae.runs.metrics import MetricFile
+from nfvae.runs.metrics import Row
 
 
 class MetricRows(pl.LightningModule, ABC):
     """A LightningModule that writes one row of metrics an epoch, before the epoch's checkpoint.
 
     Attributes:
-        epoch_file: where the rows go beside the loggers; None for nowhere.
-        step_file: where the metrics of single steps go.
+        epoch_sinks: what else is called with each row.
+        step_sinks: what is called with the metrics of single steps.
 
     Raises:
         FloatingPointError: from its steps, if the loss or a metric is not finite.
@@ -30,8 +30,8 @@ class MetricRows(pl.LightningModule, ABC):
         self.step_metrics: dict[str, float] = {}
         self.epoch_metrics: list[dict[str, Tensor]] = []
         self.epoch_start = time.perf_counter()
-        self.epoch_file: MetricFile | None = None
-        self.step_file: MetricFile | None = None
+        self.epoch_sinks: list[Callable[[Row], None]] = []
+        self.step_sinks: list[Callable[[Row], None]] = []
 
     @abstractmethod
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -61,7 +61,11 @@ class MetricRows(pl.LightningModule, ABC):
         self.epoch_metrics.clear()
         self.epoch_start = time.perf_counter()
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def as_batch(self, batch: Any, first: bool) -> Tensor:
+        """Take the data of a batch, see `data_of`, of the model's floating type; more is checked of the first one."""
+        return data_of(batch).to(next(self.parameters()).dtype)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Anneal, and return the loss, in nats.
 
         Raises:
@@ -69,7 +73,7 @@ class MetricRows(pl.LightningModule, ABC):
                 `log_every_n_steps` steps and before a checkpoint is written.
         """
         self.anneal(self.global_step, self.current_epoch + batch_idx / float(self.trainer.num_training_batches))
-        loss, metrics = self.step_function(batch)
+        loss, metrics = self.step_function(self.as_batch(batch, batch_idx == 0))
         self.epoch_metrics.append(metrics)
         log_now = (self.global_step + 1) % getattr(self.trainer, "log_every_n_steps", 50) == 0
         if (log_now or self.device.type == "cpu") and not math.isfinite(loss.item()):
@@ -82,7 +86,7 @@ class MetricRows(pl.LightningModule, ABC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what there is of this step as one row."""
         if self.step_metrics:
-            self._write(self.step_metrics, self.step_file)
+            self._write(self.step_metrics, self.step_sinks)
             self.step_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
@@ -99,15 +103,15 @@ class MetricRows(pl.LightningModule, ABC):
         validation = {key: value for key, value in self.trainer.callback_metrics.items() if key.startswith("val/")}
         seconds = {"seconds": time.perf_counter() - self.epoch_start}
         numbers = {key: float(value) for key, value in (metrics | validation).items()}
-        self._write(seconds | numbers, self.epoch_file)
+        self._write(seconds | numbers, self.epoch_sinks)
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the means over the validation set."""
-        self._evaluation_step("val", batch)
+        self._evaluation_step("val", self.as_batch(batch, batch_idx == 0))
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log the means over the test set."""
-        self._evaluation_step("test", batch)
+        self._evaluation_step("test", self.as_batch(batch, batch_idx == 0))
 
     def _evaluation_step(self, split: str, batch: Tensor) -> None:
         metrics = self.evaluation_metrics(split, batch)
@@ -117,13 +121,25 @@ class MetricRows(pl.LightningModule, ABC):
         metrics = {f"{split}/{name}": value for name, value in metrics.items()}
         self.log_dict(metrics, batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
 
-    def _write(self, metrics: dict[str, float], file: MetricFile | None) -> None:
+    def _write(self, metrics: dict[str, float], sinks: list[Callable[[Row], None]]) -> None:
         """Log a row, and have it on disk at once."""
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **metrics}, self.global_step)
             logger.save()
-        if file:
-            file.append({"epoch": self.current_epoch, "step": self.global_step, **metrics})
+        for sink in sinks:
+            sink({"epoch": self.current_epoch, "step": self.global_step, **metrics})
+
+
+def data_of(batch: Any) -> Tensor:
+    """Return the data of a batch, which is a tensor, or a tuple or list that begins with one.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    data = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(data, Tensor):
+        raise ValueError(f"expected a batch of data, or of data and labels; got {type(batch).__name__}")
+    return data
 
 
 def _not_finite(metrics: dict[str, Tensor], where: str) -> FloatingPointError:

@@ -1,12 +1,13 @@
 """Training by the evidence lower bound, as a LightningModule."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nfvae.estimators import log_likelihood, make_objective
-from nfvae.models import VAE, LogTerms, make_vae
+from nfvae.estimators import check_bound, log_likelihood, make_objective
+from nfvae.models import VAE, LogTerms, check_vae, make_vae
 from nfvae.models.vae import ARCHITECTURE
 from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 from nfvae.training.module import TrainingModule
@@ -40,10 +41,6 @@ class FlowVAE(TrainingModule):
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
-
-    References:
-        Variational Inference with Normalizing Flows, arXiv 1505.05770.
-        Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
     """
 
     kind, task = "vae", "vae"
@@ -81,6 +78,16 @@ class FlowVAE(TrainingModule):
         self.objective = make_objective(objective, objective_options)
         self.images_evaluated = 0
 
+    def prepare_fit(self, data: Any) -> None:
+        """Check the data, and that the parts of the model fit each other."""
+        super().prepare_fit(data)
+        check_vae(self.model, math.prod(self.hparams["shape"]), self.objective)
+
+    def as_batch(self, batch: Any, first: bool) -> Tensor:
+        """Take the images of a batch; with the first ones, which are checked, counting starts again."""
+        x, self.images_evaluated = super().as_batch(batch, first), 0 if first else self.images_evaluated
+        return self.model.as_images(x) if first or x.ndim > 2 else x
+
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative objective, and its parts."""
         objective, metrics = self.objective_and_metrics(batch)
@@ -97,6 +104,7 @@ class FlowVAE(TrainingModule):
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the ELBO and its parts, and the NLL where there are samples for it."""
         metrics = self.objective_and_metrics(batch)[1]
+        check_bound(f"{split}/elbo", float(metrics["elbo"]))
         if samples := self.hparams[f"{split}_samples"]:
             metrics["nll"] = self._nll(batch, samples)
         return metrics
@@ -112,8 +120,6 @@ class FlowVAE(TrainingModule):
         indices = place * self.trainer.world_size + self.trainer.global_rank
         return -log_likelihood(self.model, batch, samples, indices=indices).log_likelihood.mean()
 
-    # Lightning's hooks, in the order in which a run meets them
-
     def setup(self, stage: str) -> None:
         """Start the decoder's output bias from the training pixel means."""
         super().setup(stage)
@@ -121,13 +127,7 @@ class FlowVAE(TrainingModule):
         if stage == "fit" and hasattr(data, "pixel_means"):
             self.model.decoder.init_output_bias(data.pixel_means)
 
-    def on_validation_epoch_start(self) -> None:
-        """Count the images from the first one again."""
-        self.images_evaluated = 0
-
-    on_test_epoch_start = on_validation_epoch_start
-
-    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return one sample of z_K for each image, with shape (B, D)."""
-        z: Tensor = self.model.posterior(batch).draw().z
+        z: Tensor = self.model.posterior(self.as_batch(batch, batch_idx == 0)).draw().z
         return z
