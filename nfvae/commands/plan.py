@@ -10,6 +10,7 @@ from nfvae.commands.memory import check_memory
 from nfvae.commands.settings import check_trainer, parse, read_sources, settings_of, task_of
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.runs import Run, RunFolder, run_name
+from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
 from nfvae.training import TrainingModule
 
@@ -83,6 +84,7 @@ class Plan:
         self.module.prepare_fit(self.data)
         if self.checkpoint:
             self.module.check_resumable(self.checkpoint.checkpoint)
+            load_weights(self.module, self.checkpoint.checkpoint["state_dict"], self.checkpoint.path)
             seed, given = settings_of(self.checkpoint)["seed_everything"], self.settings["seed_everything"]
             if seed != given:
                 raise ValueError(f"a training that goes on keeps its seed, {seed}; got {given}")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfvae.flows import Flow
+from nfvae.flows import Bijection, Flow
 from nfvae.models.encoders import Encoding
 from nfvae.models.vae import VAE, LogTerms
 
@@ -30,12 +30,16 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         model.eval()
         x = torch.zeros(_IMAGES, pixels, dtype=dtype)
-        encoding = Encoding(*_result("encoder", encoder, encoder, x))
+        encoded = _result("encoder", encoder, encoder, x)
+        if not isinstance(encoded, tuple) or len(encoded) != len(Encoding._fields):
+            count = f"{len(encoded)} things" if isinstance(encoded, tuple) else type(encoded).__name__
+            raise ValueError(f"encoder {_name(encoder)} gives {count}; expected {', '.join(Encoding._fields)}")
+        encoding = Encoding(*encoded)
         _expect("encoder", encoder, "loc", encoding.loc, (_IMAGES, flow.features))
         _expect("encoder", encoder, "log_scale", encoding.log_scale, (_IMAGES, flow.features))
         if flow.context:
             _expect("encoder", encoder, "h", encoding.h, (_IMAGES, flow.context))
-        z = check_flow(flow, encoding.h, encoding.loc.expand(_SAMPLES, -1, -1))
+        z = check_flow(flow, encoding.h, _points((_SAMPLES, _IMAGES, flow.features)).to(dtype))
         decoder, prior = model.decoder, model.prior
         likelihood = _result("decoder", decoder, lambda z: decoder(z).log_prob(x), z)
         _expect("decoder", decoder, "log_prob", likelihood, (_SAMPLES, _IMAGES))
@@ -49,19 +53,26 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
         module.training = was_training
 
 
+def _points(shape: Sequence[int]) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
 @torch.no_grad()
-def check_flow(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
+def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> Tensor:
     """Refuse a flow whose bijection gives wrong shapes or is not undone by its inverse, and return the mapped points.
 
     Args:
         flow: the flow.
         h: contexts with shape (B, C); ignored where C = 0.
-        z: points with shape (*, D), broadcast against h.
+        z: points with shape (*, D), broadcast against h; by default some of a standard normal.
 
     Raises:
         ValueError: for such a flow, or one that fails.
     """
+    z = _points((_SAMPLES, flow.features)) if z is None else z
     bijection = _result("flow", flow, flow, h)
+    if not isinstance(bijection, Bijection):
+        raise ValueError(f"flow {_name(flow)} gives {type(bijection).__name__}; expected a Bijection")
     y, log_det = _result("flow", flow, bijection.forward_and_log_det, z)
     _expect("flow", flow, "points", y, z.shape)
     _expect("flow", flow, "log-determinants", log_det, z.shape[:-1])
@@ -70,7 +81,8 @@ def check_flow(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
     _expect("flow", flow, "inverse log-determinants", log_det, z.shape[:-1])
     if (miss := float((back - z).abs().max())) > _ROUND_TRIP:
         raise ValueError(f"flow {type(flow).__name__}: its inverse misses a point by {miss:.2g}: it is not invertible")
-    return y if isinstance(y, Tensor) else z
+    points: Tensor = y
+    return points
 
 
 def _result(role: str, part: object, call: Callable[..., Any], *given: Any) -> Any:

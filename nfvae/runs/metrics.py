@@ -50,8 +50,10 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     try:
-        text = path.read_text()
-        head, *lines = csv.reader(text[: text.rindex("\n")].splitlines(), strict=True)
+        whole, newline, _ = path.read_text().rpartition("\n")
+        if not newline:
+            raise ValueError("it has no whole line")
+        head, *lines = csv.reader(whole.splitlines(), strict=True)
         rows = [{name: _number(name, value) for name, value in zip(head, line, strict=True) if value} for line in lines]
         if not all({"epoch", "step"} <= row.keys() for row in rows):
             raise ValueError("a row without epoch or step")

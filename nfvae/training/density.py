@@ -61,7 +61,7 @@ class DensityEstimation(TrainingModule):
     def prepare_fit(self, data: Any) -> None:
         """Check the data and the flow."""
         super().prepare_fit(data)
-        check_flow(self.model.flow, None, torch.zeros(2, self.model.flow.features))
+        check_flow(self.model.flow)
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the NLL of the data, in nats per vector."""

@@ -181,3 +181,38 @@ def test_class_paths_are_found_wherever_they_hide():
     check_trusted({"flow": "nfvae.flows.planar:PlanarFlow"}, "x.ckpt")
     with pytest.raises(ValueError, match=r"x\.ckpt names d:E, a class of somebody's own"):
         check_trusted(settings, "x.ckpt", ["a.b:C"])
+
+
+BROKEN = "tests.helpers.broken"
+BREACHES = {
+    "NotUndone": ("model.flow", "flow NotUndone: its inverse misses a point by"),
+    "WrongLogDetFlow": ("model.flow", r"gives log-determinants with shape \(3, 2, 2\); expected \(3, 2\)"),
+    "NarrowFlow": ("model.flow", r"gives points with shape \(3, 2, 1\); expected \(3, 2, 2\)"),
+    "NoBijection": ("model.flow", "flow .*NoBijection"),
+    "OtherArguments": ("model.flow", "cannot build flow 'tests.helpers.broken:OtherArguments'"),
+    "WideEncoder": ("model.encoder", r"encoder WideEncoder gives loc with shape \(2, 3\); expected \(2, 2\)"),
+    "TwoThings": ("model.encoder", "encoder TwoThings gives 2 things; expected loc, log_scale, h"),
+    "FewPixels": ("model.decoder", "decoder FewPixels fails: "),
+    "NoPrior": ("model.prior", "prior NoPrior"),
+    "ManyLosses": ("model.objective", r"objective ManyLosses gives its value with shape \(3, 2\); expected \(\)"),
+    "FloatImages": ("data.dataset", r"gives torch.float32 with shape \(10, 24\); expected torch.uint8"),
+    "NoImages": ("data.dataset", r"gives torch.uint8 with shape \(0, 24\)"),
+    "TwoSplits": ("data.dataset", "cannot read dataset tests.helpers.broken:TwoSplits"),
+    "Fails": ("data.dataset", "cannot read dataset tests.helpers.broken:Fails: 'missing'"),
+    "Missing": ("model.flow", "cannot import flow"),
+}
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_a_class_that_breaks_its_promise_gets_one_line(name, cli):
+    setting, message = BREACHES[name]
+    code, _, error = cli("fit", *QUICK, *SMALL, *DIGITS, f"--{setting}={BROKEN}:{name}")
+    assert_one_line(code, error, message)
+    assert not list(Path().glob("runs/*"))
+
+
+@pytest.mark.parametrize(("name", "message"), [("Scalars", "gives shape"), ("Infinite", "expected finite numbers")])
+def test_a_toy_that_breaks_its_promise_gets_one_line(name, message, cli):
+    code, _, error = cli("fit", "--task", "density", *QUICK, f"--data.dataset={BROKEN}:{name}", "--model.depth", 1)
+    assert_one_line(code, error, message)
+    assert not list(Path().glob("runs/*"))

@@ -1,0 +1,125 @@
+"""Classes that a user might bring by mistake: each breaks what its role promises in one way."""
+
+import torch
+from torch import nn
+
+from nfvae.data import ImageDataset, Splits, Toy
+from nfvae.estimators import Objective
+from nfvae.flows import Bijection, DiagonalNormal, Flow
+from nfvae.models import BernoulliPixels, Decoder, Encoder, Encoding, Prior
+
+
+class Halved(Bijection):
+    """Its inverse is none."""
+
+    def forward_and_log_det(self, z):
+        return z / 2, z.new_zeros(z.shape[:-1])
+
+    def inverse_and_log_det(self, y):
+        return y, y.new_zeros(y.shape[:-1])
+
+
+class NotUndone(Flow):
+    def forward(self, h=None):
+        return Halved()
+
+
+class WrongLogDet(Halved):
+    def forward_and_log_det(self, z):
+        return z, torch.zeros_like(z)
+
+
+class WrongLogDetFlow(Flow):
+    def forward(self, h=None):
+        return WrongLogDet()
+
+
+class Narrow(Halved):
+    def forward_and_log_det(self, z):
+        return z[..., :1], z.new_zeros(z.shape[:-1])
+
+
+class NarrowFlow(Flow):
+    def forward(self, h=None):
+        return Narrow()
+
+
+class NoBijection(Flow):
+    def forward(self, h=None):
+        return None
+
+
+class OtherArguments(Flow):
+    def __init__(self, width):
+        super().__init__(width)
+
+    def forward(self, h=None):
+        return Halved()
+
+
+class WideEncoder(Encoder):
+    def __init__(self, shape, latent, context):
+        super().__init__()
+        self.layer = nn.Linear(shape[0] * shape[1], 1 + latent)
+
+    def forward(self, x):
+        return Encoding(self.layer(x), self.layer(x), self.layer(x))
+
+
+class TwoThings(WideEncoder):
+    def forward(self, x):
+        return self.layer(x), self.layer(x)
+
+
+class FewPixels(Decoder):
+    def __init__(self, latent, shape):
+        super().__init__()
+        self.layer = nn.Linear(latent, 3)
+
+    def forward(self, z):
+        return BernoulliPixels(self.layer(z))
+
+
+class NoPrior(Prior):
+    def __init__(self, latent):
+        super().__init__()
+
+    def forward(self):
+        return DiagonalNormal(torch.zeros(1 + 1), torch.ones(7))
+
+
+class ManyLosses(Objective):
+    def forward(self, terms):
+        return terms.likelihood
+
+
+class FloatImages(ImageDataset):
+    shape = (4, 6)
+
+    def read(self, root, download):
+        return Splits(*[torch.rand(10, 24)] * 3)
+
+
+class NoImages(FloatImages):
+    def read(self, root, download):
+        return Splits(*[torch.zeros(0, 24, dtype=torch.uint8)] * 3)
+
+
+class TwoSplits(FloatImages):
+    def read(self, root, download):
+        return [torch.zeros(9, 24, dtype=torch.uint8)] * 2
+
+
+class Fails(FloatImages):
+    def read(self, root, download):
+        return {}["missing"]
+
+
+class Scalars(Toy):
+    def draw(self, count, generator):
+        return torch.zeros(count)
+
+
+class Infinite(Toy):
+    def draw(self, count, generator):
+        return torch.full((count, 2), torch.inf)
