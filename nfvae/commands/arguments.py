@@ -28,7 +28,8 @@ def refused(what: str) -> Iterator[None]:
     except (ValueError, OSError):
         raise
     except Exception as error:
-        raise ValueError(f"{what}: {error or type(error).__name__}") from error
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{what}: {said}") from error
 
 
 class Parser(argparse.ArgumentParser):

@@ -204,7 +204,8 @@ class LikelihoodChunks(pl.LightningModule):
         """Return the image indices of each chunk that is still to do, every device its share."""
         share = self.firsts[self.trainer.global_rank :: self.trainer.world_size]
         todo = [torch.arange(first, self._end(first)) for first in share if not self._part(first)]
-        return DataLoader(todo, batch_size=None)  # type: ignore[arg-type]
+        nothing = torch.arange(0)  # a device without a chunk has to take part in the loop all the same
+        return DataLoader(todo or [nothing], batch_size=None)  # type: ignore[arg-type]
 
     def predict_step(self, indices: Tensor, batch_idx: int) -> Tensor:
         """Estimate one chunk, write it, and return its log-likelihoods.
@@ -212,6 +213,8 @@ class LikelihoodChunks(pl.LightningModule):
         Raises:
             FloatingPointError: if a log-likelihood is not finite.
         """
+        if not len(indices):
+            return torch.zeros(0)
         start = time.perf_counter()
         x = self.images[indices.cpu()].to(self.device).float()
         samples, seed = self.identity["samples"], self.identity["seed"]

@@ -189,6 +189,14 @@ def test_two_processes_agree_with_one(run, cli):
         assert_same_values(evaluation("test-1100", folder), evaluation("test-1100", Path("runs/alone")))
 
 
+def test_more_processes_than_parts(run):
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--limit", "30"]
+    command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "--samples", "50", *two]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert evaluation("test-50-first30")[0]["images"] == 30
+
+
 def test_parts_of_another_evaluation_are_not_taken_over(run, cli):
     partial = run / "evaluation-test-10.partial"
     partial.mkdir()
