@@ -4,23 +4,34 @@ import argparse
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
+from collections.abc import Callable
 
 from nfvae.commands import COMMANDS
 from nfvae.registry import import_attribute, unknown
 
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
+_INTERRUPTED = 128 + signal.SIGINT
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
 _SAID_IN_VAIN = ("litlogger", "litmodels", "TPU", "GPU available: False", "Loading `", "`Trainer.fit` stopped")
 _DESCRIPTION = "Train, measure and compare variational autoencoders whose posterior is a normalizing flow."
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command; a mistake in what was asked gives one line and exit code 2, a diverged run exit code 1."""
+def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int:
+    """Run one command; a mistake in what was asked gives one line and exit code 2, a diverged run exit code 1.
+
+    Args:
+        arguments: the command and its arguments.
+        ready: called when the command has been imported, before it begins.
+    """
     _quieten()
     try:
-        _dispatch(arguments)
+        _dispatch(arguments, ready)
+    except KeyboardInterrupt:
+        print("nfvae: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     except Exception as error:
         if isinstance(error, FloatingPointError):
             return _fail(error, 1)
@@ -33,7 +44,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _dispatch(arguments: list[str]) -> None:
+def _dispatch(arguments: list[str], ready: Callable[[], object]) -> None:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         print(_overview())
@@ -45,7 +56,9 @@ def _dispatch(arguments: list[str]) -> None:
         raise SystemExit(0)
     if name not in COMMANDS:
         raise ValueError(unknown("command", name, COMMANDS))
-    import_attribute("command", COMMANDS[name].path)(arguments[1:])
+    command = import_attribute("command", COMMANDS[name].path)
+    ready()
+    command(arguments[1:])
 
 
 def _overview() -> str:

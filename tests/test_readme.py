@@ -114,7 +114,9 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
                 source = "short/plane-none" if "plane" in word else TRAINED
                 shutil.copytree(source, word)
         if "ddp" in words or "--print_config" in words:  # which start or end processes
-            ended = subprocess.run([sys.executable, "-m", "nfvae", *map(str, [*words, *more(words)])], capture_output=True)
+            ended = subprocess.run(
+                [sys.executable, "-m", "nfvae", *map(str, [*words, *more(words)])], capture_output=True
+            )
             code, error = ended.returncode, ended.stderr
         else:
             code, _, error = cli(*words, *more(words))

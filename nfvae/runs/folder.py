@@ -31,7 +31,7 @@ def run_name(settings: Mapping[str, Any]) -> str:
     name = settings.get("name")
     if name is None:
         return f"{experiment_name(settings)}-seed{settings['seed_everything']}"
-    if not all(part.strip() and part not in (".", "..") for part in str(name).split("/")):
+    if not (str(name).isprintable() and all(part.strip() and part not in (".", "..") for part in str(name).split("/"))):
         raise ValueError(f"a run's name is a folder below that of all runs, as mine or group/mine; got {name!r}")
     return str(name)
 

@@ -8,6 +8,8 @@ import torch
 
 from nfvae.runs import Run
 
+_TRAINED_BY = {"vae": "configs/distill/teacher.yaml", "density": "configs/toy/teacher.yaml"}
+
 
 class Teacher:
     """A trained model, frozen and in eval mode, with what is known of its data.
@@ -24,7 +26,12 @@ class Teacher:
     """
 
     def __init__(self, path: Path | str, kind: str) -> None:
-        self.path, run = path, Run(path)
+        self.path = path
+        try:
+            run = Run(path)
+        except FileNotFoundError as error:
+            command = f"nfvae fit -c {_TRAINED_BY[kind]}"
+            raise FileNotFoundError(f"{error}; a teacher is trained first, as {command}") from error
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
         self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
 

@@ -163,8 +163,9 @@ def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit
     assert saved["epoch"] < 11
     assert saved["global_step"] < int(rows(killed, "steps")[-1]["step"])
     assert cli("fit", "--ckpt_path", killed / "checkpoints/last.ckpt")[0] == 0
-    for key in ("val/elbo", "train/elbo", "train/elbo_step"):
+    for key in ("val/elbo", "train/elbo"):
         assert curve(killed, key) == curve(Path("runs/whole"), key)
+    assert rows(killed, "steps") == rows(Path("runs/whole"), "steps")
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -180,6 +181,35 @@ def test_a_signal_keeps_the_run_and_says_how_to_resume(stop, code, workdir):
     assert "Traceback" not in text
     assert f"resume with: nfvae fit --ckpt_path {RUN}" in " ".join(text.split())
     assert torch.load(LAST, weights_only=True)["epoch"] >= 0
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.6, 2.4, 3.2])
+def test_ctrl_c_twice_in_the_start_is_no_traceback(seconds, workdir):
+    with in_the_background("fit", "-c", QUICKSTART, "--trainer.max_epochs", 10_000) as process:
+        for pause in (seconds, 0.05):
+            time.sleep(pause)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        process.wait(60)
+    text = Path("out.txt").read_text()
+    assert process.returncode == 130, text[-2000:]
+    assert "Traceback" not in text
+    assert "interrupted" in text
+
+
+def test_a_log_has_a_line_an_epoch_and_the_best_one_at_the_end(fit):
+    code, out, _ = fit("--trainer.enable_model_summary", "true")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split(",")[0].split(":")[0] for line in lines if line.startswith("epoch ")] == [
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
+    assert any(re.fullmatch(r"\| flow +\| +IAF, 4 layers \| +[\d,]+ \|", line) for line in lines)
+    values = dict(curve(RUN, "val/elbo"))
+    best = max(values, key=values.get)
+    assert lines[-1] == f"best val/elbo {values[best]:.2f} nats in epoch {best + 1} of 2; checkpoint: {BEST}"
+    assert not [line for line in lines if "TPU" in line or "FLOPs" in line or "anonymous" in line]
 
 
 def test_validate_and_test_report_a_trained_run(fit, cli):

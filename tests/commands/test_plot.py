@@ -25,6 +25,8 @@ def runs(cli):
     options = ["--model.flow_options", json.dumps(small_options("iaf"))]
     assert cli("fit", "-c", QUICKSTART, *QUICK, *flat, *options)[0] == 0
     assert cli("evaluate", "runs/flat", "--samples", 20)[0] == 0
+    wide = ["--model.latent", 40, "--model.flow", "none", "--model.depth", 1, "--name", "wide"]
+    assert cli("fit", "-c", QUICKSTART, *QUICK, *wide)[0] == 0
     moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
     assert cli("fit", *QUICK, *moons, "--model.flow_options", json.dumps(small_options("maf")))[0] == 0
 
@@ -50,6 +52,7 @@ def test_every_picture_is_drawn(runs, cli):
         (["learning"], "this picture takes runs; got none"),
         (["k-curve"], "this picture takes runs; got none"),
         (["deformation", "runs/flat"], "this picture takes no run"),
+        (["layers", "runs/wide"], "layers are drawn of two numbers; the density has 40"),
         (["deformation"], "plot deformation names no run: say where the picture goes"),
         (["samples", "runs/flat", "--output", "."], "--output should name a file that ends in .png, .pdf, .svg"),
         (["layers", "runs/flat", "--output", "x.bmp"], "--output should name a file that ends in .png, .pdf, .svg"),

@@ -121,3 +121,43 @@ def test_a_name_with_a_point_is_a_setting_of_its_section(workdir):
     Path("dotted.yaml").write_text("model.flow: planar\nmodel.depth: 3\n")
     found = model("-c", BASE, "-c", IAF, "-c", "dotted.yaml")
     assert (found["flow"], found["depth"], found["flow_options"]) == ("planar", 3, None)
+
+
+LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{after}: &{after} [{', '.join(['*' + name] * 10)}]\n" for name, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "more than 10000 settings"),
+        ("model: &m {flow_options: *m}\n", "cannot read bad.yaml"),
+        ("model: {depth: 2, depth: 3}\n", "cannot read bad.yaml: depth is set twice"),
+        ("seed_everything: 1\nseed_everything: 2\n", "cannot read bad.yaml: seed_everything is set twice"),
+    ],
+)
+def test_a_yaml_that_stands_for_something_else_gets_one_line(text, message, cli):
+    Path("bad.yaml").write_text(text)
+    code, _, error = cli("fit", "-c", "bad.yaml")
+    assert_one_line(code, error, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.latent", 1_000_000], "the model has .* weights, which take .* GiB of memory in training"),
+        (["--model.flow_options.hidden", 1_000_000], "weights, which take"),
+        (["--model.samples", 1_000_000], "1,000,000 samples of batches of 128 images take .* GiB of memory at least"),
+        (["--model.depth", 10**9], "a flow's depth must be at most 1,000; got 1000000000"),
+        (["--name", "a\x1b[31mb"], "a run's name is a folder below that of all runs"),
+        (["--model.flow", "x" * 5000], r"unknown flow 'x{39}\.\.\.x+'"),
+        (["--trainer.num_nodes", 2], "trainer.num_nodes above 1 waits for other machines"),
+        (["--trainer.accelerator", "cpu", "--trainer.devices", 999], "more processes than this machine can run"),
+        (["--trainer.overfit_batches", 1], "trainer.overfit_batches cannot cut these data"),
+    ],
+)
+def test_what_cannot_fit_or_begin_is_refused_at_once(arguments, message, cli):
+    code, _, error = cli("fit", "--data.dataset", "digits", *arguments)
+    assert_one_line(code, error, message)
+    assert not Path("runs").exists()

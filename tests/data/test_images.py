@@ -1,5 +1,7 @@
 """Splits, binarization, batches, and what happens when files are missing or damaged."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -179,3 +181,18 @@ def test_the_loader_gives_whole_batches():
         images[4:8].tolist(),
         images[8:].tolist(),
     ]
+
+
+def test_a_failed_download_gives_its_reason_and_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(root, **_):
+        (Path(root) / "MNIST/raw").mkdir(parents=True)
+        raise RuntimeError("Error downloading train-images:\nname resolution failed")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fail)
+    with pytest.raises(ValueError, match="Error downloading train-images: name resolution failed"):
+        BinarizedImages("mnist", root=str(tmp_path / "new")).setup()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "MNIST/raw").mkdir(parents=True)
+    with pytest.raises(ValueError, match="name resolution failed"):
+        BinarizedImages("mnist", root=str(tmp_path)).setup()
+    assert (tmp_path / "MNIST/raw").is_dir()

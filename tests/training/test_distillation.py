@@ -163,11 +163,14 @@ def test_runs_are_named_by_their_target(teacher, cli):
     assert Path("runs/digits-iaf-1-joint-seed0/reconstructions.png").is_file()
 
 
+FIRST = "a teacher is trained first, as nfvae fit -c configs/distill/teacher.yaml"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model.teacher", "runs/none"], "there is no run runs/none"),
-        (["--model.teacher", "none.ckpt"], "there is no checkpoint none.ckpt"),
+        (["--model.teacher", "runs/none"], f"there is no run runs/none; {FIRST}"),
+        (["--model.teacher", "none.ckpt"], f"there is no checkpoint none.ckpt; {FIRST}"),
         (
             ["--model.target", "prior"],
             "unknown target 'prior'; known targets: posterior, joint; did you mean posterior?",
