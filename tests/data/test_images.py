@@ -185,7 +185,7 @@ def test_the_loader_gives_whole_batches():
 
 def test_a_failed_download_gives_its_reason_and_leaves_no_folder(tmp_path, monkeypatch):
     def fail(root, **_):
-        (Path(root) / "MNIST/raw").mkdir(parents=True)
+        (Path(root) / "MNIST/raw").mkdir(parents=True, exist_ok=True)
         raise RuntimeError("Error downloading train-images:\nname resolution failed")
 
     monkeypatch.setattr("torchvision.datasets.MNIST", fail)
