@@ -16,6 +16,7 @@ from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
 from nfvae.commands.signals import INTERRUPTED, TERMINATED
 from nfvae.runs import Run, RunFolder
+from nfvae.runs.checkpoint import read_checkpoint
 from nfvae.runs.files import locked, write_figure, write_whole
 from nfvae.runs.metrics import MetricFile
 from nfvae.runs.tracking import finish, log_run, summarize_best, wandb_logger
@@ -49,20 +50,25 @@ def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
     pl.seed_everything(plan.settings["seed_everything"], workers=True, verbose=False)
     plan.check()
     trainer = _trainer(plan, callbacks)
-    if not (plan.keeps_a_run and trainer.is_global_zero):
-        return _train(plan, trainer)
-    with locked(plan.folder.path, "trained"):
-        _check_new(plan)
-        is_new = _prepare_folder(plan)
-        try:
-            _train(plan, trainer)
-        except BaseException as error:
-            if is_new and not plan.folder.is_trained:
-                _take_back(plan.folder, isinstance(error, FloatingPointError))
-            raise
-        if plan.folder.best.is_file():
-            _finish(plan, trainer)
-    return None
+    if plan.keeps_a_run and trainer.is_global_zero:
+        with locked(plan.folder.path, "trained"):
+            _train_in_folder(plan, trainer)
+    else:
+        _train(plan, trainer)
+
+
+def _train_in_folder(plan: Plan, trainer: pl.Trainer) -> None:
+    """Train, with what comes before and after it in the run's folder."""
+    _check_new(plan)
+    is_new = _prepare_folder(plan)
+    try:
+        _train(plan, trainer)
+    except BaseException as error:
+        if is_new and not plan.folder.is_trained:
+            _take_back(plan.folder, isinstance(error, FloatingPointError))
+        raise
+    if plan.folder.best.is_file():
+        _finish(plan, trainer)
 
 
 def _train(plan: Plan, trainer: pl.Trainer) -> None:
@@ -88,7 +94,7 @@ def _check_new(plan: Plan) -> None:
 
 def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
     """Build the trainer with the run's loggers, checkpoints and progress bar."""
-    options = _made_by_a_class_path(plan)
+    options = _trainer_options(plan)
     own: list[pl.Callback] = []
     if options["enable_progress_bar"] is not False and sys.stdout.isatty():
         own.append(MetricProgressBar())
@@ -113,7 +119,7 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         return pl.Trainer(**options)
 
 
-def _made_by_a_class_path(plan: Plan) -> dict[str, Any]:
+def _trainer_options(plan: Plan) -> dict[str, Any]:
     """Return the trainer's settings, with the callbacks and so on that they name as objects."""
     with refused("trainer"):
         return dict(plan.parser.instantiate(plan.namespace).trainer.as_dict())
@@ -157,7 +163,7 @@ def _prepare_folder(plan: Plan) -> bool:
         folder.path.rename(folder.replaced)
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
-    steps = plan.checkpoint.checkpoint["global_step"] if plan.checkpoint and plan.resumes else 0
+    steps = read_checkpoint(plan.checkpoint.path)["global_step"] if plan.checkpoint and plan.resumes else 0
     plan.module.epoch_sinks.append(MetricFile(folder.metrics, steps).append)
     plan.module.step_sinks.append(MetricFile(folder.steps, steps, by_line=True).append)
     return is_new
