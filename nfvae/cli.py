@@ -72,7 +72,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     """Return what a mistake in what was asked raises; Lightning's own kind only where Lightning was needed."""
     lightning = sys.modules.get("lightning_fabric.utilities.exceptions")
     torch = sys.modules.get("torch")
-    own = (ValueError, OSError, MemoryError, argparse.ArgumentError)
+    own = (ValueError, OSError, MemoryError, ModuleNotFoundError, argparse.ArgumentError)
     of_torch = (torch.OutOfMemoryError,) if torch else ()
     return (*own, *of_torch, lightning.MisconfigurationException) if lightning else (*own, *of_torch)
 

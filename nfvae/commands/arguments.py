@@ -1,14 +1,14 @@
 """How a command reads its arguments."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from nfvae.runs.folder import EvaluationSettings
 
-_PICTURES = (".png", ".pdf", ".svg")
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def as_list(given: Any) -> list[Any]:
@@ -69,15 +69,14 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def picture_path(path: Path) -> Path:
-    """Check where a picture is to go.
+def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> None:
+    """Check where a file is to go, a picture unless told.
 
     Raises:
         ValueError: for a folder, or the name of another kind of file.
     """
-    if path.is_dir() or path.suffix.lower() not in _PICTURES:
-        raise ValueError(f"--output should name a file that ends in {', '.join(_PICTURES)}; got {str(path)!r}")
-    return path
+    if path.is_dir() or path.suffix.lower() not in endings:
+        raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
 
 
 def evaluation_settings(options: argparse.Namespace) -> EvaluationSettings:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from nfvae.commands.arguments import Parser, evaluation_settings
+from nfvae.commands.arguments import Parser, check_file, evaluation_settings
 from nfvae.commands.evaluate import evaluate_command
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
@@ -27,9 +27,11 @@ def compare_command(arguments: list[str]) -> None:
     """Compare trained runs in one table: runs that differ in their seeds alone are one line, pooled.
 
     Errors are standard errors over seeds where there are several, else over images. With --baseline the last columns
-    say how much higher the NLL is than the baseline's, paired image by image.
+    say how much higher the NLL is than the baseline's, paired image by image: ± over images, then over seeds.
     """
     options, fit_arguments = _compare_parser().parse_known_args(arguments)
+    if options.html is not None:
+        check_file("--html", options.html, (".html", ".htm"))
     if fit_arguments and not options.fit:
         raise ValueError(f"unrecognized arguments: {' '.join(fit_arguments)}")
     results = _results(options, fit_arguments)

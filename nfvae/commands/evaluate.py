@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from nfvae.commands.arguments import Parser, evaluation_settings
+from nfvae.commands.arguments import Parser, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.signals import INTERRUPTED, TERMINATED, EndWhenTerminated
 from nfvae.data import SPLITS
@@ -94,14 +94,15 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
 
 
 def _trainer(enable_progress_bar: bool, **devices: Any) -> pl.Trainer:
-    return pl.Trainer(
-        **devices,
-        callbacks=[EndWhenTerminated(), *([ImagesProgressBar()] if enable_progress_bar else [])],
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        use_distributed_sampler=False,
-    )
+    with refused("trainer"):
+        return pl.Trainer(
+            **devices,
+            callbacks=[EndWhenTerminated(), *([ImagesProgressBar()] if enable_progress_bar else [])],
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            use_distributed_sampler=False,
+        )
 
 
 def _how_far_to_believe(summaries: list[dict[str, Any]]) -> str:

@@ -75,6 +75,10 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
     path, folder = plan.checkpoint.path if plan.checkpoint else None, plan.folder
     try:
         trainer.fit(plan.module, plan.data, ckpt_path=path, weights_only=True)
+    except RuntimeError as error:
+        if "conditioned on metric" not in str(error):
+            raise
+        raise ValueError(f"trainer.callbacks: {error}") from error  # a metric to monitor that there is not
     except SystemExit:  # what Lightning makes of a signal
         if plan.keeps_a_run and trainer.is_global_zero:
             resumable = f"resume with: nfvae fit --ckpt_path {folder.path}"
@@ -206,4 +210,5 @@ def _best_epoch(folder: RunFolder, module: TrainingModule) -> str:
     if not (rows := [row for row in folder.history() if module.monitor in row]):
         return ""
     best = choose(rows, key=lambda row: row[module.monitor])
-    return f"best {module.monitor} {best[module.monitor]:.2f} nats in epoch {best['epoch'] + 1} of {len(rows)}; "
+    when = f"epoch {best['epoch'] + 1} of {rows[-1]['epoch'] + 1}"
+    return f"best {module.monitor} {best[module.monitor]:.2f} nats in {when}; "

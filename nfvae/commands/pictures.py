@@ -10,6 +10,7 @@ from nfvae.flows import Bijection, FlowDistribution
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
 from nfvae.plots import (
+    check_plane,
     deformation_figure,
     density_figure,
     image_grid,
@@ -53,7 +54,7 @@ def draw(name: str, runs: Sequence[Run], images: Images = 8, evaluation: Evaluat
 
 def density_summary(run: Run) -> str:
     """Lay out how well a density fits its test vectors and how fast it is sampled; of a student also its teacher."""
-    return density_table(_densities(run), _vectors(run)).markdown()
+    return density_table(_densities(run), _vectors(run)).text()
 
 
 def _only(runs: Sequence[Run]) -> Run:
@@ -90,7 +91,9 @@ def _samples(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
 
 def sample_figure(run: Run, count: int) -> "Figure":
     """Draw images from the model of a run."""
-    return image_grid(run.vae().sample(count), run.shape, min(_COLUMNS, count), _title(run, "samples"))
+    return image_grid(
+        run.vae().sample(count), run.shape, min(_COLUMNS, count), _title(run, "pixel probabilities of samples")
+    )
 
 
 def _reconstructions(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
@@ -131,6 +134,7 @@ def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
 def _posterior(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """Of the first hundred test images the six that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
+    check_plane(models)
     x = _test_images(runs[0], _CANDIDATES if isinstance(images, int) else images)
     if isinstance(images, int):
         images = posterior_misfit(next(iter(models.values())), x).argsort(descending=True)[:_CHOSEN].tolist()

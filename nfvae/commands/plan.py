@@ -14,6 +14,8 @@ from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
 from nfvae.training import TrainingModule
 
+_KEPT = ("dataset", "dataset_options", "binarization")
+
 
 class Plan:
     """One training as it is asked for: its settings, its folder, its data and its module.
@@ -85,9 +87,14 @@ class Plan:
         if self.checkpoint:
             self.module.check_resumable(self.checkpoint.checkpoint)
             load_weights(self.module, self.checkpoint.checkpoint["state_dict"], self.checkpoint.path)
-            seed, given = settings_of(self.checkpoint)["seed_everything"], self.settings["seed_everything"]
-            if seed != given:
-                raise ValueError(f"a training that goes on keeps its seed, {seed}; got {given}")
+            saved = settings_of(self.checkpoint)
+            kept = [("seed_everything", saved["seed_everything"], self.settings["seed_everything"])]
+            if self.resumes:  # its best checkpoint is chosen among validations of the same data
+                kept += [(f"data.{name}", saved["data"].get(name), self.settings["data"].get(name)) for name in _KEPT]
+            for name, value, given in kept:
+                if value != given:
+                    raise ValueError(f"a training that goes on keeps its {name}, {value}; got {given}")
+            self.folder.check_files()
 
     def config(self) -> str:
         """Return every setting as YAML, without what belongs to this call alone."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nfvae.commands.arguments import Parser, picture_path
+from nfvae.commands.arguments import Parser, check_file
 from nfvae.commands.pictures import PICTURES, draw
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
@@ -26,20 +26,21 @@ def plot_command(arguments: list[str]) -> None:
     parser = Parser("nfvae plot", plot_command.__doc__)
     parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES))
     parser.add_runs("runs", "*")
-    parser.add_argument(
-        "--images", type=int, nargs="+", default=8, help="test images (default: the first eight; of posterior, six)"
-    )
+    which = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
+    parser.add_argument("--images", type=int, nargs="+", default=8, help=which)
     parser.add_argument("--samples", type=int, default=5000, help="of the evaluations of k-curve (default: 5000)")
     parser.add_argument("--limit", type=int, help="images of the evaluations of k-curve (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
-    parser.add_argument("--output", type=Path, help="file to write (default: RUN/plots/KIND.png of the first run)")
+    where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
+    parser.add_argument("--output", type=Path, help=where)
     options = parser.parse_args(arguments)
-    output = picture_path(options.output) if options.output is not None else None
+    if options.output is not None:
+        check_file("--output", options.output)
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
     figure = draw(options.kind, runs, options.images, EvaluationSettings(samples=options.samples, limit=options.limit))
-    if output is None and not runs:
+    if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
-    path = output or runs[0].folder.drawn(options.kind)
+    path = options.output or runs[0].folder.drawn(options.kind)
     write_figure(path, figure)
     print(path)

@@ -49,8 +49,7 @@ def model_table(model: nn.Module) -> Table:
 
 
 def _class_of(part: nn.Module) -> str:
-    depth = getattr(part, "depth", None)
-    return type(part).__name__ + (f", {depth} layers" if isinstance(part, Flow) else "")
+    return type(part).__name__ + (f", {part.depth} layers" if isinstance(part, Flow) and part.depth > 1 else "")
 
 
 def _parameters(part: nn.Module) -> int:

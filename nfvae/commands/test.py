@@ -39,6 +39,8 @@ def test_command(arguments: list[str]) -> None:
 def predict_command(arguments: list[str]) -> None:
     """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
     run, samples = _loop("predict", arguments, predict_command.__doc__)
+    if not samples:
+        raise ValueError("no batch to predict: trainer.limit_predict_batches must be above 0")
     write_tensors(run.folder.latents, torch.cat(samples))
     what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
     print(f"{what}: {run.folder.latents}")
@@ -68,6 +70,8 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
     first.add_trust()
     named = [word for word in arguments[:1] if not word.startswith("-")]
     options, words = first.parse_known_args(arguments[len(named) :])
+    if named and options.ckpt_path:
+        raise ValueError(f"nfvae {command} takes one run; got {named[0]} and --ckpt_path {options.ckpt_path}")
     path = next(iter(named), options.ckpt_path)
     if {"-h", "--help"} & set(words):
         _parser(command, TASKS.load("vae"), description).print_help()

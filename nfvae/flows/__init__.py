@@ -75,4 +75,4 @@ def make_density(
     Raises:
         ValueError: as `make_flow`.
     """
-    return FlowDensity(make_flow(flow, math.prod(shape), 0, depth, **(flow_options or {})))
+    return FlowDensity(FLOWS.make(flow, flow_options, features=math.prod(shape), context=0, depth=depth))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nfvae.flows import Draw, make_flow
+from nfvae.flows import FLOWS, Draw
 from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.encoders import ENCODERS
 from nfvae.models.posterior import Posterior
@@ -146,7 +146,7 @@ def make_vae(
         ValueError: for an unknown name or option, or a value out of range.
     """
     check_sizes(latent=latent, **{f"shape[{place}]": side for place, side in enumerate(shape)})
-    made_flow = make_flow(flow, latent, context, depth, **(flow_options or {}))
+    made_flow = FLOWS.make(flow, flow_options, features=latent, context=context, depth=depth)
     made_encoder = ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context)
     made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape)
     return VAE(

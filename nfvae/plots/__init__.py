@@ -2,6 +2,7 @@
 
 from nfvae.plots.curves import difference_figure, learning_curves
 from nfvae.plots.flows import (
+    check_plane,
     deformation_figure,
     density_figure,
     layers_figure,
@@ -13,6 +14,7 @@ from nfvae.plots.images import image_grid, latent_traversal, reconstruction_grid
 from nfvae.plots.likelihood import k_curves, likelihood_figure
 
 __all__ = [
+    "check_plane",
     "deformation_figure",
     "density_figure",
     "difference_figure",

@@ -1,5 +1,6 @@
 """Pictures of several runs: how they learned, and how they differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,19 +40,22 @@ def learning_curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epochs")
     shown = {"elbo": "-ELBO", "iwae": "-IWAE bound", "nll": "NLL"}.get(name, name)
-    axes.set_ylabel(f"{shown}, {split} set, nats each")
-    axes.legend()
+    axes.set_ylabel(f"{shown}, {split} set, nats")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 @styled
-def difference_figure(differences: Mapping[str, Tensor], baseline: str, colors: Sequence[str] = ()) -> "Figure":
-    """Draw how the NLL of every image differs from a baseline's, with the mean and its standard error.
+def difference_figure(
+    differences: Mapping[str, Tensor], baseline: str, colors: Sequence[str] = (), over_seeds: Sequence[float] = ()
+) -> "Figure":
+    """Draw how the NLL of every image differs from a baseline's, with the mean and its standard errors.
 
     Args:
         differences: NLL minus the baseline's with shape (N,), in nats, by the experiment's name.
         baseline: the baseline's name.
         colors: of the experiments, in their order; by default one for all.
+        over_seeds: standard errors of the means over seeds, in the same order; NaN for a single seed.
     """
     figure = new_figure(7, 0.7 * len(differences) + 1.6)
     axes = figure.add_subplot()
@@ -63,8 +67,13 @@ def difference_figure(differences: Mapping[str, Tensor], baseline: str, colors: 
     for place, values in enumerate(differences.values(), start=1):
         error = float(values.std()) / len(values) ** 0.5
         axes.errorbar(float(values.mean()), place, xerr=error, fmt="o", color="black", capsize=4, ms=4)
+    several = [(place, error) for place, error in enumerate(over_seeds) if not math.isnan(error)]
+    for place, error in several:
+        mean = float(list(differences.values())[place].mean())
+        axes.errorbar(mean, place + 1, xerr=error, color="gray", lw=4, alpha=0.6, zorder=0)
     axes.axvline(0, color="gray", lw=1)
     axes.invert_yaxis()
     axes.set_yticks(range(1, len(differences) + 1), list(differences))
-    axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean ± standard error)")
+    thick = "; thick: over seeds" if several else ""
+    axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean; thin: ± over images{thick})")
     return figure

@@ -65,14 +65,15 @@ def _densities_on_the_line(
 def _densities_of_the_plane(
     points: Mapping[str, Tensor], values: Mapping[str, Tensor], extent: Sequence[float], side: int
 ) -> "Figure":
-    figure = new_figure(3 * (2 + len(values)), 3.6)
+    width, height = extent[1] - extent[0], extent[3] - extent[2]
+    figure = new_figure(3 * (2 + len(values)), min(6.0, max(2.0, 2.6 * height / width)) + 1.2)
     panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
     panels[0].set_ylabel("$x_2$")
     for axes in panels:
         axes.set_aspect("equal")
         axes.set_xlabel("$x_1$")
     for axes, (title, vectors) in zip((panels[0], panels[-1]), points.items(), strict=True):
-        axes.hist2d(*vectors.T.numpy(), bins=side // 2, range=[extent[:2], extent[2:]], cmap="viridis")
+        axes.hist2d(*vectors.T.numpy(), bins=side // 3, range=[extent[:2], extent[2:]], cmap="viridis")
         axes.set_title(title)
     for axes, (name, value) in zip(panels[1:-1], values.items(), strict=True):
         axes.imshow(plane(value, side), origin="lower", extent=extent, cmap="viridis")
@@ -114,15 +115,27 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     grid, extent = _grid(center - reach, center + reach, side)
     columns = min(4, len(counts))
     rows = -(-len(counts) // columns)
-    figure = new_figure(2.6 * columns + 0.4, 2.8 * rows + 0.5)
+    figure = new_figure(max(2.6 * columns + 0.4, 7), 2.8 * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(counts) :]:
         axes.set_axis_off()
     for axes, count, stage in zip(panels.flat, counts, stages, strict=False):
         axes.imshow(plane(stage.log_prob(grid).exp(), side), origin="lower", extent=extent, cmap="viridis")
-        axes.set_title(f"$z_{{{count}}}$")
-    figure.suptitle(title)
+        axes.set_title(f"after layer {count}" if count else "before the flow")
+        axes.tick_params(labelbottom=True)
+    figure.suptitle(f"{title}\n(colors: each panel from 0 to its own maximum)".lstrip())
     return figure
+
+
+def check_plane(models: Mapping[str, VAE]) -> None:
+    """Refuse models that have not two latents.
+
+    Raises:
+        ValueError: for such a model.
+    """
+    for name, model in models.items():
+        if (features := model.posterior.flow.features) != 2:
+            raise ValueError(f"{name} has {features} latents; contours are drawn of two")
 
 
 @styled
@@ -145,9 +158,7 @@ def posterior_contours(
     Raises:
         ValueError: for a model that has not two latents.
     """
-    for name, model in models.items():
-        if model.posterior.flow.features != 2:
-            raise ValueError(f"{name} has {model.posterior.flow.features} latents; contours are drawn of two")
+    check_plane(models)
     draws = {name: model.posterior(images).rsample(torch.Size([1000])) for name, model in models.items()}
     reach = 4 * max(samples.std(0).max() for samples in draws.values())
     figure = new_figure(1.9 * len(images) + 0.5, 1.9 * len(models) + 1.8)
@@ -164,7 +175,7 @@ def posterior_contours(
         row[0].set_ylabel(f"{name}\n$z_2$")
     for axes in panels[-1]:
         axes.set_xlabel("$z_1$")
-    figure.suptitle("blue: exact posterior p(z|x); red: where 50% and 90% of q(z|x) lie")
+    figure.suptitle("blue: exact posterior p(z|x) of each model; red: where 50% and 90% of its q(z|x) lie")
     return figure
 
 
@@ -227,7 +238,7 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         axes.quiver(*start.T.numpy(), *way.T.numpy(), **style)
         axes.set_title(title)
         axes.set_aspect("equal")
-    figure.suptitle(f"gray: before; blue: after; red: the ways of {arrows} points")
+    figure.suptitle(f"gray: before; blue: after; red: how {arrows} points move")
     return figure
 
 

@@ -83,6 +83,8 @@ def latent_traversal(
     points, values = z.repeat(len(latents), steps, 1), torch.linspace(-reach, reach, steps)
     for row, latent in enumerate(latents):
         points[row, :, latent] = values
-    rows = [f"z[{latent}], {float(z[latent]):+.1f} here" for latent in latents]
-    columns = [f"{value:+.2g}" for value in values.tolist()]
-    return image_grid(model.decoder(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
+    rows = [f"z[{latent}] = {float(z[latent]):+.1f}" for latent in latents]
+    columns = [f"{value:+.2f}" for value in values.tolist()]
+    figure = image_grid(model.decoder(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
+    figure.axes[0].set_xlabel("value given to the latent; to the left its own value at this point")
+    return figure

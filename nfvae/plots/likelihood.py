@@ -55,7 +55,7 @@ def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Fig
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
     axes.set_ylabel("mean bound of -log p(x), nats per image")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -64,10 +64,10 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
     shown = share[share >= _SMALLEST_SHARE]
     axes.hist(shown.numpy(), bins=100, log=True, color="tab:blue")
     largest, count = share.amax(0).median().item(), len(weights)
-    axes.axvline(largest, color="tab:red", label=f"largest of an image\n(median): {100 * 10**largest:.2g}%")
+    axes.axvline(largest, color="tab:red", label=f"largest of an image,\nmedian: {100 * 10**largest:.2g}%")
     axes.axvline(-torch.tensor(float(count)).log10().item(), color="black", ls=":", label=f"all equal: 1/{count}")
     axes.set_xlabel("log₁₀ of a sample's share in its image's estimate")
-    axes.set_ylabel(f"samples, of {weights.shape[1]} images")
+    axes.set_ylabel(f"number of samples, of {weights.shape[1]} images")
     hidden = 1 - len(shown) / share.numel()
     axes.set_title(
         f"{hidden:.0%} of the samples have less than 10⁻⁸, not shown" if hidden >= 0.005 else "weights of samples"
@@ -82,7 +82,7 @@ def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
     axes.set_ylabel("mean bound of -log p(x), nats per image")
-    axes.set_title(f"± standard error of the difference from k = {counts[-1]}")
+    axes.set_title(f"K-curve (± paired standard error of the difference from k = {counts[-1]})")
 
 
 def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, shape: tuple[int, int], worst: int) -> None:

@@ -140,7 +140,10 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
 
     def mean(name: str) -> float | None:
         values: list[Any] = [result.summary.get(name) for result in experiment.results]
-        return None if None in values else sum(values) / len(values)
+        if None in values:
+            return None
+        total = sum(values)
+        return total // len(values) if isinstance(total, int) and total % len(values) == 0 else total / len(values)
 
     def error(name: str) -> float | None:
         if several:

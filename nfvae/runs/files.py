@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -126,6 +126,7 @@ def locked(path: Path, action: str) -> Iterator[None]:
         ValueError: if another process does the same.
     """
     file = path.with_name(f".{path.name}.lock")
+    missing = [folder for folder in file.parents if not folder.exists()]
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
@@ -138,6 +139,9 @@ def locked(path: Path, action: str) -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)
         lock.release()
+        for folder in missing:  # made for the lock, and still empty where nothing came of it
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _holder(file: Path) -> str:

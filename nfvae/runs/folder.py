@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nfvae.runs.files import read_yaml
 from nfvae.runs.metrics import read_rows
 
+_LONGEST_NAME = 200  # bytes; a file system takes 255, and locks have longer names
 _BEST, _LAST = "best.ckpt", "last.ckpt"
 
 
@@ -31,7 +32,10 @@ def run_name(settings: Mapping[str, Any]) -> str:
     name = settings.get("name")
     if name is None:
         return f"{experiment_name(settings)}-seed{settings['seed_everything']}"
-    if not (str(name).isprintable() and all(part.strip() and part not in (".", "..") for part in str(name).split("/"))):
+    parts = str(name).split("/")
+    if max(len(part.encode()) for part in parts) > _LONGEST_NAME:
+        raise ValueError(f"a run's name takes {_LONGEST_NAME} bytes at most; got {name!r}")
+    if not (str(name).isprintable() and all(part.strip() and part not in (".", "..") for part in parts)):
         raise ValueError(f"a run's name is a folder below that of all runs, as mine or group/mine; got {name!r}")
     return str(name)
 
@@ -120,6 +124,16 @@ class RunFolder:
     def is_trained(self) -> bool:
         """Whether there is a checkpoint of ours."""
         return self.best.is_file() or self.last.is_file()
+
+    def check_files(self) -> None:
+        """Refuse a folder in the place of a file, before anything is changed.
+
+        Raises:
+            ValueError: for such a folder.
+        """
+        for path in (self.best, self.last, self.config, self.metrics, self.steps):
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder; expected a file")
 
     def picture(self, name: str) -> Path:
         """Return where a picture goes that belongs to the training."""

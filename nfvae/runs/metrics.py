@@ -30,7 +30,7 @@ class MetricFile:
     def append(self, row: Row) -> None:
         """Add a row of numbers by name, `step` among them."""
         if not self.rows and self.steps:
-            self.rows = [earlier for earlier in read_rows(self.path) if earlier["step"] <= self.steps]
+            self.rows = [earlier for earlier in read_rows(self.path, self.by_line) if earlier["step"] <= self.steps]
         self.rows.append(row)
         names = list(dict.fromkeys(name for each in (dict.fromkeys(self.names), row) for name in each))
         if self.by_line and names == self.names:
@@ -41,8 +41,12 @@ class MetricFile:
             write_whole(self.path, ",".join(self.names) + "\n" + _lines(self.rows, self.names))
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """Read a file of metrics; no rows where there is none. A last line that was cut off is left out.
+def read_rows(path: Path, by_line: bool = False) -> list[dict[str, float]]:
+    """Read a file of metrics; no rows where there is none.
+
+    Args:
+        path: the file.
+        by_line: whether it was written line by line, so that a last line that was cut off is left out.
 
     Raises:
         ValueError: if the file is damaged.
@@ -50,9 +54,9 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     try:
-        whole, newline, _ = path.read_text().rpartition("\n")
-        if not newline:
-            raise ValueError("it has no whole line")
+        whole, newline, cut = path.read_text().rpartition("\n")
+        if not newline or (cut and not by_line):
+            raise ValueError("its last line is cut off")
         head, *lines = csv.reader(whole.splitlines(), strict=True)
         rows = [{name: _number(name, value) for name, value in zip(head, line, strict=True) if value} for line in lines]
         if not all({"epoch", "step"} <= row.keys() for row in rows):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfvae.plots import difference_figure, k_curves, learning_curves
-from nfvae.runs.comparison import Experiment
+from nfvae.runs.comparison import Experiment, nll_difference
 from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.tables import Table
@@ -33,7 +33,7 @@ th { vertical-align: bottom; white-space: normal } abbr { text-decoration: under
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: white }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .5em; border-radius: 2px }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1.5rem }
-.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
+.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 1rem }
 img { max-width: 100%; height: auto } figure { margin: 0 } figcaption { font-weight: 600 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem }
 dt { font-weight: 600 } dd { margin: 0; overflow-wrap: anywhere }
@@ -62,7 +62,8 @@ def write_page(
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{first['images']:,} images of the {first['split']} set, {first['samples']:,} importance samples an image; "
-        "nats per image, lower is better; ± standard error over seeds where there are several, else over images. "
+        "nats per image, lower is better; ± standard error over seeds where there are several, else over images; "
+        "of a difference over images, with that over seeds beside it. "
         f"{html.escape(f'In every row: {shared}.' if shared else '')}</p>",
         f'<div class="wide">{_table(telling, colors)}</div>',
         f'<div class="pictures">{"".join(_pictures(ordered, baseline, colors))}</div>',
@@ -76,6 +77,7 @@ def write_page(
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
         f"<body>{body}</body></html>\n"
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
 
 
@@ -106,7 +108,8 @@ def _pictures(experiments: Sequence[Experiment], baseline: Experiment | None, co
         return pictures
     others = [each for each in experiments if each is not baseline]
     differences = {each.name: baseline.log_likelihood - each.log_likelihood for each in others}
-    figure = difference_figure(differences, baseline.name, [colors[name] for name in differences])
+    over_seeds = [nll_difference(each, baseline).se_seeds for each in others]
+    figure = difference_figure(differences, baseline.name, [colors[name] for name in differences], over_seeds)
     what = f"how the NLL of each image differs from that under {baseline.name}, a distribution for each experiment"
     return [*pictures, _picture("Image by image", what, figure)]
 

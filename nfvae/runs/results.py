@@ -20,7 +20,7 @@ COLUMNS = [
     Column("seeds", "seeds", 0, meaning="runs that differ in nothing but their seed"),
     Column("parameters", "parameters", 0, meaning="numbers that training sets"),
     Column("epochs", "epochs", 0, meaning="of training, mean over seeds"),
-    Column("training_seconds", "training, s", 0, meaning="wall time of all epochs, mean over seeds"),
+    Column("training_seconds", "training, s", 1, meaning="wall time of all epochs, mean over seeds"),
     Column("images", "images", 0, meaning="that were evaluated"),
     Column("samples", "samples", 0, meaning="importance samples an image"),
     Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1, meaning="negative evidence lower bound, above the NLL"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators import reverse_kl
-from nfvae.flows import FlowDensity, make_density
+from nfvae.flows import FlowDensity, FlowDistribution, make_density
 from nfvae.models import check_flow
 from nfvae.registry import check_number, options_of
 from nfvae.training.module import TrainingModule
@@ -81,7 +81,7 @@ class DensityEstimation(TrainingModule):
 class DensityDistillation(DensityEstimation):
     """Teach a flow by the reverse KL from samples of its own, which looks at no data.
 
-    Logged, in nats per vector: `reverse_kl`, in a warm-up the weighted one, and in validation also `nll` of the data.
+    Logged, in nats per vector: `reverse_kl`, the target with its full weight, and in validation also `nll` of the data.
 
     Args:
         teacher: the folder of the teacher's run, or a checkpoint of a density; read for training alone.
@@ -121,16 +121,23 @@ class DensityDistillation(DensityEstimation):
             self.weight.fill_(min(1.0, _FIRST_WEIGHT + (1 - _FIRST_WEIGHT) * epochs / warmup))
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the reverse KL of as many samples as the batch has vectors, in nats per vector."""
-        loss = self._reverse_kl(len(batch), self.weight)
-        return loss, {"reverse_kl": loss.detach()}
+        """Return the loss of as many samples as the batch has vectors, and their reverse KL, in nats per vector."""
+        return self._loss_and_reverse_kl(len(batch), self.weight)
 
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the NLL of the data, and in a fit the reverse KL."""
         metrics = super().evaluation_metrics(split, batch)
-        return metrics | {"reverse_kl": self._reverse_kl(len(batch), 1.0)} if self.teacher else metrics
+        return metrics | self._loss_and_reverse_kl(len(batch), torch.ones(()))[1] if self.teacher else metrics
 
-    def _reverse_kl(self, samples: int, weight: Tensor | float) -> Tensor:
+    def _loss_and_reverse_kl(self, samples: int, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weigh the teacher's log-density in the loss; what is logged is the divergence itself."""
         assert self.teacher is not None
-        target = self.teacher.model()
-        return reverse_kl(self.model(), lambda z: weight * target.log_prob(z), samples)
+        target: FlowDistribution = self.teacher.model()
+        seen: list[Tensor] = []
+
+        def weighted(z: Tensor) -> Tensor:
+            seen.append(target.log_prob(z))
+            return weight * seen[0]
+
+        loss = reverse_kl(self.model(), weighted, samples)
+        return loss, {"reverse_kl": (loss - (1 - weight) * seen[0].mean()).detach()}

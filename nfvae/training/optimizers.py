@@ -36,7 +36,21 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
         raise ValueError("schedule multistep needs milestones, as [20, 40]")
     for epoch in settings["milestones"]:
         check_number("milestones", epoch, least=1)
-    make_optimizer(settings, [nn.Parameter(torch.zeros(1))], torch.device("cpu"))
+    for name, value in (settings["optimizer_options"] or {}).items():
+        if isinstance(value, float):
+            check_number(f"optimizer_options.{name}", value)
+    _try(settings)
+
+
+def _try(settings: Mapping[str, Any]) -> None:
+    """Take one step with an optimizer, as some find only then what they cannot do."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = make_optimizer(settings, [parameter], torch.device("cpu"))
+    try:
+        optimizer.step(lambda: 0.0)
+    except Exception as error:
+        raise ValueError(f"optimizer {settings['optimizer']!r} fails: {error}") from error
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:

@@ -196,7 +196,8 @@ def test_another_learning_rate_is_gone_on_with(schedule, fit, cli):
     [
         (["--model.optimizer", "adamax"], "the checkpoint has optimizer 'adam' where the model has 'adamax'"),
         (["--model.schedule", "constant"], "the checkpoint has schedule 'cosine' where the model has 'constant'"),
-        (["--seed_everything", 3], "a training that goes on keeps its seed, 0; got 3"),
+        (["--seed_everything", 3], "a training that goes on keeps its seed_everything, 0; got 3"),
+        (["--data.binarization", "dynamic"], "a training that goes on keeps its data.binarization, threshold; got dyn"),
         (["--model.depth", 1], "the checkpoint has depth 4 where the model has 1"),
         (["--model.lr", 0], "lr must be above 0; got 0"),
         (["--trainer.max_epochs", "x"], "trainer.max_epochs takes int or null; got 'x'"),
@@ -224,6 +225,29 @@ def test_results_of_the_test_loop_are_kept(run, cli):
     assert found["checkpoint_sha256"] == Run(run).digest()
     assert found["test/elbo"] < -found["test/nll"] < 0
     assert json.loads((run / "validate.json").read_text())["val/elbo"] < 0
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ["compare", RUN, "--samples", 10, "--html", RUN / "config.yaml"],
+            r"--html should name a file that ends in \.html",
+        ),
+        (["compare", RUN, "--samples", 10, "--html", "."], r"--html should name a file that ends in \.html"),
+        (["sample", RUN, "--output", RUN / "config.yaml"], "--output should name a file that ends in .png"),
+        (["sample", RUN, "--count", 10**11], "--count must be at most 10,000; got 100000000000"),
+        (["validate", RUN, "--ckpt_path", BEST], "nfvae validate takes one run; got"),
+        (["predict", RUN, "--trainer.limit_predict_batches", 0], "no batch to predict"),
+        ([*EVALUATE, "--trainer.devices", "foo"], "trainer: "),
+        (["plot", "posterior", RUN], "has 16 latents; contours are drawn of two"),
+    ],
+)
+def test_what_would_write_over_a_run_or_fail_late_gets_one_line(command, message, run, cli):
+    before = everything()
+    code, _, error = cli(*command)
+    assert_one_line(code, error, message)
+    assert everything() == before
 
 
 def test_later_pictures_leave_those_of_the_training_alone(run, cli):
