@@ -44,8 +44,8 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
 
 def _try(settings: Mapping[str, Any]) -> None:
     """Take one step with an optimizer, as some find only then what they cannot do."""
-    parameter = nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
+    parameter = nn.Parameter(torch.zeros(1, device="cpu"))  # whatever device is the default
+    parameter.grad = torch.zeros(1, device="cpu")
     optimizer = make_optimizer(settings, [parameter], torch.device("cpu"))
     try:
         optimizer.step(lambda: 0.0)

@@ -125,10 +125,10 @@ def test_the_teachers_weight_grows_over_the_warm_up(tmp_path, monkeypatch):
 def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
     code, out, error = cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)
     assert code == 0, error
-    assert re.search(r"^\| model \| [\d.]+ ± [\d.]+ \| [\d.]+ \|$", out, re.MULTILINE)
+    assert re.search(r"^\| model +\| +[\d.]+ ± [\d.]+ \| +[\d.]+ \|$", out, re.MULTILINE)
     code, out, error = cli("fit", "--task", "distill_density", "--model.teacher", "runs/teacher", *SMALL_DATA, *QUICK)
     assert code == 0, error
-    rows = dict(re.findall(r"^\| (teacher|student) \| ([\d.]+) ", out, re.MULTILINE))
+    rows = dict(re.findall(r"^\| (teacher|student) +\| +([\d.]+) ", out, re.MULTILINE))
     run = Path("runs/mixture-planar-3-student-seed0")
     assert (run / "density.png").stat().st_size > 10_000
     student = DensityDistillation.load_from_checkpoint(run / "checkpoints/best.ckpt")
