@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nfvae.__main__ import main
 from nfvae.runs import Run
 from nfvae.runs.files import locked
 from tests.commands.test_fit import BEST, LAST, RUN, assert_one_line, curve, rows
@@ -19,9 +20,19 @@ EVALUATE = ["evaluate", RUN, "--samples", 10]
 SUMMARY = RUN / "evaluation-test-10.json"
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run of the quickstart, two epochs long."""
+    folder = tmp_path_factory.mktemp("trained")
+    quick = ["--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "5", "--trainer.enable_model_summary", "false"]
+    assert main(["fit", "-c", QUICKSTART, *quick, "--trainer.default_root_dir", str(folder / "runs")]) == 0
+    return folder / RUN
+
+
 @pytest.fixture
-def run(fit):
-    assert fit("--trainer.log_every_n_steps", 5)[0] == 0
+def run(trained, workdir):
+    """The run, in the folder of runs below the current one."""
+    shutil.copytree(trained, RUN)
     return RUN
 
 
@@ -64,16 +75,28 @@ def test_a_flipped_bit_is_seen(run, cli):
 @pytest.mark.parametrize(
     "part", ["hyper_parameters", "state_dict", "epoch", "loops", "optimizer_states", "model", "task"]
 )
-@pytest.mark.parametrize("value", [None, {}, [], "x", -1])
-def test_a_checkpoint_with_other_content_gets_one_line(part, value, run, cli):
+def test_a_checkpoint_with_other_content_gets_one_line(part, run, cli):
     content = torch.load(BEST, weights_only=True)
-    torch.save(content | {part: value}, BEST)
-    for command in COMMANDS[::2]:
-        code, _, error = cli(*command)
-        assert_one_line(code, error, "best.ckpt is (damaged|not a checkpoint)")
+    for value in (None, {}, [], "x", -1):
+        torch.save(content | {part: value}, BEST)
+        for command in COMMANDS[::2]:
+            code, _, error = cli(*command)
+            assert_one_line(code, error, "best.ckpt is (damaged|not a checkpoint)")
 
 
-@pytest.mark.parametrize("damage", ["", "epoch,step\nx,1\n", "a,b\n1,2\n", "epoch,step\n1,2,3\n", "\x00\xff\n\n"])
+def test_a_folder_in_the_place_of_a_file_is_noticed_before_training(run, cli):
+    LAST.unlink()
+    LAST.mkdir()
+    before = everything()
+    code, _, error = cli("fit", "--ckpt_path", run, "--trainer.max_epochs", 3)
+    assert_one_line(code, error, "last.ckpt is a folder; expected a file")
+    assert everything() == before
+
+
+CUT = "epoch,step\n0,20\n1,"
+
+
+@pytest.mark.parametrize("damage", ["", CUT, "epoch,step\nx,1\n", "a,b\n1,2\n", "epoch,step\n1,2,3\n", "\x00\xff\n\n"])
 def test_damaged_metrics_are_named(damage, run, cli):
     (run / "metrics.csv").write_bytes(damage.encode("latin-1"))
     before = everything()
@@ -131,9 +154,6 @@ def test_a_part_that_is_cut_or_anothers_is_made_again(run, cli):
     for damage in ("cut", "half", "of another"):
         SUMMARY.unlink()
         parts = SUMMARY.with_suffix(".partial")
-        with in_the_background(*EVALUATE[:2], "--samples", 10) as process:
-            process.wait(60)
-        SUMMARY.unlink()
         parts.mkdir()
         first = parts / "0.pt"
         estimate = [torch.zeros(100, dtype=torch.float64)] * 9
