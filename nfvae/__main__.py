@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import NoReturn
 
-_INTERRUPTED = 128 + signal.SIGINT
+from nfvae.commands import INTERRUPTED
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def _as_program() -> int:
 
 def _leave(*_: object) -> NoReturn:
     print("nfvae: interrupted", file=sys.stderr, flush=True)
-    os._exit(_INTERRUPTED)
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

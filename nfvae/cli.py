@@ -4,16 +4,14 @@ import argparse
 import logging
 import os
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Callable
 
-from nfvae.commands import COMMANDS
+from nfvae.commands import COMMANDS, INTERRUPTED
 from nfvae.registry import import_attribute, unknown
 
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
-_INTERRUPTED = 128 + signal.SIGINT
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
 _SAID_IN_VAIN = ("litlogger", "litmodels", "TPU", "GPU available: False", "Loading `", "`Trainer.fit` stopped")
 _DESCRIPTION = "Train, measure and compare variational autoencoders whose posterior is a normalizing flow."
@@ -31,7 +29,7 @@ def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int
         _dispatch(arguments, ready)
     except KeyboardInterrupt:
         print("nfvae: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
         if isinstance(error, FloatingPointError):
             return _fail(error, 1)

@@ -1,8 +1,12 @@
 """The commands by name. Adding one is a file beside this one and a line in `COMMANDS`."""
 
+import signal
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "Command"]
+__all__ = ["COMMANDS", "INTERRUPTED", "TERMINATED", "Command"]
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
 
 
 class Command(NamedTuple):

@@ -73,6 +73,7 @@ def _compare_parser() -> Parser:
 
 def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     """Read what was asked for; with --fit train and evaluate first what is missing."""
+    settings = evaluation_settings(options)
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
     _check_before_training(entries, options)
     if options.fit and entries:
@@ -81,11 +82,11 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
                 _train(entry)
         trust = ["--trust", *options.trust] if options.trust else []
         paths = [entry.folder.path if isinstance(entry, Plan) else entry.path for entry in entries]
-        evaluate_command([*map(str, paths), *evaluation_settings(options).arguments().split(), *trust])
+        evaluate_command([*map(str, paths), *settings.arguments().split(), *trust])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
-    results = [read_result(run, evaluation_settings(options)) for run in once]
-    return results + (read_wandb(options.wandb, evaluation_settings(options)) if options.wandb else [])
+    results = [read_result(run, settings) for run in once]
+    return results + (read_wandb(options.wandb, settings) if options.wandb else [])
 
 
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:

@@ -6,9 +6,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from nfvae.commands import INTERRUPTED, TERMINATED
 from nfvae.commands.arguments import Parser, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
-from nfvae.commands.signals import INTERRUPTED, TERMINATED, EndWhenTerminated
+from nfvae.commands.signals import EndWhenTerminated
 from nfvae.data import SPLITS
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.registry import check_choice

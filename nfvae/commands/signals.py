@@ -5,8 +5,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+from nfvae.commands import TERMINATED
 
 
 class EndWhenTerminated(pl.Callback):

@@ -32,10 +32,9 @@ class MetricFile:
         if not self.rows and self.steps:
             self.rows = [earlier for earlier in read_rows(self.path, self.by_line) if earlier["step"] <= self.steps]
         self.rows.append(row)
-        names = list(dict.fromkeys(name for each in (dict.fromkeys(self.names), row) for name in each))
-        if self.by_line and names == self.names:
+        if self.by_line and row.keys() <= set(self.names):
             with self.path.open("a") as file:
-                file.write(_lines([row], names))
+                file.write(_lines([row], self.names))
         else:
             self.names = list(dict.fromkeys(name for each in self.rows for name in each))
             write_whole(self.path, ",".join(self.names) + "\n" + _lines(self.rows, self.names))
