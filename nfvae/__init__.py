@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nfvae.data import BinarizedImages, ToyVectors
-    from nfvae.estimators import elbo, iwae, log_likelihood, reverse_kl
+    from nfvae.estimators import (
+        annealed_log_likelihood,
+        elbo,
+        inference_gaps,
+        iwae,
+        log_likelihood,
+        reverse_kl,
+        sandwich,
+        simulate,
+    )
     from nfvae.flows import FLOWS, Bijection, Flow, FlowDensity, FlowDistribution, make_flow
     from nfvae.models import VAE, LogTerms, make_vae
     from nfvae.runs import Run
@@ -26,18 +35,25 @@ __all__ = [
     "PosteriorDistillation",
     "Run",
     "ToyVectors",
+    "annealed_log_likelihood",
     "elbo",
+    "inference_gaps",
     "iwae",
     "log_likelihood",
     "make_flow",
     "make_vae",
     "reverse_kl",
+    "sandwich",
+    "simulate",
 ]
 
 _HOMES = {  # imported on first use
     "nfvae.flows": ("FLOWS", "Bijection", "Flow", "FlowDensity", "FlowDistribution", "make_flow"),
     "nfvae.models": ("VAE", "LogTerms", "make_vae"),
-    "nfvae.estimators": ("elbo", "iwae", "log_likelihood", "reverse_kl"),
+    "nfvae.estimators": (
+        *("annealed_log_likelihood", "elbo", "inference_gaps", "iwae", "log_likelihood"),
+        *("reverse_kl", "sandwich", "simulate"),
+    ),
     "nfvae.data": ("BinarizedImages", "ToyVectors"),
     "nfvae.runs": ("Run",),
     "nfvae.training": ("DensityDistillation", "DensityEstimation", "FlowVAE", "PosteriorDistillation"),

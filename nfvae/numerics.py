@@ -21,6 +21,11 @@ def at_least_float32(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
+def double(value: Tensor) -> Tensor:
+    """Make float64, which Apple's devices lack, so on the CPU there."""
+    return (value.cpu() if value.device.type == "mps" else value).double()
+
+
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Switch automatic mixed precision off, where it is on: in 16 bits a flow and its inverse disagree."""
     return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()

@@ -22,6 +22,7 @@ COMMANDS = {
     "test": Command("nfvae.commands.test:test_command", "report a trained model on the test set"),
     "predict": Command("nfvae.commands.test:predict_command", "write a posterior sample of each test image"),
     "evaluate": Command("nfvae.commands.evaluate:evaluate_command", "estimate the likelihood of trained runs"),
+    "gap": Command("nfvae.commands.gap:gap_command", "say why the ELBO of trained runs misses the likelihood"),
     "compare": Command("nfvae.commands.compare:compare_command", "compare runs in one table; train what is missing"),
     "plot": Command("nfvae.commands.plot:plot_command", "draw a picture of trained runs"),
     "sample": Command("nfvae.commands.sample:sample_command", "draw images from a trained run"),

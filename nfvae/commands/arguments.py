@@ -6,8 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nfvae.data import SPLITS
+from nfvae.estimators import BUDGETS, PROPOSALS
+from nfvae.registry import check_choice
 from nfvae.runs.folder import EvaluationSettings
 
+_FEW_IMAGES = 100  # for what takes long
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -49,14 +53,32 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, type=Path, nargs=nargs, metavar=name.upper().removesuffix("S"), help=text)
         self.add_trust()
 
-    def add_evaluation(self, images: str = "how many images, the first ones (default: all)") -> None:
+    def add_evaluation(
+        self, estimators: Sequence[str], images: str = "how many, the first ones (default: all)"
+    ) -> None:
         """Add what an evaluation is asked; `evaluation_settings` reads it."""
-        self.add_argument("--samples", type=int, default=5000, help="importance samples an image (default: 5000)")
-        self.add_argument("--split", default="test", help="train, val or test (default: test)")
-        self.add_argument("--limit", type=int, help=images)
-        self.add_argument("--seed", type=int, default=0, help="of the importance samples (default: 0)")
+        names = " | ".join(estimators)
+        if len(estimators) > 1:
+            text = f"{names}, or several of them (default: {estimators[0]})"
+            self.add_argument("--estimator", nargs="+", metavar="NAME", help=text)
+            self.add_importance()
+        self.set_defaults(estimators=estimators)
+        self.add_argument("--budget", default="default", help=f"of annealing: {' | '.join(BUDGETS)} (default: default)")
+        for place, name in enumerate(("chains", "temperatures")):
+            sizes = ", ".join(f"{size[place]:,} for {budget}" for budget, size in BUDGETS.items())
+            self.add_argument(f"--{name}", type=int, help=f"of annealing (default: by --budget, {sizes})")
+        self.add_argument("--split", help="train, val or test (default: test)")
+        self.add_argument("--limit", "--images", type=int, help=images)
+        self.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
         for name in ("dataset", "binarization"):
             self.add_argument(f"--data.{name}", help=f"another {name} than in training")
+
+    def add_importance(self) -> None:
+        """Add what importance sampling is asked."""
+        default = EvaluationSettings._field_defaults
+        self.add_argument("--samples", type=int, default=default["samples"], help="importance samples (default: 5000)")
+        text = f"of the importance samples: {' | '.join(PROPOSALS)} (default: {default['proposal']})"
+        self.add_argument("--proposal", default=default["proposal"], help=text)
 
     def add_trust(self) -> None:
         """Add the classes of your own that a checkpoint may name."""
@@ -79,7 +101,27 @@ def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> 
         raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
 
 
-def evaluation_settings(options: argparse.Namespace) -> EvaluationSettings:
-    """Return what was asked with the arguments of `Parser.add_evaluation`."""
-    given = {name.removeprefix("data."): value for name, value in vars(options).items()}
-    return EvaluationSettings(**{name: given[name] for name in EvaluationSettings._fields if name in given})
+def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]:
+    """Return what was asked with the arguments of `Parser.add_evaluation`, once for each estimator.
+
+    Raises:
+        ValueError: for an unknown estimator, budget or split.
+    """
+    given = {name.removeprefix("data."): value for name, value in vars(options).items() if value is not None}
+    asked = {name: given[name] for name in EvaluationSettings._fields if name in given}
+    check_choice("budget", options.budget, BUDGETS)
+    sizes = dict(zip(("chains", "temperatures"), BUDGETS[options.budget], strict=True))
+    names = dict.fromkeys(asked.pop("estimator", options.estimators[:1]))
+    return [_of_estimator(name, options.estimators, sizes | asked) for name in names]
+
+
+def _of_estimator(name: str, known: Sequence[str], asked: dict[str, Any]) -> EvaluationSettings:
+    check_choice("estimator", name, known)
+    if name in ("sandwich", "gap"):
+        asked = {"limit": _FEW_IMAGES} | asked
+    if name == "sandwich":
+        if "split" in asked:
+            raise ValueError("the sandwich simulates its images from the model: it takes no --split")
+        return EvaluationSettings(**asked, estimator=name, split="simulated")
+    check_choice("split", asked.get("split", "test"), SPLITS)
+    return EvaluationSettings(**asked, estimator=name)

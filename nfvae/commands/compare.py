@@ -9,10 +9,10 @@ from nfvae.commands.arguments import Parser, check_file, evaluation_settings
 from nfvae.commands.evaluate import evaluate_command
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
-from nfvae.data import SPLITS
 from nfvae.registry import check_choice, unknown
 from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
 from nfvae.runs.comparison import sortable
+from nfvae.runs.methods import described
 from nfvae.runs.page import write_page
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
@@ -53,7 +53,7 @@ def compare_command(arguments: list[str]) -> None:
 def _compare_parser() -> Parser:
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
-    parser.add_evaluation("of the first so many images (default: of all)")
+    parser.add_evaluation(("importance", "annealed"), "of the first so many images (default: of all)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
     parser.add_argument("--baseline", help="an experiment in the table, or its flow, that the others are compared with")
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
@@ -73,7 +73,7 @@ def _compare_parser() -> Parser:
 
 def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     """Read what was asked for; with --fit train and evaluate first what is missing."""
-    settings = evaluation_settings(options)
+    asked = evaluation_settings(options)
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
     _check_before_training(entries, options)
     if options.fit and entries:
@@ -82,11 +82,14 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
                 _train(entry)
         trust = ["--trust", *options.trust] if options.trust else []
         paths = [entry.folder.path if isinstance(entry, Plan) else entry.path for entry in entries]
-        evaluate_command([*map(str, paths), *settings.arguments().split(), *trust])
+        for settings in asked:
+            evaluate_command([*map(str, paths), *settings.arguments().split(), *trust])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
-    results = [read_result(run, settings) for run in once]
-    return results + (read_wandb(options.wandb, settings) if options.wandb else [])
+    results = [read_result(run, settings) for run in once for settings in asked]
+    if options.wandb:
+        results += [result for settings in asked for result in read_wandb(options.wandb, settings)]
+    return results if len(asked) == 1 else [result.told_by("estimator") for result in results]
 
 
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:
@@ -98,7 +101,6 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
 
 def _check_before_training(entries: list[Plan | Run], options: Namespace) -> None:
     """Refuse what would be refused after hours of training."""
-    check_choice("split", options.split, SPLITS)
     check_choice("column", options.sort, sortable(bool(options.baseline)))
     plans = [entry for entry in entries if isinstance(entry, Plan)]
     for plan in plans:
@@ -170,5 +172,5 @@ def _evaluations(summary: dict[str, Any]) -> str:
     """Say which evaluations are compared."""
     return (
         f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization, "
-        f"{summary['images']:,} images, {summary['samples']:,} samples an image, seed {summary['seed']}"
+        f"{summary['images']:,} images, {described(summary)}, seed {summary['seed']}"
     )

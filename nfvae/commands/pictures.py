@@ -13,6 +13,7 @@ from nfvae.plots import (
     check_plane,
     deformation_figure,
     density_figure,
+    gap_bars,
     image_grid,
     k_curves,
     latent_traversal,
@@ -131,6 +132,13 @@ def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
     return k_curves(curves, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))
 
 
+def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    summaries = {str(run.folder.path): read_summary(run, evaluation._replace(estimator="gap")) for run in _some(runs)}
+    names = ("nll", "approximation", "amortization")
+    gaps = {name: (-summary[names[0]], summary[names[1]], summary[names[2]]) for name, summary in summaries.items()}
+    return gap_bars(gaps, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))
+
+
 def _posterior(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """Of the first hundred test images the six that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
@@ -191,6 +199,7 @@ PICTURES: dict[str, Callable[[Sequence[Run], Images, EvaluationSettings], "Figur
     "traversal": _traversal,
     "learning": _learning,
     "k-curve": _k_curve,
+    "gap": _gap,
     "posterior": _posterior,
     "layers": _layers,
     "density": _density,

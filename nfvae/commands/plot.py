@@ -17,7 +17,8 @@ def plot_command(arguments: list[str]) -> None:
     reconstructions  test images, and what the model makes of them
     traversal        the latents that vary most, moved one at a time
     learning         the validation over epochs, of several runs
-    k-curve          the bound of k samples over k, of evaluated runs
+    k-curve          the bound of k importance samples over k, of evaluated runs
+    gap              approximation and amortization gap, of runs that nfvae gap has seen; --limit 100 is its default
     posterior        q(z|x) against the exact posterior, of runs with two latents
     layers           the density after each layer: of a run on vectors, or of an image's posterior with two latents
     density          a density of vectors beside its data; of a student its teacher too
@@ -28,8 +29,8 @@ def plot_command(arguments: list[str]) -> None:
     parser.add_runs("runs", "*")
     which = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
     parser.add_argument("--images", type=int, nargs="+", default=8, help=which)
-    parser.add_argument("--samples", type=int, default=5000, help="of the evaluations of k-curve (default: 5000)")
-    parser.add_argument("--limit", type=int, help="images of the evaluations of k-curve (default: all)")
+    parser.add_importance()
+    parser.add_argument("--limit", type=int, help="images of the evaluations of k-curve or gap (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
     parser.add_argument("--output", type=Path, help=where)
@@ -38,7 +39,8 @@ def plot_command(arguments: list[str]) -> None:
         check_file("--output", options.output)
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    figure = draw(options.kind, runs, options.images, EvaluationSettings(samples=options.samples, limit=options.limit))
+    asked = EvaluationSettings(samples=options.samples, proposal=options.proposal, limit=options.limit)
+    figure = draw(options.kind, runs, options.images, asked)
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)

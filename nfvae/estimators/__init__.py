@@ -1,17 +1,28 @@
 """What is computed from log-densities: bounds, divergences, importance-sampled likelihoods."""
 
+from nfvae.estimators.annealed import BUDGETS, AnnealedEstimate, annealed_log_likelihood
 from nfvae.estimators.bounds import check_bound, elbo, iwae
 from nfvae.estimators.divergences import reverse_kl
-from nfvae.estimators.importance import Estimate, k_values, log_likelihood, log_weights
+from nfvae.estimators.gaps import GapEstimate, inference_gaps
+from nfvae.estimators.importance import PROPOSALS, Estimate, k_values, log_likelihood, log_weights
 from nfvae.estimators.objectives import OBJECTIVES, Objective, make_objective
 from nfvae.estimators.pareto import pareto_khat
+from nfvae.estimators.sandwich import SandwichEstimate, Simulated, sandwich, simulate
 
 __all__ = [
+    "BUDGETS",
     "OBJECTIVES",
+    "PROPOSALS",
+    "AnnealedEstimate",
     "Estimate",
+    "GapEstimate",
     "Objective",
+    "SandwichEstimate",
+    "Simulated",
+    "annealed_log_likelihood",
     "check_bound",
     "elbo",
+    "inference_gaps",
     "iwae",
     "k_values",
     "log_likelihood",
@@ -19,4 +30,6 @@ __all__ = [
     "make_objective",
     "pareto_khat",
     "reverse_kl",
+    "sandwich",
+    "simulate",
 ]

@@ -1,5 +1,6 @@
-"""Posterior samples of a batch, streamed: their noise, blocks of them, and threads over images."""
+"""What the estimators of a likelihood share: noise by image, blocks of images, and threads over blocks."""
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ _MOST_SAMPLES = 1_000_000_000  # of an image
 _NOISE_BLOCK = 100  # samples of an image whose noise is drawn at once; a divisor of the chunk
 _ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_500, 100_000  # decoded at once; on a CPU its cache holds them
 _MOST_THREADS = 8  # at a time; more would wait for Python's lock
+_Block = TypeVar("_Block")
 _Result = TypeVar("_Result")
 
 
@@ -25,10 +27,30 @@ class Chunk(NamedTuple):
     Attributes:
         terms: log-densities, each with shape (n, B).
         z: samples with shape (n, B, D).
+        excess: log r - log q, r the density that the samples were drawn from, with shape (n, B).
     """
 
     terms: LogTerms
     z: Tensor
+    excess: Tensor
+
+    @property
+    def log_weight(self) -> Tensor:
+        """The log importance weight log p(x, z) - log r, with shape (n, B)."""
+        return self.terms.log_weight - self.excess
+
+
+def image_generator(seed: int, index: int, purpose: str, device: torch.device) -> torch.Generator:
+    """Return the source of an image's noise, which depends on these four alone.
+
+    Args:
+        seed: of the whole estimate.
+        index: of the image in its data set.
+        purpose: what the noise is for; empty for the samples of the posterior.
+        device: where the noise is drawn.
+    """
+    source = random.Random(f"{seed} {index} {purpose}".rstrip())
+    return torch.Generator(device).manual_seed(source.getrandbits(63))
 
 
 def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
@@ -42,24 +64,50 @@ def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
         index: of the image in its data set.
         like: a tensor of the type and on the device asked for, its last dimension D.
     """
-    source = random.Random(f"{seed} {index}")
-    generator = torch.Generator(like.device).manual_seed(source.getrandbits(63))
+    generator = image_generator(seed, index, "", like.device)
     while True:
         yield torch.randn(_NOISE_BLOCK, like.shape[-1], generator=generator, dtype=like.dtype, device=like.device)
 
 
-def streams(
-    model: VAE, x: Tensor, samples: int, seed: int, indices: Tensor | None, rows: int | None
-) -> list[Iterator[Chunk]]:
-    """Stream the samples of a batch: a stream for as many images as fill a block, which are encoded at once.
+def posterior_noise(seed: int, indices: Sequence[int], like: Tensor, samples: int) -> Iterator[Tensor]:
+    """Yield the noise of K posterior samples of some images, with shape (n, B, D), n at most 10,000.
+
+    Args:
+        seed: of the whole estimate.
+        indices: of the images in their data set.
+        like: as for `image_noise`.
+        samples: K.
+    """
+    noises = [image_noise(seed, index, like) for index in indices]
+    for first in range(0, samples, SAMPLES_PER_CHUNK):
+        count = min(SAMPLES_PER_CHUNK, samples - first)
+        blocks = range(0, count, _NOISE_BLOCK)
+        yield torch.stack([torch.cat([next(stream) for _ in blocks])[:count] for stream in noises], 1)
+
+
+class Images(NamedTuple):
+    """Some images that are worked on at once.
+
+    Attributes:
+        x: images with shape (B, P).
+        indices: of each in its data set.
+        rows: how many points of the latent are decoded at once.
+    """
+
+    x: Tensor
+    indices: list[int]
+    rows: int
+
+
+def image_blocks(model: VAE, x: Tensor, samples: int, indices: Tensor | None, rows: int | None) -> list[Images]:
+    """Cut a batch into blocks of as many images as their samples fill the rows.
 
     Args:
         model: the VAE.
         x: images with shape (B, P).
-        samples: K, of each image.
-        seed: of the noise.
+        samples: of each image.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: samples times images that are decoded at once.
+        rows: samples times images that are decoded at once; by default as many as suit the device.
 
     Raises:
         ValueError: for samples or rows below 1, or images that the model does not take.
@@ -70,35 +118,55 @@ def streams(
     x = model.as_images(x)
     order = list(range(len(x))) if indices is None else indices.tolist()
     count = max(1, rows // min(samples, SAMPLES_PER_CHUNK))
-    images = [slice(first, first + count) for first in range(0, len(x), count)]
-    return [_stream(model, x[some], samples, seed, order[some], rows) for some in images]
+    return [Images(x[first : first + count], order[first : first + count], rows) for first in range(0, len(x), count)]
 
 
-def _stream(model: VAE, x: Tensor, samples: int, seed: int, indices: list[int], rows: int) -> Iterator[Chunk]:
+def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence[float] = (1.0,)) -> Iterator[Chunk]:
+    """Yield the posterior samples of some images, which are encoded at once.
+
+    Args:
+        model: the VAE.
+        images: some images.
+        samples: K.
+        seed: of the noise.
+        scales: of the noise, taken in turns.
+    """
+    x, indices, rows = images
     posterior = model.posterior(x)
-    noises = [image_noise(seed, index, posterior.base.loc) for index in indices]
-    for first in range(0, samples, SAMPLES_PER_CHUNK):
-        count = min(SAMPLES_PER_CHUNK, samples - first)
-        blocks_of_noise = range(0, count, _NOISE_BLOCK)
-        noise = torch.stack([torch.cat([next(stream) for _ in blocks_of_noise])[:count] for stream in noises], 1)
+    for standard in posterior_noise(seed, indices, posterior.base.loc, samples):
+        turns = standard.new_tensor(scales)[torch.arange(len(standard)) % len(scales)]
+        noise = standard * turns[:, None, None]
         blocks = []
         for block in torch.split(noise, max(1, rows // len(x))):
             draw = posterior.from_noise(block)
             blocks.append((*model.log_terms(x, draw), draw.z))
         *terms, z = (torch.cat(values) for values in zip(*blocks, strict=True))
-        yield Chunk(LogTerms(*terms), z)
+        yield Chunk(LogTerms(*terms), z, _excess(noise, scales, samples))
 
 
-def map_streams(
-    function: Callable[[Iterator[Chunk]], _Result], chunks: Sequence[Iterator[Chunk]], device: torch.device
-) -> list[_Result]:
-    """Call a function on each stream; on a CPU by threads, as cores sharing each small operation would wait."""
+def _excess(noise: Tensor, scales: Sequence[float], samples: int) -> Tensor:
+    """Return log r - log N(0, I) at noise with shape (*, D), r the mixture of N(0, s² I) over the scales s.
+
+    The parts of the mixture weigh what their shares of the K samples are, so that the weights stay unbiased although
+    the parts are taken in turns.
+    """
+    square, parts = noise.square().sum(-1) / 2, []
+    if tuple(scales) == (1.0,):
+        return torch.zeros_like(square)
+    for place, scale in enumerate(scales[:samples]):
+        share = len(range(place, samples, len(scales))) / samples
+        parts.append(math.log(share) - noise.shape[-1] * math.log(scale) + square * (1 - scale**-2))
+    return torch.stack(parts).logsumexp(0)
+
+
+def map_blocks(function: Callable[[_Block], _Result], blocks: Sequence[_Block], device: torch.device) -> list[_Result]:
+    """Call a function on each block; on a CPU by threads, as cores sharing each small operation would wait."""
     threads = torch.get_num_threads()
-    workers = min(threads, len(chunks), _MOST_THREADS) if device.type == "cpu" else 1
+    workers = min(threads, len(blocks), _MOST_THREADS) if device.type == "cpu" else 1
     if workers <= 1:
-        return [function(stream) for stream in chunks]
+        return [function(block) for block in blocks]
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            return list(pool.map(function, chunks))
+            return list(pool.map(function, blocks))
     finally:
         torch.set_num_threads(threads)

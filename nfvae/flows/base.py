@@ -75,13 +75,18 @@ class Parameters(nn.Module):
         Raises:
             ValueError: if there is a context and h is None or of another size.
         """
-        values = torch.split(self._flat(h), self.sizes, -1)
+        return self.named(self.flat(h))
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """Cut what `flat` gives into the tensors by name."""
+        values = torch.split(flat, self.sizes, -1)
         return {
             name: value.reshape(*value.shape[:-1], *shape)
             for (name, shape), value in zip(self.shapes.items(), values, strict=True)
         }
 
-    def _flat(self, h: Tensor | None) -> Tensor:
+    def flat(self, h: Tensor | None) -> Tensor:
+        """Return the numbers of all tensors in one, with shape (*, sum of sizes): see `forward`."""
         if self.weight is None:
             return self.bias
         if h is None or h.shape[-1] != self.weight.shape[1]:

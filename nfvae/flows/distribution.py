@@ -78,6 +78,12 @@ class FlowDistribution(TransformedDistribution):
             z, log_det = self.bijection.forward_and_log_det(torch.addcmul(self.base.loc, self.base.scale, noise))
         return Draw(z, self.base.log_prob_of_noise(noise) - log_det, log_det)
 
+    def to_noise(self, value: Tensor) -> Tensor:
+        """Turn samples with shape (*, D) back into the noise that `from_noise` makes them of."""
+        with full_precision(value.device):
+            z, _ = self.bijection.inverse_and_log_det(value)
+        return (z - self.base.loc) / self.base.scale
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
         with full_precision(value.device):

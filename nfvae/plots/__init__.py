@@ -11,13 +11,23 @@ from nfvae.plots.flows import (
     posterior_misfit,
 )
 from nfvae.plots.images import image_grid, latent_traversal, reconstruction_grid
-from nfvae.plots.likelihood import k_curves, likelihood_figure
+from nfvae.plots.likelihood import (
+    annealed_figure,
+    gap_bars,
+    gap_figure,
+    k_curves,
+    likelihood_figure,
+    sandwich_figure,
+)
 
 __all__ = [
+    "annealed_figure",
     "check_plane",
     "deformation_figure",
     "density_figure",
     "difference_figure",
+    "gap_bars",
+    "gap_figure",
     "image_grid",
     "k_curves",
     "latent_traversal",
@@ -28,4 +38,5 @@ __all__ = [
     "posterior_contours",
     "posterior_misfit",
     "reconstruction_grid",
+    "sandwich_figure",
 ]

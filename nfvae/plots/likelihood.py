@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from nfvae.estimators import Estimate, k_values
+from nfvae.estimators import AnnealedEstimate, Estimate, GapEstimate, SandwichEstimate, k_values
 from nfvae.plots.canvas import new_figure, styled
 
 if TYPE_CHECKING:
@@ -86,14 +86,190 @@ def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
 
 
 def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, shape: tuple[int, int], worst: int) -> None:
-    khat, bound = estimate.khat, estimate.log_likelihood
+    khat = estimate.khat
     known = not bool(khat.isnan().any())
-    order = khat.argsort(descending=True) if known else torch.arange(len(khat))
-    figure.suptitle("images with the largest k̂" if known else "first images; k̂ takes 25 samples at least")
-    panels = figure.subplots(1, worst, squeeze=False)[0]
+    title = "images with the largest k̂" if known else "first images; k̂ takes 25 samples at least"
+    _images_by(figure, khat, "k̂", title, estimate.log_likelihood, images, shape, worst)
+
+
+def _images_by(
+    figure: "SubFigure",
+    values: Tensor,
+    name: str,
+    title: str,
+    bound: Tensor,
+    images: Tensor,
+    shape: tuple[int, int],
+    count: int,
+) -> None:
+    """Draw the images where a value is largest, or the first ones where it is not known."""
+    known = not bool(values.isnan().any())
+    order = values.argsort(descending=True) if known else torch.arange(len(values))
+    figure.suptitle(title)
+    panels = figure.subplots(1, count, squeeze=False)[0]
     for axes in panels:
         axes.set_axis_off()
     for axes, index in zip(panels, order.tolist(), strict=False):
         axes.imshow(1 - images[index].view(shape).float(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        tail = f"k̂ {khat[index]:.2f}\n" if known else ""
-        axes.set_title(f"image {index}\n{tail}{-bound[index]:.1f} nats", fontsize=10)
+        value = f"{name} {values[index]:.2f}\n" if known else ""
+        axes.set_title(f"image {index}\n{value}{-bound[index]:.1f} nats", fontsize=10)
+
+
+@styled
+def annealed_figure(
+    estimate: AnnealedEstimate, images: Tensor, shape: tuple[int, int], title: str = "", worst: int = 8
+) -> "Figure":
+    """Show how far to believe annealed importance sampling: spread and acceptance along the path, and the bounds.
+
+    Args:
+        estimate: the estimates of N images.
+        images: the images with shape (N, P).
+        shape: height and width of an image.
+        title: the run, and what was evaluated.
+        worst: how many of the images whose log-weights spread most are drawn.
+    """
+    figure = new_figure(13, 6.6)
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
+    top.suptitle(title)
+    left, middle, right = top.subplots(1, 3)
+    betas = estimate.betas.mean(0)
+    _band(left, betas, estimate.spreads, "spread of log-weights over chains, nats")
+    left.set_title("how far apart the chains' weights are")
+    _band(middle, betas, estimate.acceptances, "acceptance of moves")
+    middle.set_ylim(0, 1.02)
+    middle.set_title("moves between temperatures")
+    _bounds(right, _lower_bounds(estimate))
+    _most_spread(bottom, estimate, images, shape, worst)
+    return figure
+
+
+@styled
+def sandwich_figure(
+    estimate: SandwichEstimate, images: Tensor, shape: tuple[int, int], title: str = "", worst: int = 8
+) -> "Figure":
+    """Show the bounds of simulated images from both sides: image by image, and their means.
+
+    Args:
+        estimate: the estimates of N images.
+        images: the images with shape (N, P).
+        shape: height and width of an image.
+        title: the run, and what was evaluated.
+        worst: how many of the images whose log-weights spread most are drawn.
+    """
+    figure = new_figure(11, 6.6)
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
+    top.suptitle(title)
+    left, right = top.subplots(1, 2)
+    between = (estimate.upper - estimate.log_likelihood).sort().values
+    left.plot(range(1, len(between) + 1), between, ".", color="tab:blue")
+    left.axhline(0, color="black", lw=0.8)
+    error = between.std(correction=min(1, len(between) - 1)) / len(between) ** 0.5
+    left.axhline(between.mean(), color="tab:red", label=f"mean: {between.mean():.3f} ± {error:.3f}")
+    left.set_xlabel("image, by the distance")
+    left.set_ylabel("upper bound of log p(x) above the lower, nats")
+    left.set_title("what lies between the two bounds")
+    left.legend()
+    _bounds(right, _lower_bounds(estimate) | {"backwards": estimate.upper})
+    _most_spread(bottom, estimate, images, shape, worst)
+    return figure
+
+
+@styled
+def gap_figure(
+    estimate: GapEstimate, images: Tensor, shape: tuple[int, int], title: str = "", worst: int = 8
+) -> "Figure":
+    """Show where the distance between ELBO and log p(x) comes from, image by image.
+
+    Args:
+        estimate: the gaps of N images.
+        images: the images with shape (N, P).
+        shape: height and width of an image.
+        title: the run, and what was evaluated.
+        worst: how many of the images with the largest amortization gap are drawn.
+    """
+    figure = new_figure(8, 6.6)
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
+    top.suptitle(title)
+    axes = top.subplots(1, 1)
+    axes.plot(estimate.approximation, estimate.amortization, ".", color="tab:blue")
+    axes.axhline(0, color="black", lw=0.8)
+    axes.axvline(0, color="black", lw=0.8)
+    means = [float(values.mean()) for values in (estimate.approximation, estimate.amortization)]
+    axes.plot(*means, "o", color="tab:red", label=f"mean: {means[0]:.2f}, {means[1]:.2f}")
+    axes.set_xlabel("approximation gap: what the family cannot do, nats")
+    axes.set_ylabel("amortization gap:\nwhat the encoder does not find, nats")
+    axes.legend()
+    values = estimate.amortization
+    title = "images with the largest amortization gap"
+    _images_by(bottom, values, "gap", title, estimate.log_likelihood, images, shape, worst)
+    return figure
+
+
+@styled
+def gap_bars(gaps: Mapping[str, tuple[float, float, float]], title: str = "") -> "Figure":
+    """Draw the distance between ELBO and log p(x) of several runs, in its two parts.
+
+    Args:
+        gaps: log p(x), approximation gap and amortization gap, means in nats per image, by the run's name.
+        title: of the picture.
+    """
+    figure = new_figure(8, 1.2 + 0.6 * len(gaps))
+    axes = figure.add_subplot(title=title)
+    names = list(gaps)[::-1]
+    likelihood, approximation, amortization = (torch.tensor([gaps[name][part] for name in names]) for part in range(3))
+    parts = {"approximation gap": (approximation, "tab:orange"), "amortization gap": (amortization, "tab:blue")}
+    start = -likelihood
+    for label, (width, color) in parts.items():
+        bars = axes.barh(names, width.tolist(), left=start.tolist(), label=label, color=color)
+        axes.bar_label(bars, [f"{value:.2f}" for value in width.tolist()], label_type="center", color="white")
+        start = start + width
+    axes.set_xlabel("nats per image, from -log p(x) to -ELBO: lower is better")
+    least, most = float((-likelihood).min()), float(start.max())
+    axes.set_xlim(least - 0.15 * (most - least), most + 0.05 * (most - least))
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _band(axes: "Axes", betas: Tensor, values: Tensor, label: str) -> None:
+    """Draw median and 5% to 95% over images of values with shape (N, places)."""
+    low, median, high = (values.nanquantile(share, 0) for share in (0.05, 0.5, 0.95))
+    axes.fill_between(betas, low, high, color="tab:blue", alpha=0.25, lw=0, label="5% to 95% of the images")
+    axes.plot(betas, median, marker="o", color="tab:blue", label="median")
+    axes.set_xlabel("β: from the posterior (0) to the exact one (1)")
+    axes.set_ylabel(label)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+
+
+def _lower_bounds(estimate: AnnealedEstimate | SandwichEstimate) -> dict[str, Tensor]:
+    bounds = {"ELBO": estimate.elbo, "one chain": estimate.mean_log_weight}
+    return bounds | {"all chains": estimate.log_likelihood}
+
+
+def _bounds(axes: "Axes", bounds: Mapping[str, Tensor]) -> None:
+    """Draw mean negative bounds, with the error of each difference from that of all chains, which images share."""
+    best = bounds["all chains"]
+    means = [float(-bound.mean()) for bound in bounds.values()]
+    errors = [
+        float((bound - best).std(correction=min(1, len(best) - 1))) / len(best) ** 0.5 for bound in bounds.values()
+    ]
+    axes.errorbar(range(len(means)), means, errors, marker="o", ls="", capsize=4, color="tab:blue")
+    for place, mean in enumerate(means):
+        axes.annotate(f"{mean:.2f}", (place, mean), (7, 3), textcoords="offset points", fontsize=10)
+    axes.set_xticks(range(len(means)), list(bounds))
+    axes.set_xlim(-0.4, len(means) - 0.3)
+    axes.set_ylabel("mean bound of -log p(x), nats per image")
+    axes.set_title("bounds (± paired error to all chains)")
+
+
+def _most_spread(
+    figure: "SubFigure",
+    estimate: AnnealedEstimate | SandwichEstimate,
+    images: Tensor,
+    shape: tuple[int, int],
+    worst: int,
+) -> None:
+    known = not bool(estimate.spread.isnan().any())
+    title = "images whose log-weights spread most" if known else "first images; a single chain has no spread"
+    _images_by(figure, estimate.spread, "spread", title, estimate.log_likelihood, images, shape, worst)

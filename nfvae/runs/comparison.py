@@ -12,28 +12,34 @@ from nfvae.registry import check_choice
 from nfvae.runs.results import COLUMNS, Result
 from nfvae.runs.tables import Table
 
-_MUST_AGREE = ("dataset", "binarization", "split", "images", "samples")
+_ESTIMATOR = ("estimator", "samples", "proposal", "chains", "temperatures")
+_MUST_AGREE = ("dataset", "binarization", "split", "images", *_ESTIMATOR)
+_POOLED = (
+    *("elbo", "elbo_se", "nll", "nll_se", "likely_off", "gap", "ess_median", "khat_above_0_7"),
+    *("spread_median", "active_units", "draw_ms"),
+)
 _COMPARED = [
-    *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "images", "samples"),
-    *("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units", "draw_ms"),
+    *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "images"),
+    *_ESTIMATOR,
+    *_POOLED,
 ]
 _DIFFERENCES = ["difference_mean", "difference_se_images", "difference_se_seeds"]
-_POOLED = ("elbo", "elbo_se", "nll", "nll_se", "gap", "ess_median", "khat_above_0_7", "active_units", "draw_ms")
 
 
 def check_comparable(results: Sequence[Result]) -> None:
     """Refuse runs that were not evaluated on the same images.
 
     Raises:
-        ValueError: for different data sets, binarizations, splits, numbers of images or of samples.
+        ValueError: for different data sets, binarizations, splits, numbers of images, estimators or sizes of them.
     """
     first = results[0]
     for result in results[1:]:
         for key in _MUST_AGREE:
-            if result.summary[key] != first.summary[key]:
+            one, other = first.summary.get(key), result.summary.get(key)
+            if one != other:
                 raise ValueError(
-                    f"{first.folder} was evaluated with {key} {first.summary[key]}, {result.folder} with "
-                    f"{result.summary[key]}: they cannot be compared; --force compares them anyway"
+                    f"{first.folder} was evaluated with {key} {one}, {result.folder} with {other}: "
+                    "they cannot be compared; --force compares them anyway"
                 )
 
 
@@ -159,8 +165,7 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
         "parameters": first.summary.get("parameters"),
         "epochs": experiment.mean(lambda result: len(result.history)) if trained else None,
         "training_seconds": experiment.mean(_training_seconds) if trained else None,
-        "images": first.summary["images"],
-        "samples": first.summary["samples"],
+        **{name: first.summary.get(name) for name in ("images", *_ESTIMATOR)},
         **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _POOLED},
     }
     if baseline is not None:

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import shutil
 import time
 from contextlib import nullcontext
@@ -16,22 +15,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nfvae.estimators import Estimate, check_bound, k_values, log_likelihood, log_weights
-from nfvae.estimators.pareto import KHAT_LIMIT
+from nfvae.estimators import check_bound
 from nfvae.models import VAE
-from nfvae.plots import likelihood_figure
 from nfvae.registry import check_number
 from nfvae.runs.densities import draw_seconds
 from nfvae.runs.files import content_digest, locked, read_json, write_figure, write_tensors, write_whole
 from nfvae.runs.folder import USUAL, EvaluationSettings
+from nfvae.runs.methods import Method, described, make_method
 from nfvae.runs.run import Run
 
-IMAGES_PER_FILE = 100  # whose estimates are written to disk together
-_ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the images, from which it counts as active
-_HISTOGRAM_IMAGES = 32  # images whose log-weights the figure shows
 _TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
-_CSV = {"log_likelihood": "log_likelihood", "elbo": "elbo", "se": "standard_error", "ess": "ess", "khat": "khat"}
-_BOUND = "bound_"  # of so many samples, in the names of columns
+_FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 
 
 class Evaluation:
@@ -56,9 +50,7 @@ class Evaluation:
     """
 
     def __init__(self, run: Run, settings: EvaluationSettings = USUAL, root: str | None = None) -> None:
-        samples, limit = settings.samples, settings.limit
-        check_number("samples", samples, least=1)
-        check_number("limit", 1 if limit is None else limit, least=1)
+        check_number("limit", 1 if settings.limit is None else settings.limit, least=1)
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.images(**{name: value for name, value in changes.items() if value is not None})
         expected, given = list(run.settings["shape"]), data.hparams["dataset"]
@@ -66,14 +58,15 @@ class Evaluation:
             raise ValueError(
                 f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(data.shape)}"
             )
-        self.run, self.shape, self.notice = run, data.shape, ""
-        self.images = data.images(settings.split)[:limit]
+        self.run, self.shape, self.notice, self.method = run, data.shape, "", make_method(settings)
+        self.images = self.method.images(run.vae(), lambda: data.images(settings.split))
         self.identity = {
             "dataset": given,
             "binarization": data.hparams["binarization"],
             "split": settings.split,
             "images": len(self.images),
-            "samples": samples,
+            "estimator": settings.estimator,
+            **{name: getattr(settings, name) for name in settings.sizes()},
             "seed": settings.seed,
             "matmul_precision": torch.get_float32_matmul_precision(),
             "checkpoint_sha256": run.digest(),
@@ -107,38 +100,37 @@ class Evaluation:
             ValueError: if another process computes the same.
         """
         model = self.run.vae()
-        chunks = LikelihoodChunks(model, self.images, self.parts, self.identity)
+        chunks = LikelihoodChunks(model, self.images, self.parts, self.identity, self.method)
         with locked(self.path, "computed") if trainer.is_global_zero else nullcontext():
             trainer.predict(chunks, return_predictions=False)
             trainer.strategy.barrier()
             estimate, seconds = chunks.collect()
             trainer.strategy.barrier()
-            summary = summarize(estimate, self.identity["samples"], self.images.shape[1])
+            summary = self.identity | self.method.summary(estimate, self.images.shape[1])
             check_bound("elbo", summary["elbo"])
+            summary["seconds"] = round(seconds, 1)
             if trainer.is_global_zero:
                 model = model.cpu()
-                facts = {"seconds": round(seconds, 1), "draw_ms": _draw_ms(model, self.images.shape[1])}
-                facts["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-                self._write(estimate, self.identity | summary | facts)
-        return self.identity | summary | {"seconds": round(seconds, 1)}
+                summary["draw_ms"] = _draw_ms(model, self.images.shape[1])
+                summary["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+                self._write(estimate, summary)
+        return summary
 
-    def _write(self, estimate: Estimate, summary: dict[str, Any]) -> None:
+    def _write(self, estimate: Any, summary: dict[str, Any]) -> None:
         """Write the files, the summary last, as it says that all is there."""
-        values = _csv(estimate, self.identity["samples"])
+        values = _csv(self.method, estimate)
         write_whole(self.path.with_suffix(".csv"), values)
         self.draw()
-        summary["csv_sha256"] = hashlib.sha256(values.encode()).hexdigest()
+        summary = summary | {"csv_sha256": hashlib.sha256(values.encode()).hexdigest()}
         summary["digest"] = content_digest(summary)
         write_whole(self.path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def draw(self) -> None:
         """Draw the figure of an evaluation whose values are written."""
-        samples, seed = self.identity["samples"], self.identity["seed"]
-        some = torch.linspace(0, len(self.images) - 1, min(_HISTOGRAM_IMAGES, len(self.images))).long()
-        weights = log_weights(self.run.vae(), self.images[some].float(), samples, seed=seed, indices=some)
-        estimate = read_estimate(self.path.with_suffix(".csv"))
-        title = f"{self.run.folder.path}: {self.identity['dataset']}, {self.identity['split']} set, K = {samples:,}"
-        write_figure(self.figure, likelihood_figure(estimate, weights, self.images, self.shape, title))
+        estimate = read_estimate(self.path.with_suffix(".csv"), self.method)
+        what = f"{self.identity['dataset']}, {self.identity['split']} set: {described(self.identity)}"
+        title = f"{self.run.folder.path}: {what}"
+        write_figure(self.figure, self.method.figure(self.run.vae(), estimate, self.images, self.shape, title))
 
     @property
     def is_settled(self) -> bool:
@@ -168,31 +160,44 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     return summary
 
 
-def read_estimate(path: Path) -> Estimate:
-    """Read the values of every image; what the file does not hold has no columns."""
+def read_values(path: Path) -> dict[str, Tensor]:
+    """Read the values of every image by the names of their columns; float64 with shape (N,)."""
     with path.open(newline="") as file:
         head, *lines = csv.reader(file)
     table = torch.tensor([[float(value) for value in line] for line in lines], dtype=torch.float64)
-    known = {_CSV[name]: table[:, place] for place, name in enumerate(head) if name in _CSV}
-    bounds = table[:, [place for place, name in enumerate(head) if name.startswith(_BOUND)]]
-    return Estimate(**dict.fromkeys(Estimate._fields, table[:, :0]) | known | {"k_curve": bounds})
+    return dict(zip(head, table.unbind(1), strict=True))
+
+
+def read_estimate(path: Path, method: Method) -> Any:
+    """Read the values of every image as an estimate; what the file does not hold has no columns."""
+    values, columns = read_values(path), method.columns()
+    fields: dict[str, Any] = {field: [] for field in method.result._fields}
+    for name, (field, place) in columns.items():
+        fields[field] = values[name] if place is None else [*fields[field], values[name]]
+    nothing = values["index"][:, None][:, :0]
+    stacked = {
+        field: each if isinstance(each, Tensor) else torch.stack(each, 1) if each else nothing
+        for field, each in fields.items()
+    }
+    return method.result(**stacked)
 
 
 class LikelihoodChunks(pl.LightningModule):
-    """Estimate the likelihood of images in chunks of 100, each written to disk as soon as it is done.
+    """Estimate the likelihood of images in chunks, each written to disk as soon as it is done.
 
     Args:
         model: the VAE.
         images: binary images with shape (N, P).
         folder: where the chunks go.
-        identity: what tells these chunks from those of another evaluation, which do not count; has `samples`, `seed`.
+        identity: what tells these chunks from those of another evaluation, which do not count.
+        method: what estimates.
     """
 
-    def __init__(self, model: VAE, images: Tensor, folder: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, model: VAE, images: Tensor, folder: Path, identity: dict[str, Any], method: Method) -> None:
         super().__init__()
-        self.model, self.images, self.folder, self.identity = model, images, folder, identity
+        self.model, self.images, self.folder, self.identity, self.method = model, images, folder, identity, method
         self.title = folder.resolve().parent.name
-        self.firsts = range(0, len(images), IMAGES_PER_FILE)
+        self.firsts = range(0, len(images), method.images_per_part)
 
     def setup(self, stage: str) -> None:
         """Make the folder of the parts."""
@@ -217,11 +222,11 @@ class LikelihoodChunks(pl.LightningModule):
             return torch.zeros(0)
         start = time.perf_counter()
         x = self.images[indices.cpu()].to(self.device).float()
-        samples, seed = self.identity["samples"], self.identity["seed"]
-        estimate = log_likelihood(self.model, x, samples, seed=seed, indices=indices)
-        values = [value.cpu() for value in estimate]
-        if not (finite := values[0].isfinite()).all():
-            raise FloatingPointError(f"the log-likelihood of image {int(indices[~finite][0])} is not finite")
+        estimate = self.method.estimate(self.model, x, indices)
+        for field in set(_FINITE).intersection(estimate._fields):
+            if not (finite := getattr(estimate, field).isfinite()).all():
+                raise FloatingPointError(f"the {field} of image {int(indices[~finite.cpu()][0])} is not finite")
+        values: list[Tensor] = [value.cpu() for value in estimate]
         seconds = (time.perf_counter() - start) / self.trainer.world_size
         part: dict[str, Any] = {
             "identity": self.identity,
@@ -230,22 +235,22 @@ class LikelihoodChunks(pl.LightningModule):
             "seconds": seconds,
         }
         write_tensors(self._file(part["first"]), part | {"digest": content_digest(part)})
-        return estimate.log_likelihood
+        return values[0]
 
     def images_left(self) -> int:
         """Count the images of the chunks that are still to do, on all devices."""
         return sum(self._end(first) - first for first in self.firsts if not self._part(first))
 
-    def collect(self) -> tuple[Estimate, float]:
+    def collect(self) -> tuple[Any, float]:
         """Put the chunks together; the second value is the wall time that they took, in seconds."""
         parts = [self._part(first) for first in self.firsts]
         if lost := [str(self._file(first)) for first, part in zip(self.firsts, parts, strict=True) if not part]:
             raise ValueError(f"{lost[0]} was lost or damaged: the same command computes it again")
         columns = zip(*(part["estimate"] for part in parts), strict=True)
-        return Estimate(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
+        return self.method.result(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
 
     def _end(self, first: int) -> int:
-        return min(first + IMAGES_PER_FILE, len(self.images))
+        return min(first + self.method.images_per_part, len(self.images))
 
     def _file(self, first: int) -> Path:
         return self.folder / f"{first}.pt"
@@ -261,59 +266,16 @@ class LikelihoodChunks(pl.LightningModule):
         return part if whole else {}
 
 
-def summarize(estimate: Estimate, samples: int, pixels: int) -> dict[str, Any]:
-    """Sum up the estimates of N images of P pixels from K samples, in nats per image; None is what cannot be said.
-
-    `elbo_se` and `nll_se` are standard errors over images, `nll_mc_se` that of the Monte-Carlo sampling alone. Active
-    units (arXiv 1509.00519) are the latents whose posterior mean varies over the images by more than 0.01; what
-    Monte-Carlo noise adds to that variance is taken off.
-    """
-    elbo, nll = estimate.elbo.mean(), -estimate.log_likelihood.mean()
-    drift = estimate.posterior_mean.var(0) - estimate.posterior_variance.mean(0) / samples
-    values = {
-        "elbo": elbo,
-        "elbo_se": _error_of_mean(estimate.elbo),
-        "nll": nll,
-        "nll_se": _error_of_mean(estimate.log_likelihood),
-        "nll_mc_se": estimate.standard_error.square().mean().div(len(estimate.elbo)).sqrt(),
-        "gap": -elbo - nll,
-        "kl": estimate.kl.mean(),
-        "bits_per_pixel": nll / (pixels * math.log(2)),
-        "active_units": _above(drift, _ACTIVE_VARIANCE).sum(),
-        "ess_median": estimate.ess.median(),
-        "ess_p05": estimate.ess.quantile(0.05),
-        "khat_above_0_7": _above(estimate.khat, KHAT_LIMIT).mean(),
-    }
-    summary: dict[str, Any] = {name: _number(value) for name, value in values.items()}
-    bounds = map(_number, estimate.k_curve.mean(0))
-    return summary | {"k_curve": dict(zip(map(str, k_values(samples)), bounds, strict=True))}
-
-
-def _above(values: Tensor, limit: float) -> Tensor:
-    """Return 1 where a value is above the limit, 0 where it is not, NaN where it is not known."""
-    return torch.where(values.isnan(), values, (values > limit).double())
-
-
-def _error_of_mean(values: Tensor) -> Tensor:
-    return values.std() / len(values) ** 0.5 if len(values) > 1 else values.new_tensor(math.nan)
-
-
-def _number(value: Tensor) -> float | int | None:
-    number = round(value.item(), 6)
-    if math.isnan(number):
-        return None
-    return int(number) if number.is_integer() else number
-
-
 def _draw_ms(model: VAE, pixels: int) -> float:
     """Time 100 posterior samples of each of 100 images, in milliseconds."""
     return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, pixels)), 1, _TIMED), 2)
 
 
-def _csv(estimate: Estimate, samples: int) -> str:
+def _csv(method: Method, estimate: Any) -> str:
+    fields = {name: (getattr(estimate, field), place) for name, (field, place) in method.columns().items()}
+    columns = [(values if place is None else values[:, place]).tolist() for values, place in fields.values()]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["index", *_CSV, *(f"{_BOUND}{k}" for k in k_values(samples))])
-    columns = [*(getattr(estimate, name).tolist() for name in _CSV.values()), *estimate.k_curve.T.tolist()]
+    writer.writerow(["index", *fields])
     writer.writerows([index, *row] for index, row in enumerate(zip(*columns, strict=True)))
     return out.getvalue()

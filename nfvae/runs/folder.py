@@ -41,31 +41,43 @@ def run_name(settings: Mapping[str, Any]) -> str:
 
 
 def wandb_name(evaluation: str) -> str:
-    """Return what the numbers of an evaluation are called in wandb, as test/is-5000."""
-    _, split, samples = evaluation.split("-", 2)
-    return f"{split}/is-{samples}"
+    """Return what the numbers of an evaluation are called in wandb, as test/importance-5000."""
+    _, split, estimator = evaluation.split("-", 2)
+    return f"{split}/{estimator}"
 
 
 class EvaluationSettings(NamedTuple):
     """What an evaluation is asked. Its name says all of it that is not as usual, so that none replaces another.
 
     Attributes:
-        split: `train`, `val` or `test`.
-        samples: K, importance samples an image.
+        split: `train`, `val` or `test`; of `sandwich` `simulated`.
+        estimator: a name in `nfvae.runs.methods.METHODS`.
+        samples: K of `importance`, samples an image.
+        proposal: of `importance`, a name in `nfvae.estimators.PROPOSALS`.
+        chains: of the others, of an image.
+        temperatures: of the others, of a chain.
         limit: how many images, the first ones; None for all.
-        seed: of the importance samples.
+        seed: of the noise.
         dataset: another one than in training.
         binarization: another one than in training.
         matmul_precision: of float32 matrix products, see `torch.set_float32_matmul_precision`.
     """
 
     split: str = "test"
+    estimator: str = "importance"
     samples: int = 5000
+    proposal: str = "mixture"
+    chains: int = 4
+    temperatures: int = 200
     limit: int | None = None
     seed: int = 0
     dataset: str | None = None
     binarization: str | None = None
     matmul_precision: str = "highest"
+
+    def sizes(self) -> tuple[str, ...]:
+        """Return the names of the settings that the estimator has of its own."""
+        return ("samples", "proposal") if self.estimator == "importance" else ("chains", "temperatures")
 
     def name(self, trained_on: Mapping[str, Any], checkpoint: str) -> str:
         """Return the name of the evaluation's files.
@@ -75,16 +87,19 @@ class EvaluationSettings(NamedTuple):
             checkpoint: the name of the checkpoint's file, without its ending.
         """
         usual = self._field_defaults | {key: trained_on.get(key) for key in ("dataset", "binarization")}
+        importance = self.estimator == "importance"
         parts = {
+            "proposal": self.proposal if importance else None,
             "limit": f"first{self.limit}",
             "seed": f"seed{self.seed}",
             "dataset": str(self.dataset).replace(":", "."),
             "binarization": self.binarization,
             "matmul_precision": f"matmul_{self.matmul_precision}",
         }
-        unusual = [str(part) for key, part in parts.items() if getattr(self, key) not in (None, usual.get(key))]
+        unusual = [str(part) for key, part in parts.items() if part and getattr(self, key) not in (None, usual[key])]
+        size = str(self.samples) if importance else f"{self.chains}x{self.temperatures}"
         other = [] if checkpoint == _BEST.partition(".")[0] else [checkpoint]
-        return "-".join(["evaluation", self.split, str(self.samples), *unusual, *other])
+        return "-".join(["evaluation", self.split, self.estimator, size, *unusual, *other])
 
     def arguments(self) -> str:
         """Return the arguments of `nfvae evaluate` that ask this."""

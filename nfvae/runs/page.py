@@ -12,6 +12,7 @@ from nfvae.plots import difference_figure, k_curves, learning_curves
 from nfvae.runs.comparison import Experiment, nll_difference
 from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
+from nfvae.runs.methods import described
 from nfvae.runs.tables import Table
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def write_page(
     shared, telling = table.shared_and_telling()
     sections = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{first['images']:,} images of the {first['split']} set, {first['samples']:,} importance samples an image; "
+        f"<p>{first['images']:,} images of the {first['split']} set, {described(first)}; "
         "nats per image, lower is better; ± standard error over seeds where there are several, else over images; "
         "of a difference over images, with that over seeds beside it. "
         f"{html.escape(f'In every row: {shared}.' if shared else '')}</p>",
@@ -99,11 +100,12 @@ def _swatch(color: str) -> str:
 
 def _pictures(experiments: Sequence[Experiment], baseline: Experiment | None, colors: Mapping[str, str]) -> list[str]:
     histories = {each.name: [result.history for result in each.results] for each in experiments}
-    bounds = {each.name: _mean_bounds(each) for each in experiments}
+    bounds = {each.name: _mean_bounds(each) for each in experiments if "k_curve" in each.results[0].summary}
     pictures = [
         _picture("Learning curves", "validation -ELBO over epochs, a line for each run", learning_curves(histories)),
-        _picture("Bound of k samples", "mean negative bound of k samples over k", k_curves(bounds)),
     ]
+    if bounds:
+        pictures.append(_picture("Bound of k samples", "mean negative bound of k samples over k", k_curves(bounds)))
     if baseline is None or len(experiments) == 1:
         return pictures
     others = [each for each in experiments if each is not baseline]

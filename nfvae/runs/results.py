@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.pareto import KHAT_LIMIT
-from nfvae.runs.evaluation import read_estimate, read_evaluation
+from nfvae.runs.evaluation import read_evaluation, read_values
 from nfvae.runs.folder import USUAL, EvaluationSettings, wandb_name
 from nfvae.runs.run import Run
 from nfvae.runs.tables import Column
@@ -22,11 +22,45 @@ COLUMNS = [
     Column("epochs", "epochs", 0, meaning="of training, mean over seeds"),
     Column("training_seconds", "training, s", 1, meaning="wall time of all epochs, mean over seeds"),
     Column("images", "images", 0, meaning="that were evaluated"),
+    Column("estimator", "estimator", meaning="of log p(x)"),
     Column("samples", "samples", 0, meaning="importance samples an image"),
+    Column("proposal", "proposal", meaning="what they are drawn from"),
+    Column("chains", "chains", 0, meaning="of annealed importance sampling, an image"),
+    Column("temperatures", "temperatures", 0, meaning="of a chain, on its path from the posterior to the exact one"),
     Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1, meaning="negative evidence lower bound, above the NLL"),
-    Column("nll", "NLL, nats", 2, "nll_se", meaning="importance-sampled -log p(x), in expectation above the true one"),
-    Column("nll_mc_se", "± sampling", 3, meaning="standard error of the NLL from the importance samples alone"),
+    Column("nll", "NLL, nats", 2, "nll_se", meaning="estimated -log p(x), in expectation above the true one"),
+    Column(
+        "nll_least", "NLL at least, nats", 2, meaning="the bound from the other side, in expectation below the true one"
+    ),
+    Column("bracket", "between, nats", 3, "bracket_se", meaning="what lies between the two bounds"),
+    Column("nll_mc_se", "± sampling", 3, meaning="standard error of the NLL from samples or chains alone"),
+    Column(
+        "likely_off", "likely high by", 3, meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by"
+    ),
+    Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
     Column("gap", "gap, nats", 2, meaning="-ELBO above NLL: how loose the bound is"),
+    Column(
+        "approximation",
+        "approximation, nats",
+        2,
+        "approximation_se",
+        meaning="log p(x) above the best ELBO of the posterior's family for each image",
+    ),
+    Column(
+        "amortization",
+        "amortization, nats",
+        2,
+        "amortization_se",
+        meaning="that ELBO above the one which the encoder gives",
+    ),
+    Column(
+        "random_start_best",
+        "random start best",
+        0,
+        percent=True,
+        meaning="share of images whose best posterior was found from a random start",
+    ),
+    Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
     Column("kl", "KL, nats", 2, meaning="KL(q(z|x) || p(z)), what the latents say of an image"),
     Column("bits_per_pixel", "bits/pixel", 4, meaning="NLL in bits, shared among the pixels"),
     Column("active_units", "active units", 1, meaning="latents whose posterior mean varies by more than 0.01"),
@@ -39,6 +73,9 @@ COLUMNS = [
         percent=True,
         meaning="share of images whose likelihood a few samples carry, and which is not to be believed",
     ),
+    Column("spread_median", "spread, median", 2, meaning="standard deviation over chains of an image's log-weights"),
+    Column("spread_p95", "spread, 95%", 2, meaning="the same, 95th percentile over images"),
+    Column("acceptance", "acceptance", 0, percent=True, meaning="of the moves between temperatures"),
     Column("draw_ms", "sampling, ms", 1, meaning="time of 100 posterior samples of each of 100 images"),
     Column("seconds", "evaluation, s", 1, meaning="wall time of the evaluation"),
     Column(
@@ -72,6 +109,10 @@ class Result(NamedTuple):
     log_likelihood: Tensor
     history: list[dict[str, float]]
 
+    def told_by(self, key: str) -> "Result":
+        """Return the same result, told from others by something in its evaluation, too."""
+        return self._replace(settings=self.settings | {key: self.summary[key]})
+
 
 def read_result(run: Run, settings: EvaluationSettings = USUAL) -> Result:
     """Read what a run and its evaluation have left.
@@ -86,7 +127,7 @@ def read_result(run: Run, settings: EvaluationSettings = USUAL) -> Result:
         _experiment_settings(run.settings | run.data_settings),
         run.data_settings.get("seed"),
         summary,
-        read_estimate(run.evaluation(settings).with_suffix(".csv")).log_likelihood,
+        read_values(run.evaluation(settings).with_suffix(".csv"))["log_likelihood"],
         run.folder.history(),
     )
 

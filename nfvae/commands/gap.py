@@ -1,0 +1,24 @@
+"""`nfvae gap`: why the ELBO of trained runs misses the likelihood."""
+
+from nfvae.commands.arguments import evaluation_settings
+from nfvae.commands.evaluate import evaluate, evaluate_parser
+from nfvae.commands.pictures import draw
+from nfvae.runs import Run
+from nfvae.runs.files import write_figure
+
+
+def gap_command(arguments: list[str]) -> None:
+    """Split what lies between the ELBO and log p(x) into an approximation gap and an amortization gap.
+
+    For each image the posterior's parameters are optimized for this image alone, from where the encoder puts them and
+    from random starts, until the ELBO has settled. What then is left to log p(x), which annealed importance sampling
+    estimates, is what the posterior's family cannot do; the rest is what the encoder does not find.
+
+    Writes RUN/evaluation-SPLIT-gap-SIZE-firstN.json, .csv and .png, and RUN/plots/gap.png of all runs beside the first.
+    """
+    options = evaluate_parser("nfvae gap", gap_command.__doc__, ["gap"]).parse_args(arguments)
+    evaluate(options)
+    runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
+    path = runs[0].folder.drawn("gap")
+    write_figure(path, draw("gap", runs, evaluation=evaluation_settings(options)[0]))
+    print(path)

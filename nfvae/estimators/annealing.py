@@ -1,0 +1,276 @@
+"""Chains from the posterior's noise to the exact posterior: their path, their moves, their weights.
+
+With z = f(ε), ε ~ N(0, I) under q(z|x), and log w(ε) = log p(x, z) - log q(z|x), the path is
+
+    log π_β(ε) = log N(ε; 0, I) + β log w(ε),   β from 0 to 1:
+
+q itself at 0, the exact posterior at 1. Nothing is inverted, and the flow is the preconditioner of the moves.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nfvae.estimators.streaming import Images, image_generator
+from nfvae.models import VAE
+from nfvae.numerics import double
+
+MARKS = 10
+"""How many places along the path a trace tells of."""
+
+_TUNING_CHAINS, _TUNING_SHARE, _FEWEST, _MOST = 2, 5, 10, 50  # the tuning round has a fifth of the temperatures
+_ACCEPTANCE = 0.65  # that step sizes are tuned to
+_GAIN = 0.5  # of a step size's logarithm, for a move whose acceptance is off by 1
+_STEEPNESS = 2.0  # of the sigmoid that the temperatures are first taken from
+_TRUST = 0.5  # in the spacing that the tuning round finds; the rest is the sigmoid's
+_SMALLEST_VARIANCE = 1e-12  # of log w, where the posterior is exact
+_MOVES_PER_DRAW = 10  # whose random numbers are drawn at once
+
+
+class State(NamedTuple):
+    """Where chains are.
+
+    Attributes:
+        noise: ε with shape (C, B, D).
+        log_weight: log w(ε) with shape (C, B).
+        gradient: of log w in ε, with shape (C, B, D).
+    """
+
+    noise: Tensor
+    log_weight: Tensor
+    gradient: Tensor
+
+
+class Target:
+    """log w and its gradient as functions of the noise, for some images, which are encoded once.
+
+    To be made and called without gradients and outside of `torch.inference_mode`.
+
+    Args:
+        model: a VAE in eval mode.
+        images: some images; of their `rows`, gradients are taken at once.
+    """
+
+    def __init__(self, model: VAE, images: Images) -> None:
+        self.model, self.images, self.x = model, images, images.x.clone()  # what inference mode made has no gradient
+        self.posterior = model.posterior(self.x)
+        self.like = self.posterior.base.loc
+        self.chains = max(1, images.rows // len(self.x))  # at once
+
+    def __call__(self, noise: Tensor) -> State:
+        """Return the state of chains at some noise with shape (C, B, D)."""
+        parts = [self._state(part) for part in torch.split(noise, self.chains)]
+        return State(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+    def _state(self, noise: Tensor) -> State:
+        noise = noise.detach().requires_grad_()
+        with torch.enable_grad():
+            log_weight = self.model.log_terms(self.x, self.posterior.from_noise(noise)).log_weight
+            (gradient,) = torch.autograd.grad(log_weight.sum(), noise)
+        return State(noise.detach(), log_weight.detach(), gradient)
+
+    def at_start(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z with shape (C, B, D), log w and log q(z|x) - log p(z) with shape (C, B), at samples of q."""
+        parts = []
+        for part in torch.split(noise, self.chains):
+            draw = self.posterior.from_noise(part)
+            terms = self.model.log_terms(self.x, draw)
+            parts.append((draw.z, terms.log_weight, terms.kl))
+        z, log_weight, kl = (torch.cat(values) for values in zip(*parts, strict=True))
+        return z, log_weight, kl
+
+
+class Path(NamedTuple):
+    """A path of T temperatures for each of B images.
+
+    Attributes:
+        betas: from 0 to 1, float64 with shape (T + 1, B).
+        steps: step sizes of the moves at each β between, with shape (T - 1, B).
+        leapfrog: steps of a move.
+    """
+
+    betas: Tensor
+    steps: Tensor
+    leapfrog: int
+
+
+class Trace(NamedTuple):
+    """What chains leave behind; float64.
+
+    Attributes:
+        log_weights: log of each chain's weight so far at `MARKS` places, the last one the end, with shape (10, C, B).
+        acceptances: mean acceptance of the moves between a place and the one before, with shape (10, B); NaN for none.
+        betas: β at those places, with shape (10, B).
+    """
+
+    log_weights: Tensor
+    acceptances: Tensor
+    betas: Tensor
+
+
+Moves = Iterator[tuple[Tensor, Tensor]]
+"""The random numbers of each move: momentum with shape (C, B, D), and log u with shape (C, B), u uniform."""
+
+
+def moves(target: Target, chains: int, seed: int, purpose: str) -> Moves:
+    """Yield the random numbers of moves without end; each image's depend on seed, index and purpose alone."""
+    like, indices = target.like, target.images.indices
+    sources = [image_generator(seed, index, purpose, like.device) for index in indices]
+    shape = (_MOVES_PER_DRAW, chains, like.shape[-1] + 1)
+    while True:
+        drawn = [torch.randn(shape, generator=source, dtype=like.dtype, device=like.device) for source in sources]
+        for normal in torch.stack(drawn, 2):
+            yield normal[..., :-1], torch.special.log_ndtr(normal[..., -1])
+
+
+def anneal(target: Target, start: Tensor, path: Path, numbers: Moves, backwards: bool = False) -> Trace:
+    """Take chains along the path and weigh them: log w_c = Σ_t (β_t - β_{t-1}) log w(ε_{t-1}).
+
+    Forwards, from samples of q, the mean weight is p(x) in expectation; backwards, from samples of the exact posterior,
+    the mean of 1/w_c is 1/p(x).
+
+    Args:
+        target: log w of the images.
+        start: noise of the chains, with shape (C, B, D).
+        path: temperatures and step sizes, which must not come from these chains.
+        numbers: of the moves.
+        backwards: whether the chains start at β = 1.
+
+    References:
+        Neal, Annealed Importance Sampling, Statistics and Computing 11, 2001.
+        Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo, arXiv 1511.02543.
+    """
+    count = len(path.betas) - 1
+    places = list(reversed(range(count)) if backwards else range(count))
+    marks = [math.ceil(count * mark / MARKS) for mark in range(1, MARKS + 1)]
+    state, total = target(start), double(start.new_zeros(start.shape[:-1]))
+    accepted, traced = [], {}
+    for done, place in enumerate(places, 1):
+        if done > 1:
+            level = max(place, places[done - 2])  # of the β between this place and the one before
+            state, acceptance = _move(target, state, path.betas[level], path.steps[level - 1], path.leapfrog, numbers)
+            accepted.append(double(acceptance).mean(0))
+        total = total + (path.betas[place + 1] - path.betas[place]) * double(state.log_weight)
+        if done in marks:
+            mean = torch.stack(accepted).mean(0) if accepted else total[0] * math.nan
+            traced[done] = (total, mean, path.betas[place + (not backwards)])
+            accepted = []
+    return Trace(*(torch.stack(values) for values in zip(*(traced[mark] for mark in marks), strict=True)))
+
+
+def tune(target: Target, temperatures: int, leapfrog: int, seed: int) -> Path:
+    """Find the path of each image by a short round of two chains, whose weights count for nothing.
+
+    Step sizes follow the acceptance; at most they turn a quarter of a circle a move, where chains of a Gaussian forget
+    where they were. Temperatures are set where log w varies, half by that and half by a fixed sigmoid.
+
+    Args:
+        target: log w of the images.
+        temperatures: T.
+        leapfrog: steps of a move.
+        seed: of the noise.
+    """
+    batch = target.like.shape[:-1]
+    if temperatures == 1:
+        return Path(double(target.like.new_zeros(2, *batch)) + torch.tensor([[0.0], [1.0]]), target.like[:0], leapfrog)
+    count = min(max(temperatures // _TUNING_SHARE, _FEWEST), _MOST)
+    betas = double(_sigmoid(count).to(target.like.device))[:, None].expand(-1, *batch).contiguous()
+    numbers = moves(target, _TUNING_CHAINS, seed, "tuning")
+    state = target(next(numbers)[0])
+    longest = math.log(math.pi / 2 / leapfrog)
+    log_step, log_steps, seen = target.like.new_full(batch, longest - 1), [], [state.log_weight]
+    for beta in betas[1:-1]:
+        state, acceptance = _move(target, state, beta, log_step.exp(), leapfrog, numbers)
+        log_step = (log_step + _GAIN * (acceptance.mean(0) - _ACCEPTANCE)).clamp_max(longest)
+        log_steps.append(double(log_step))
+        seen.append(state.log_weight)
+    spaced = _spaced(betas, double(torch.stack(seen)), temperatures)
+    steps = _interpolated(spaced[1:-1], betas[1:-1], _smooth(torch.stack(log_steps)))
+    return Path(spaced, steps.exp(), leapfrog)
+
+
+def _sigmoid(count: int) -> Tensor:
+    """Return the first schedule: β from 0 to 1 with shape (count + 1), denser at both ends."""
+    values = torch.sigmoid(_STEEPNESS * torch.linspace(-1, 1, count + 1, dtype=torch.float64))
+    return (values - values[0]) / (values[-1] - values[0])
+
+
+def _spaced(betas: Tensor, log_weights: Tensor, temperatures: int) -> Tensor:
+    """Space T temperatures so that log w spreads evenly over them.
+
+    Steps of β whose log-weights spread alike have alike conditional effective sample sizes.
+
+    Args:
+        betas: of the tuning round, with shape (n + 1, B).
+        log_weights: log w of its chains at all but the last β, with shape (n, C, B).
+        temperatures: T.
+    """
+    variance = log_weights.var(1).clamp_min(_SMALLEST_VARIANCE)
+    length = _smooth(variance.log()).mul(0.5).exp() * betas.diff(dim=0)
+    share = _TRUST * length / length.sum(0) + (1 - _TRUST) / len(length)
+    passed = torch.cat([torch.zeros_like(share[:1]), share.cumsum(0)])
+    even = torch.linspace(0, 1, temperatures + 1, dtype=betas.dtype, device=betas.device)
+    spaced = _interpolated(even[:, None].expand(-1, betas.shape[1]), passed, betas)
+    spaced[0], spaced[-1] = 0, 1
+    return spaced
+
+
+def _move(
+    target: Target, state: State, beta: Tensor, step: Tensor, leapfrog: int, numbers: Moves
+) -> tuple[State, Tensor]:
+    """Make one move of Hamiltonian Monte Carlo that leaves π_β as it is; the second value is its acceptance, (C, B).
+
+    The Gaussian part of the energy is solved exactly, by a rotation, between half kicks of β times the gradient of
+    log w: where the posterior is near q, steps of any length are accepted.
+
+    Args:
+        target: log w of the images.
+        state: where the chains are.
+        beta: β of each image, with shape (B,).
+        step: size of a step of each image, an angle, with shape (B,).
+        leapfrog: steps.
+        numbers: the random numbers.
+
+    References:
+        Split Hamiltonian Monte Carlo, arXiv 1106.5941.
+    """
+    momentum, log_uniform = next(numbers)
+    beta, step = beta.to(momentum), step.to(momentum)
+    kick = (step * beta / 2)[:, None]
+    cosine, sine = step.cos()[:, None], step.sin()[:, None]
+    new, velocity = state, momentum
+    for _ in range(leapfrog):
+        velocity = velocity + kick * new.gradient
+        noise, velocity = cosine * new.noise + sine * velocity, cosine * velocity - sine * new.noise
+        new = target(noise)
+        velocity = velocity + kick * new.gradient
+    log_ratio = _energy(state, momentum, beta) - _energy(new, velocity, beta)
+    log_ratio = torch.where(log_ratio.isnan(), -math.inf, log_ratio).clamp_max(0)  # a move that diverged is refused
+    accepted = log_uniform < log_ratio
+    picked = (
+        torch.where(accepted.view(*accepted.shape, *[1] * (one.ndim - 2)), one, other)
+        for one, other in zip(new, state, strict=True)
+    )
+    return State(*picked), log_ratio.exp()
+
+
+def _energy(state: State, velocity: Tensor, beta: Tensor) -> Tensor:
+    return (state.noise.square().sum(-1) + velocity.square().sum(-1)) / 2 - beta * state.log_weight
+
+
+def _smooth(values: Tensor) -> Tensor:
+    """Average values with shape (n, B) over a fifth of the first dimension."""
+    reach = len(values) // 10
+    ends = values[:1].expand(reach, -1), values[-1:].expand(reach, -1)
+    return torch.cat([ends[0], values, ends[1]]).unfold(0, 2 * reach + 1, 1).mean(-1)
+
+
+def _interpolated(at: Tensor, points: Tensor, values: Tensor) -> Tensor:
+    """Interpolate linearly along the first dimension, for each image apart; constant beyond the ends."""
+    right = torch.searchsorted(points.T.contiguous(), at.T.contiguous()).T.clamp(1, len(points) - 1)
+    left, step = points.gather(0, right - 1), points.gather(0, right) - points.gather(0, right - 1)
+    share = ((at - left) / step).clamp(0, 1)
+    return torch.lerp(values.gather(0, right - 1), values.gather(0, right), share)

@@ -1,0 +1,215 @@
+"""Why a posterior misses the evidence: its family is too small, or its encoder does not find the best of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nfvae.estimators.annealed import annealed_log_likelihood
+from nfvae.estimators.streaming import image_generator
+from nfvae.flows import DiagonalNormal, FlowDistribution, Parameters
+from nfvae.models import VAE
+from nfvae.numerics import double, full_precision
+from nfvae.registry import check_sizes
+
+_SAMPLES = 10  # of an image and step
+_STEPS = 200  # of a round, after which it is seen whether the ELBO has settled
+_RATES = 1e-2, 1e-3  # of Adam, each until the ELBO has settled
+_SETTLED = 0.02  # nats that a round has to bring
+_MOST_ROUNDS = 50  # of a rate
+_CHECK, _FINAL = 200, 1_000  # samples that say whether the ELBO has settled, and what it is
+_RANDOM_SPREAD, _RANDOM_LOG_SCALE = 0.1, -1.0  # of a random start, whose loc is standard normal
+
+
+class GapEstimate(NamedTuple):
+    """Where the distance between the evidence and the ELBO comes from, of each of B images; float64, shape (B,), nats.
+
+    log_likelihood - elbo = approximation + amortization, exactly.
+
+    Attributes:
+        log_likelihood: log p̂(x) by annealed importance sampling.
+        elbo: of the amortized posterior.
+        elbo_best: of the best posterior of the family that was found for this image.
+        approximation: log_likelihood - elbo_best: what the family cannot do.
+        amortization: elbo_best - elbo: what the encoder does not find.
+        best_start: which start gave the best one: 0 for the amortized one, then the random ones.
+        rounds: of 200 steps each until it had settled.
+        standard_error: of `log_likelihood`, over chains.
+    """
+
+    log_likelihood: Tensor
+    elbo: Tensor
+    elbo_best: Tensor
+    approximation: Tensor
+    amortization: Tensor
+    best_start: Tensor
+    rounds: Tensor
+    standard_error: Tensor
+
+
+@torch.no_grad()
+def inference_gaps(
+    model: VAE,
+    x: Tensor,
+    chains: int = 4,
+    temperatures: int = 200,
+    *,
+    leapfrog: int = 2,
+    starts: int = 2,
+    seed: int = 0,
+    indices: Tensor | None = None,
+) -> GapEstimate:
+    """Split log p(x) - ELBO into an approximation gap and an amortization gap.
+
+    For each image loc, log_scale and whatever the context gives to the flow become free tensors, which maximize the
+    ELBO of this image alone until it has settled: from where the encoder puts them, and from random starts. What no
+    context gives, as the weights of an autoregressive network, stays as it is.
+
+    Args:
+        model: a VAE in eval mode.
+        x: binarized images with shape (B, P) or (B, height, width), on the model's device.
+        chains: of the annealed importance sampling that gives log p(x), as the next two.
+        temperatures: of each chain.
+        leapfrog: steps of a move.
+        starts: how many random starts beside the amortized one.
+        seed: of all noise.
+        indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
+
+    Raises:
+        ValueError: for numbers out of range, or images of another size or not binary.
+
+    References:
+        Inference Suboptimality in Variational Autoencoders, arXiv 1801.03558.
+    """
+    check_sizes(starts=starts + 1)
+    evidence = annealed_log_likelihood(model, x, chains, temperatures, leapfrog=leapfrog, seed=seed, indices=indices)
+    with torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
+        fit = _LocalFit(model, x.clone(), seed, list(range(len(x))) if indices is None else indices.tolist())
+        found = [fit.best(fit.start(number)) for number in range(1 + starts)]
+        elbo = fit.elbo(fit.start(0), _FINAL)
+        bests = torch.stack([fit.elbo(free, _FINAL) for free, _ in found])
+    best, start = bests.max(0)
+    return GapEstimate(
+        log_likelihood=evidence.log_likelihood,
+        elbo=elbo,
+        elbo_best=best,
+        approximation=evidence.log_likelihood - best,
+        amortization=best - elbo,
+        best_start=start.double(),
+        rounds=torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0].double(),
+        standard_error=evidence.standard_error,
+    )
+
+
+Free = dict[str, Tensor]
+"""The free tensors of B images by name, each with B first."""
+
+
+class _LocalFit:
+    """The ELBO of some images as a function of free tensors in place of what the encoder gives.
+
+    Args:
+        model: a VAE in eval mode.
+        x: images with shape (B, ...).
+        seed: of the noise.
+        indices: of the images in their data set.
+    """
+
+    def __init__(self, model: VAE, x: Tensor, seed: int, indices: list[int]) -> None:
+        self.model, self.x, self.seed, self.indices = model, model.as_images(x), seed, indices
+        self.flow, self.all = model.posterior.flow, torch.arange(len(x), device=x.device)
+        self.heads = {
+            name: part
+            for name, part in self.flow.named_modules()
+            if isinstance(part, Parameters) and part.weight is not None
+        }
+
+    def start(self, number: int) -> Free:
+        """Return the free tensors to start from: those that the encoder gives for number 0, else random ones."""
+        loc, log_scale, h = self.model.posterior.encoder(self.x)
+        free = {"loc": loc, "log_scale": log_scale, "h": h}
+        free |= {name: head.flat(h) for name, head in self.heads.items()}
+        if number:
+            sources = self._sources(self.all, f"start {number}")
+            free = {name: _RANDOM_SPREAD * _normal(sources, value.shape[1:], value) for name, value in free.items()}
+            free["loc"] = free["loc"] / _RANDOM_SPREAD
+            free["log_scale"] = free["log_scale"] + _RANDOM_LOG_SCALE
+        return free
+
+    def elbo(self, free: Free, samples: int, which: Tensor | None = None) -> Tensor:
+        """Estimate the ELBO of some images in float64; the noise depends on the image and the samples alone.
+
+        Args:
+            free: their free tensors.
+            samples: of each.
+            which: their places; by default all.
+        """
+        which = self.all if which is None else which
+        sources = self._sources(which, f"of {samples}")
+        parts = [double(self._log_weight(free, which, sources)).sum(0) for _ in range(0, samples, _SAMPLES)]
+        return torch.stack(parts).sum(0) / (len(parts) * _SAMPLES)
+
+    def best(self, free: Free) -> tuple[Free, Tensor]:
+        """Maximize the ELBO from a start; the second value is the rounds that each image took, with shape (B,)."""
+        free, reached = {name: value.clone() for name, value in free.items()}, self.elbo(free, _CHECK)
+        rounds = torch.zeros_like(reached)
+        for rate in _RATES:
+            moving = self.all
+            for number in range(_MOST_ROUNDS):
+                start = {name: value[moving] for name, value in free.items()}
+                tried = self._round(start, moving, rate, f"steps {rate} {number}")
+                now = self.elbo(tried, _CHECK, moving)
+                gain = now - reached[moving]
+                rounds[moving] += 1
+                for name, value in tried.items():
+                    free[name][moving[gain > 0]] = value[gain > 0]
+                reached[moving[gain > 0]] = now[gain > 0]
+                moving = moving[gain > _SETTLED]
+                if not len(moving):
+                    break
+        return free, rounds
+
+    def _round(self, free: Free, which: Tensor, rate: float, purpose: str) -> Free:
+        """Take some steps from free tensors of some images, and return where they lead."""
+        free = {name: value.clone().requires_grad_() for name, value in free.items()}
+        optimizer, sources = torch.optim.Adam(free.values(), rate), self._sources(which, purpose)
+        with torch.enable_grad():
+            for _ in range(_STEPS):
+                optimizer.zero_grad()
+                loss = -self._log_weight(free, which, sources).mean(0).sum()
+                loss.backward(inputs=list(free.values()))  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return {name: value.detach() for name, value in free.items()}
+
+    def _log_weight(self, free: Free, which: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
+        """Return log p(x, z) - log q(z) of some samples of each image, with shape (samples, images)."""
+        with self._given(free):
+            posterior = FlowDistribution(DiagonalNormal(free["loc"], free["log_scale"].exp()), self.flow(free["h"]))
+        noise = _normal(sources, (_SAMPLES, free["loc"].shape[-1]), free["loc"]).transpose(0, 1)
+        return self.model.log_terms(self.x[which], posterior.from_noise(noise)).log_weight
+
+    @contextmanager
+    def _given(self, free: Free) -> Iterator[None]:
+        """Have the flow's heads give the free tensors instead of what they make of the context."""
+        hooks = [
+            head.register_forward_hook(lambda module, _, __, flat=free[name]: module.named(flat))
+            for name, head in self.heads.items()
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _sources(self, which: Tensor, purpose: str) -> list[torch.Generator]:
+        indices = [self.indices[place] for place in which.tolist()]
+        return [image_generator(self.seed, index, f"gap {purpose}", self.x.device) for index in indices]
+
+
+def _normal(sources: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return standard normal noise with shape (B, *shape), a source for each image."""
+    return torch.stack(
+        [torch.randn(*shape, generator=source, dtype=like.dtype, device=like.device) for source in sources]
+    )

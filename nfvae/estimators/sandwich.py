@@ -1,0 +1,123 @@
+"""Lower and upper bounds of log p(x) of images that were simulated from the model itself."""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nfvae.estimators.annealed import (
+    annealed_estimate,
+    annealing_blocks,
+    check_chains,
+    standard_error,
+)
+from nfvae.estimators.annealing import Target, anneal, moves, tune
+from nfvae.estimators.streaming import Images, image_generator, map_blocks
+from nfvae.models import VAE
+from nfvae.numerics import full_precision, log_mean_exp
+
+
+class Simulated(NamedTuple):
+    """Images drawn from a model with the latents that made them: exact samples of their posteriors.
+
+    Attributes:
+        x: images with shape (N, P).
+        z: latents with shape (N, D).
+    """
+
+    x: Tensor
+    z: Tensor
+
+
+class SandwichEstimate(NamedTuple):
+    """What C chains forwards and C backwards say of each of B images; float64, shape (B,), in nats.
+
+    What is not said here is that of `AnnealedEstimate`, of the chains forwards.
+
+    Attributes:
+        upper: -log (1/C) Σ_c 1/w_c over the chains from the exact posterior, in expectation above log p(x).
+        upper_error: its standard error over chains from one start; NaN where C = 1.
+    """
+
+    log_likelihood: Tensor
+    upper: Tensor
+    elbo: Tensor
+    kl: Tensor
+    standard_error: Tensor
+    upper_error: Tensor
+    ess: Tensor
+    mean_log_weight: Tensor
+    spread: Tensor
+    acceptance: Tensor
+    posterior_mean: Tensor
+    posterior_variance: Tensor
+
+
+@torch.no_grad()
+def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
+    """Draw images from the model with the latents that made them; each depends on the seed and its place alone."""
+    drawn = []
+    with torch.random.fork_rng():
+        for index in range(count):
+            torch.manual_seed(image_generator(seed, index, "simulated", torch.device("cpu")).initial_seed())
+            z = model.prior().sample(torch.Size([1]))
+            drawn.append((model.decoder(z).sample(), z))
+    x, z = (torch.cat(values) for values in zip(*drawn, strict=True))
+    return Simulated(x, z)
+
+
+@torch.no_grad()
+def sandwich(
+    model: VAE,
+    simulated: Simulated,
+    chains: int = 4,
+    temperatures: int = 200,
+    *,
+    leapfrog: int = 2,
+    seed: int = 0,
+    indices: Tensor | None = None,
+    rows: int | None = None,
+) -> SandwichEstimate:
+    """Bound log p(x) from both sides, by annealed importance sampling forwards and backwards.
+
+    The latent that made an image is an exact sample of its posterior; its noise, by the inverse of the flow, is where
+    chains start that go the path of `annealed_log_likelihood` back to q. The gap between the bounds says how far that
+    estimator can be off for this model, on such images.
+
+    Args and errors are those of `annealed_log_likelihood`.
+
+    Args:
+        model: a VAE in eval mode.
+        simulated: images of `simulate`.
+        chains: C, of each image and direction.
+        temperatures: T, of each chain.
+        leapfrog: steps of a move.
+        seed: of the noise.
+        indices: index of each image, with shape (B,); by default 0 ... B-1.
+        rows: chains times images whose gradients are taken at once.
+
+    References:
+        Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo, arXiv 1511.02543.
+    """
+    check_chains(chains, temperatures, leapfrog)
+    blocks = annealing_blocks(model, simulated.x, chains, indices, rows)
+    latents = torch.split(simulated.z, [len(images.x) for images in blocks])
+    both = list(zip(blocks, latents, strict=True))
+    estimates = map_blocks(partial(_estimate, model, chains, temperatures, leapfrog, seed), both, simulated.x.device)
+    return SandwichEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
+
+
+def _estimate(
+    model: VAE, chains: int, temperatures: int, leapfrog: int, seed: int, block: tuple[Images, Tensor]
+) -> SandwichEstimate:
+    images, z = block
+    with torch.inference_mode(False), torch.no_grad(), full_precision(images.x.device):
+        target = Target(model, images)
+        path = tune(target, temperatures, leapfrog, seed)
+        forward = annealed_estimate(target, path, chains, seed)._asdict()
+        start = target.posterior.to_noise(z.clone()).expand(chains, *z.shape)
+        numbers = moves(target, chains, seed, "backwards")
+        log_inverse = -anneal(target, start, path, numbers, backwards=True).log_weights[-1]
+    forward |= {"upper": -log_mean_exp(log_inverse), "upper_error": standard_error(log_inverse)}
+    return SandwichEstimate(**{name: forward[name] for name in SandwichEstimate._fields})

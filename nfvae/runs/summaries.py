@@ -1,0 +1,43 @@
+"""Sums over images, and how they are written."""
+
+import math
+
+import torch
+from torch import Tensor
+
+_ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the images, from which it counts as active
+
+
+def is_active(mean: Tensor, variance: Tensor, samples: int) -> Tensor:
+    """Return 1 for each active latent, 0 for the others, NaN where it is not known; float64 with shape (D,).
+
+    Active units are the latents whose posterior mean varies over the images by more than 0.01; what Monte-Carlo noise
+    adds to that variance is taken off.
+
+    Args:
+        mean: of the samples of each image, with shape (N, D).
+        variance: of the samples of each image, with shape (N, D).
+        samples: of each image.
+
+    References:
+        Importance Weighted Autoencoders, arXiv 1509.00519.
+    """
+    return above(mean.var(0) - variance.mean(0) / samples, _ACTIVE_VARIANCE)
+
+
+def above(values: Tensor, limit: float) -> Tensor:
+    """Return 1 where a value is above the limit, 0 where it is not, NaN where it is not known."""
+    return torch.where(values.isnan(), values, (values > limit).double())
+
+
+def error_of_mean(values: Tensor) -> Tensor:
+    """Return the standard error of the mean over images; NaN for one image."""
+    return values.std() / len(values) ** 0.5 if len(values) > 1 else values.new_tensor(math.nan)
+
+
+def number(value: Tensor) -> float | int | None:
+    """Return a number as a summary has it: six digits after the point, None for NaN."""
+    rounded = round(value.item(), 6)
+    if math.isnan(rounded):
+        return None
+    return int(rounded) if rounded.is_integer() else rounded
