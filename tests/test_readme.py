@@ -122,7 +122,7 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
             code, _, error = cli(*words, *more(words))
         assert code == 0, (page, command, error)
     assert len(done) > 20
-    assert RunFolder(TRAINED).evaluation("evaluation-test-20-first30").is_file()
+    assert RunFolder(TRAINED).evaluation("evaluation-test-importance-20-first30").is_file()
     sys.modules.pop("letters"), sys.modules.pop("scaled")
 
 

@@ -117,7 +117,7 @@ def check_chains(chains: int, temperatures: int, leapfrog: int) -> None:
 
 def annealing_blocks(model: VAE, x: Tensor, chains: int, indices: Tensor | None, rows: int | None) -> list[Images]:
     """Cut a batch into blocks of as many images as their chains fill the rows: see `image_blocks`."""
-    return image_blocks(model, x, chains, indices, rows if rows or x.device.type != "cpu" else _ROWS_ON_CPU)
+    return image_blocks(model, x, chains, indices, _ROWS_ON_CPU if rows is None and x.device.type == "cpu" else rows)
 
 
 def _estimate(model: VAE, chains: int, temperatures: int, leapfrog: int, seed: int, images: Images) -> AnnealedEstimate:

@@ -201,7 +201,9 @@ class FakeRun:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         evaluation = json.loads(next(folder.glob("evaluation-*.json")).read_text())
         self.name, self.config = f"{folder.name}-{seed}", config | {"seed_everything": seed}
-        self.summary = {f"test/is-30-first40/{key}": value for key, value in evaluation.items()} | {"val/elbo": -1.0}
+        self.summary = {f"test/importance-30-first40/{key}": value for key, value in evaluation.items()} | {
+            "val/elbo": -1.0
+        }
 
     def scan_history(self):
         return [{"train/elbo_step": -3.0}, {"epoch": 0, "seconds": 2.5, "val/elbo": -2.0}]
@@ -221,7 +223,7 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
     code, out, error = cli("compare", *WANDB, *LIMITED, "--format", "json", "--html", "page.html")
     assert code == 0, error
     (row,) = json.loads(out[: out.rindex("]") + 1])
-    ours = json.loads((folder / "evaluation-test-30-first40.json").read_text())
+    ours = json.loads((folder / "evaluation-test-importance-30-first40.json").read_text())
     assert (row["experiment"], row["seeds"], row["epochs"], row["training_seconds"]) == ("planar-2", 2, 1, 2.5)
     assert (row["nll"], row["nll_se"], row["draw_ms"]) == (
         pytest.approx(ours["nll"]),
@@ -266,7 +268,7 @@ def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
     assert cli("compare", configs[0], *FIT)[0] == 0
     code, _, error = cli("compare", "runs/digits-none-1-seed0")
     assert code == 2
-    assert "nfvae evaluate runs/digits-none-1-seed0; there is evaluation-test-30-first40" in error
+    assert "nfvae evaluate runs/digits-none-1-seed0; there is evaluation-test-importance-30-first40" in error
 
 
 def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):

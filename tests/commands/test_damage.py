@@ -17,7 +17,7 @@ from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
 
 EVALUATE = ["evaluate", RUN, "--samples", 10]
-SUMMARY = RUN / "evaluation-test-10.json"
+SUMMARY = RUN / "evaluation-test-importance-10.json"
 
 
 @pytest.fixture(scope="module")

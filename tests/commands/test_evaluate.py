@@ -68,7 +68,7 @@ def by_hand(run, samples, split="test", **options):
 def test_an_evaluation_writes_what_it_found(run, cli):
     code, out, error = cli("evaluate", run, "--samples", 250)
     assert code == 0, error
-    summary, columns = evaluation("test-250")
+    summary, columns = evaluation("test-importance-250")
     assert set(summary) >= KEYS
     assert (summary["images"], summary["samples"], summary["seed"]) == (256, 250, 0)
     assert summary["binarization"] == "threshold"
@@ -89,7 +89,7 @@ def test_an_evaluation_writes_what_it_found(run, cli):
     assert summary["k_curve"]["250"] == -summary["nll"]
     assert summary["bits_per_pixel"] == pytest.approx(summary["nll"] / 64 / math.log(2), abs=1e-5)
     assert 0 < summary["active_units"] <= 16
-    assert (run / "evaluation-test-250.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "evaluation-test-importance-250.png").read_bytes().startswith(b"\x89PNG")
     assert not list(run.glob("*.partial"))
     assert f"{summary['nll']:.2f}" in out
     assert "k̂ > 0.7" in out
@@ -105,13 +105,13 @@ def test_the_table_has_a_line_for_each_run(run, cli):
     assert (
         max(len(line) for block in blocks for line in block.splitlines()) <= 101
     )  # the hat of k̂ is a character of its own
-    assert json.loads(Path("runs/other/evaluation-test-10-first20.json").read_text())["images"] == 20
+    assert json.loads(Path("runs/other/evaluation-test-importance-10-first20.json").read_text())["images"] == 20
 
 
 def test_one_image_and_one_sample_leave_unsaid_what_they_cannot_say(run, cli):
     code, out, error = cli("evaluate", run, "--samples", 1, "--limit", 1)
     assert code == 0, error
-    summary, _ = evaluation("test-1-first1")
+    summary, _ = evaluation("test-importance-1-first1")
     unsaid = {"elbo_se", "nll_se", "nll_mc_se", "active_units", "khat_above_0_7"}
     assert {key for key, value in summary.items() if value is None} == unsaid
     assert summary["nll"] == -summary["elbo"]
@@ -146,7 +146,7 @@ STOPS = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, run, cli, monkeypatch):
     shutil.copytree(run, "runs/whole")
     assert cli("evaluate", "runs/whole", "--samples", 4000)[0] == 0
-    partial = run / "evaluation-test-4000.partial"
+    partial = run / "evaluation-test-importance-4000.partial"
     with in_the_background("evaluate", run, "--samples", 4000) as process:
         deadline = time.monotonic() + 120
         while not (done := list(partial.glob("*.pt"))) and time.monotonic() < deadline:
@@ -155,7 +155,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, r
         process.wait(60)
     assert process.returncode == STOPS[stop]
     assert len(done) == 1
-    assert not (run / "evaluation-test-4000.json").exists()
+    assert not (run / "evaluation-test-importance-4000.json").exists()
     text = Path("out.txt").read_text()
     assert "Traceback" not in text
     assert (stop != signal.SIGKILL) == ("the same command goes on" in text)
@@ -164,7 +164,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, r
     monkeypatch.setattr(LikelihoodChunks, "predict_step", lambda *a: left.append(len(a[1])) or step(*a))
     assert cli("evaluate", run, "--samples", 4000)[0] == 0
     assert sum(left) <= 156
-    assert_same_values(evaluation("test-4000"), evaluation("test-4000", Path("runs/whole")))
+    assert_same_values(evaluation("test-importance-4000"), evaluation("test-importance-4000", Path("runs/whole")))
 
 
 def assert_same_values(one, other):
@@ -186,7 +186,9 @@ def test_two_processes_agree_with_one(run, cli):
     assert "Starting with 2 processes" in done.stdout + done.stderr
     assert len(re.findall(r"written: ", done.stdout)) == 2
     for folder in (RUN, Path("runs/next")):
-        assert_same_values(evaluation("test-1100", folder), evaluation("test-1100", Path("runs/alone")))
+        assert_same_values(
+            evaluation("test-importance-1100", folder), evaluation("test-importance-1100", Path("runs/alone"))
+        )
 
 
 def test_more_processes_than_parts(run):
@@ -194,28 +196,30 @@ def test_more_processes_than_parts(run):
     command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "--samples", "50", *two]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert evaluation("test-50-first30")[0]["images"] == 30
+    assert evaluation("test-importance-50-first30")[0]["images"] == 30
 
 
 def test_parts_of_another_evaluation_are_not_taken_over(run, cli):
-    partial = run / "evaluation-test-10.partial"
+    partial = run / "evaluation-test-importance-10.partial"
     partial.mkdir()
     (partial / "identity.json").write_text('{"seed": 3}')
     (partial / "0.pt").write_bytes(b"of another seed")
     assert cli("evaluate", run, "--samples", 10)[0] == 0
-    assert evaluation("test-10")[0]["nll"] == pytest.approx(-by_hand(run, 10).log_likelihood.mean().item(), abs=1e-4)
+    assert evaluation("test-importance-10")[0]["nll"] == pytest.approx(
+        -by_hand(run, 10).log_likelihood.mean().item(), abs=1e-4
+    )
 
 
 def test_a_broken_file_of_an_earlier_evaluation_is_replaced(run, cli):
-    (run / "evaluation-test-10.json").write_text('{"nll": ')
+    (run / "evaluation-test-importance-10.json").write_text('{"nll": ')
     assert cli("evaluate", run, "--samples", 10)[0] == 0
-    assert evaluation("test-10")[0]["images"] == 256
+    assert evaluation("test-importance-10")[0]["images"] == 256
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_other_splits_have_their_own_files(split, run, cli):
     assert cli("evaluate", run, "--samples", 5, "--split", split)[0] == 0
-    summary, columns = evaluation(f"{split}-5")
+    summary, columns = evaluation(f"{split}-importance-5")
     assert summary["images"] == len(columns["elbo"]) == {"train": 1285, "val": 256}[split]
 
 
@@ -232,7 +236,7 @@ def test_the_test_loop_reports_the_same_likelihood(run, cli):
     assert code == 0, error
     reported = json.loads((run / "test.json").read_text())["test/nll"]
     assert f"| test/nll | {reported:,.3f} |" in " ".join(out.split())
-    assert reported == pytest.approx(evaluation("test-40")[0]["nll"], abs=1e-4)
+    assert reported == pytest.approx(evaluation("test-importance-40")[0]["nll"], abs=1e-4)
 
 
 def test_validation_reports_a_likelihood_where_asked(fit):

@@ -12,6 +12,7 @@ from nfvae import FlowVAE
 from nfvae.data import BinarizedImages
 from nfvae.estimators import Estimate, k_values, log_likelihood, log_weights, pareto_khat
 from nfvae.estimators.streaming import image_noise
+from nfvae.flows import DiagonalNormal
 from nfvae.flows.planar import Planar
 from tests.helpers.flows import ALL, small_options
 from tests.helpers.models import PIXELS, SquashedPlanar, binary, constant_vae, exact_vae, small_vae
@@ -263,3 +264,37 @@ def test_every_image_is_encoded_once_and_blocks_stay_within_the_rows():
 def test_no_samples_are_refused(wrong):
     with pytest.raises(ValueError, match=r"(samples|rows) must be at least 1"):
         log_likelihood(small_vae(), binary(2), **{"samples": 5, **wrong})
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 400])
+def test_the_mixture_scales_every_second_noise_and_weighs_all_by_the_density_of_both(samples):
+    vae, x = small_vae().double(), binary(2).double()
+    found = log_weights(vae, x, samples, proposal="mixture")
+    posterior, wide = vae.posterior(x), (samples // 2) / samples
+    noise = torch.stack([torch.cat(list(islice(image_noise(0, i, posterior.base.loc), 4))) for i in range(2)], 1)
+    noise = noise[:samples] * torch.tensor([1.0, 1.3] * samples)[:samples, None, None]
+    draw = posterior.from_noise(noise)
+    standard, scaled = (DiagonalNormal(torch.zeros(3), torch.full((3,), scale)) for scale in (1.0, 1.3))
+    density = (1 - wide) * standard.log_prob(noise).exp() + wide * scaled.log_prob(noise).exp()
+    terms = vae.log_terms(x, draw)
+    expected = terms.log_weight + standard.log_prob(noise) - density.log()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    estimate = log_likelihood(vae, x, samples, proposal="mixture")
+    torch.testing.assert_close(estimate.log_likelihood, expected.logsumexp(0) - math.log(samples))
+    torch.testing.assert_close(estimate.elbo, terms.log_weight[::2].mean(0), msg="of the posterior's own samples")
+    torch.testing.assert_close(estimate.kl, terms.kl[::2].mean(0))
+    torch.testing.assert_close(estimate.posterior_mean, draw.z[::2].mean(0))
+    torch.testing.assert_close(estimate.k_curve[:, 0], expected.mean(0) if samples > 1 else estimate.log_likelihood)
+
+
+@every_flow
+def test_the_mixture_is_unbiased(name):
+    estimate = log_likelihood(constant_vae(name), binary(3), 40_000, proposal="mixture")
+    errors = (estimate.log_likelihood + PIXELS * math.log(2)) / estimate.standard_error
+    assert (estimate.standard_error < 0.1).all()
+    assert (errors.abs() < 4.5).all()
+
+
+def test_an_unknown_proposal_is_refused():
+    with pytest.raises(ValueError, match="unknown proposal 'narrow'; known proposals: posterior, mixture"):
+        log_likelihood(small_vae(), binary(1), 5, proposal="narrow")

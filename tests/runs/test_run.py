@@ -88,7 +88,7 @@ def test_every_command_takes_a_checkpoint_of_ours(fit, cli):
         code, _, error = cli(*command)
         assert code == 0, (command, error)
     written = {path.name for path in RUN.iterdir()}
-    assert {"evaluation-test-20.json", "plots", "latents.pt"} <= written
+    assert {"evaluation-test-importance-20.json", "plots", "latents.pt"} <= written
     assert {path.name for path in (RUN / "plots").iterdir()} == {"samples-4.png", "traversal.png"}
     code, _, error = cli("fit", "--ckpt_path", RUN, "--trainer.max_epochs", 3)
     assert code == 0, error

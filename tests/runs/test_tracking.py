@@ -57,8 +57,10 @@ def test_resuming_and_evaluating_go_on_in_the_same_run(fit, cli, no_wandb_accoun
     assert trained.run.run_id == resumed.run.run_id == evaluated.run.run_id
     assert [row["epoch"] for row in resumed.history if "val/elbo" in row] == [2]
     assert evaluated.run.job_type == "evaluate"
-    assert {"test/is-30/nll", "test/is-30/nll_mc_se", "test/is-30/khat_above_0_7"} <= set(evaluated.summary)
-    assert "test/is-30/figure.path" in evaluated.summary
+    assert {"test/importance-30/nll", "test/importance-30/nll_mc_se", "test/importance-30/khat_above_0_7"} <= set(
+        evaluated.summary
+    )
+    assert "test/importance-30/figure.path" in evaluated.summary
 
 
 def test_a_density_is_judged_by_its_smallest_nll(cli, no_wandb_account):

@@ -143,7 +143,7 @@ def test_the_checkpoint_stands_alone_and_is_evaluated_as_any_run(target, teacher
     for command in (["evaluate", "--samples", 50, "--limit", 20], ["sample"], ["test"]):
         code, _, error = cli(command[0], "runs/student", *command[1:])
         assert code == 0, error
-    summary = json.loads(Path("runs/student/evaluation-test-50-first20.json").read_text())
+    summary = json.loads(Path("runs/student/evaluation-test-importance-50-first20.json").read_text())
     x = run.images().images("test")[:20].float()
     by_hand = log_likelihood(VAE(model.posterior, teacher.model.decoder, teacher.model.prior), x, 50)
     assert summary["nll"] == pytest.approx(-by_hand.log_likelihood.mean().item(), abs=1e-5)
