@@ -11,7 +11,8 @@ from nfvae.estimators import BUDGETS, PROPOSALS
 from nfvae.registry import check_choice
 from nfvae.runs.folder import EvaluationSettings
 
-_FEW_IMAGES = 100  # for what takes long
+_SIZES = ("chains", "temperatures")
+FEW_IMAGES = 100  # for what takes long
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -63,10 +64,7 @@ class Parser(argparse.ArgumentParser):
             self.add_argument("--estimator", nargs="+", metavar="NAME", help=text)
             self.add_importance()
         self.set_defaults(estimators=estimators)
-        self.add_argument("--budget", default="default", help=f"of annealing: {' | '.join(BUDGETS)} (default: default)")
-        for place, name in enumerate(("chains", "temperatures")):
-            sizes = ", ".join(f"{size[place]:,} for {budget}" for budget, size in BUDGETS.items())
-            self.add_argument(f"--{name}", type=int, help=f"of annealing (default: by --budget, {sizes})")
+        self.add_budget()
         self.add_argument("--split", help="train, val or test (default: test)")
         self.add_argument("--limit", "--images", type=int, help=images)
         self.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
@@ -79,6 +77,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--samples", type=int, default=default["samples"], help="importance samples (default: 5000)")
         text = f"of the importance samples: {' | '.join(PROPOSALS)} (default: {default['proposal']})"
         self.add_argument("--proposal", default=default["proposal"], help=text)
+
+    def add_budget(self) -> None:
+        """Add what annealed importance sampling is asked."""
+        self.add_argument("--budget", default="default", help=f"of annealing: {' | '.join(BUDGETS)} (default: default)")
+        for place, name in enumerate(_SIZES):
+            sizes = ", ".join(f"{size[place]:,} for {budget}" for budget, size in BUDGETS.items())
+            self.add_argument(f"--{name}", type=int, help=f"of annealing (default: by --budget, {sizes})")
 
     def add_trust(self) -> None:
         """Add the classes of your own that a checkpoint may name."""
@@ -109,16 +114,25 @@ def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]
     """
     given = {name.removeprefix("data."): value for name, value in vars(options).items() if value is not None}
     asked = {name: given[name] for name in EvaluationSettings._fields if name in given}
-    check_choice("budget", options.budget, BUDGETS)
-    sizes = dict(zip(("chains", "temperatures"), BUDGETS[options.budget], strict=True))
     names = dict.fromkeys(asked.pop("estimator", options.estimators[:1]))
-    return [_of_estimator(name, options.estimators, sizes | asked) for name in names]
+    return [_of_estimator(name, options.estimators, asked | budget(options)) for name in names]
+
+
+def budget(options: argparse.Namespace) -> dict[str, int]:
+    """Return the chains and temperatures that were asked for with the arguments of `Parser.add_budget`.
+
+    Raises:
+        ValueError: for an unknown budget.
+    """
+    check_choice("budget", options.budget, BUDGETS)
+    usual = dict(zip(_SIZES, BUDGETS[options.budget], strict=True))
+    return usual | {name: getattr(options, name) for name in _SIZES if getattr(options, name) is not None}
 
 
 def _of_estimator(name: str, known: Sequence[str], asked: dict[str, Any]) -> EvaluationSettings:
     check_choice("estimator", name, known)
     if name in ("sandwich", "gap"):
-        asked = {"limit": _FEW_IMAGES} | asked
+        asked = {"limit": FEW_IMAGES} | asked
     if name == "sandwich":
         if "split" in asked:
             raise ValueError("the sandwich simulates its images from the model: it takes no --split")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from nfvae.commands.arguments import FEW_IMAGES
 from nfvae.flows import Bijection, FlowDistribution
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
@@ -133,7 +134,8 @@ def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
 
 
 def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    summaries = {str(run.folder.path): read_summary(run, evaluation._replace(estimator="gap")) for run in _some(runs)}
+    asked = evaluation._replace(estimator="gap", limit=evaluation.limit or FEW_IMAGES)
+    summaries = {str(run.folder.path): read_summary(run, asked) for run in _some(runs)}
     names = ("nll", "approximation", "amortization")
     gaps = {name: (-summary[names[0]], summary[names[1]], summary[names[2]]) for name, summary in summaries.items()}
     return gap_bars(gaps, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nfvae.commands.arguments import Parser, check_file
+from nfvae.commands.arguments import Parser, budget, check_file
 from nfvae.commands.pictures import PICTURES, draw
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
@@ -30,6 +30,7 @@ def plot_command(arguments: list[str]) -> None:
     which = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
     parser.add_argument("--images", type=int, nargs="+", default=8, help=which)
     parser.add_importance()
+    parser.add_budget()
     parser.add_argument("--limit", type=int, help="images of the evaluations of k-curve or gap (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
@@ -39,7 +40,8 @@ def plot_command(arguments: list[str]) -> None:
         check_file("--output", options.output)
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    asked = EvaluationSettings(samples=options.samples, proposal=options.proposal, limit=options.limit)
+    sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, **budget(options)}
+    asked = EvaluationSettings(**sizes)
     figure = draw(options.kind, runs, options.images, asked)
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")

@@ -60,59 +60,50 @@ def annealed_log_likelihood(
     chains: int = 4,
     temperatures: int = 200,
     *,
-    leapfrog: int = 2,
     seed: int = 0,
     indices: Tensor | None = None,
     rows: int | None = None,
 ) -> AnnealedEstimate:
     """Estimate log p(x) by annealed importance sampling from the posterior, in the space of its noise.
 
-    Every chain starts from a sample of q and moves by Hamiltonian Monte Carlo along the path to the exact posterior;
-    its weight is unbiased for p(x). A first round of two chains and a fifth of the temperatures finds step sizes for
-    each image and temperature, and the spacing of the temperatures; the chains that count then run with fresh noise, as
-    weights of chains that tune themselves are biased. One temperature is importance sampling of the same noise.
-
-    The noise of an image depends on the seed and the image's index alone, for one kind of device: the estimate is the
-    same, up to rounding, in any batch and on any number of devices. On a CPU several images are worked on at once.
+    The weight of a chain from q to the exact posterior is unbiased for p(x). A short first round tunes its path; chains
+    that tuned themselves would be biased. The noise of an image depends on the seed and its index alone.
 
     Args:
         model: a VAE in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), on the model's device.
-        chains: C, of each image.
-        temperatures: T, of each chain.
-        leapfrog: steps of a move, each of which takes a gradient of log w.
+        chains: C.
+        temperatures: T.
         seed: of the noise.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: chains times images whose gradients are taken at once, which bounds the memory.
+        rows: chains times images whose gradients are taken at once.
 
     Raises:
-        ValueError: for chains, temperatures, leapfrog or rows below 1, or images of another size or not binary.
+        ValueError: for numbers below 1, or images of another size or not binary.
 
     References:
-        Neal, Annealed Importance Sampling, Statistics and Computing 11, 2001.
         On the Quantitative Analysis of Decoder-Based Generative Models, arXiv 1611.04273.
         NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport, arXiv 1903.03704.
 
     Example:
         >>> from nfvae import make_vae
-        >>> vae = make_vae("planar", depth=2, shape=[8, 8])
-        >>> annealed_log_likelihood(vae, torch.zeros(5, 64), chains=2, temperatures=10).spread.shape
+        >>> annealed_log_likelihood(make_vae("planar", depth=2, shape=[8, 8]), torch.zeros(5, 64), 2, 10).spread.shape
         torch.Size([5])
     """
-    check_chains(chains, temperatures, leapfrog)
+    check_chains(chains, temperatures)
     blocks = annealing_blocks(model, x, chains, indices, rows)
-    estimates = map_blocks(partial(_estimate, model, chains, temperatures, leapfrog, seed), blocks, x.device)
+    estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, x.device)
     return AnnealedEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
-def check_chains(chains: int, temperatures: int, leapfrog: int) -> None:
+def check_chains(chains: int, temperatures: int) -> None:
     """Refuse settings of chains that are out of range.
 
     Raises:
         ValueError: for such settings.
     """
     check_number("temperatures", temperatures, least=1, most=_MOST_TEMPERATURES)
-    check_sizes(chains=chains, leapfrog=leapfrog)
+    check_sizes(chains=chains)
 
 
 def annealing_blocks(model: VAE, x: Tensor, chains: int, indices: Tensor | None, rows: int | None) -> list[Images]:
@@ -120,10 +111,10 @@ def annealing_blocks(model: VAE, x: Tensor, chains: int, indices: Tensor | None,
     return image_blocks(model, x, chains, indices, _ROWS_ON_CPU if rows is None and x.device.type == "cpu" else rows)
 
 
-def _estimate(model: VAE, chains: int, temperatures: int, leapfrog: int, seed: int, images: Images) -> AnnealedEstimate:
+def _estimate(model: VAE, chains: int, temperatures: int, seed: int, images: Images) -> AnnealedEstimate:
     with torch.inference_mode(False), torch.no_grad(), full_precision(images.x.device):
         target = Target(model, images)
-        path = tune(target, temperatures, leapfrog, seed)
+        path = tune(target, temperatures, seed)
         return annealed_estimate(target, path, chains, seed)
 
 

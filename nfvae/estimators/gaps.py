@@ -12,7 +12,7 @@ from nfvae.estimators.streaming import image_generator
 from nfvae.flows import DiagonalNormal, FlowDistribution, Parameters
 from nfvae.models import VAE
 from nfvae.numerics import double, full_precision
-from nfvae.registry import check_sizes
+from nfvae.registry import check_number
 
 _SAMPLES = 10  # of an image and step
 _STEPS = 200  # of a round, after which it is seen whether the ELBO has settled
@@ -56,23 +56,21 @@ def inference_gaps(
     chains: int = 4,
     temperatures: int = 200,
     *,
-    leapfrog: int = 2,
     starts: int = 2,
     seed: int = 0,
     indices: Tensor | None = None,
 ) -> GapEstimate:
     """Split log p(x) - ELBO into an approximation gap and an amortization gap.
 
-    For each image loc, log_scale and whatever the context gives to the flow become free tensors, which maximize the
-    ELBO of this image alone until it has settled: from where the encoder puts them, and from random starts. What no
-    context gives, as the weights of an autoregressive network, stays as it is.
+    Of each image loc, log_scale and whatever the context gives to the flow become free tensors, which maximize its ELBO
+    until that has settled: from where the encoder puts them, and from random starts. What no context gives, as the
+    weights of an autoregressive network, stays as it is.
 
     Args:
         model: a VAE in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), on the model's device.
-        chains: of the annealed importance sampling that gives log p(x), as the next two.
+        chains: of the annealed importance sampling that gives log p(x).
         temperatures: of each chain.
-        leapfrog: steps of a move.
         starts: how many random starts beside the amortized one.
         seed: of all noise.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
@@ -83,24 +81,14 @@ def inference_gaps(
     References:
         Inference Suboptimality in Variational Autoencoders, arXiv 1801.03558.
     """
-    check_sizes(starts=starts + 1)
-    evidence = annealed_log_likelihood(model, x, chains, temperatures, leapfrog=leapfrog, seed=seed, indices=indices)
+    check_number("starts", starts, least=0)
+    evidence = annealed_log_likelihood(model, x, chains, temperatures, seed=seed, indices=indices)
+    log_likelihood = evidence.log_likelihood
     with torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
         fit = _LocalFit(model, x.clone(), seed, list(range(len(x))) if indices is None else indices.tolist())
-        found = [fit.best(fit.start(number)) for number in range(1 + starts)]
-        elbo = fit.elbo(fit.start(0), _FINAL)
-        bests = torch.stack([fit.elbo(free, _FINAL) for free, _ in found])
-    best, start = bests.max(0)
-    return GapEstimate(
-        log_likelihood=evidence.log_likelihood,
-        elbo=elbo,
-        elbo_best=best,
-        approximation=evidence.log_likelihood - best,
-        amortization=best - elbo,
-        best_start=start.double(),
-        rounds=torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0].double(),
-        standard_error=evidence.standard_error,
-    )
+        elbo, best, start, rounds = fit.gap(starts)
+    gaps = log_likelihood - best, best - elbo
+    return GapEstimate(log_likelihood, elbo, best, *gaps, start, rounds, evidence.standard_error)
 
 
 Free = dict[str, Tensor]
@@ -125,6 +113,13 @@ class _LocalFit:
             for name, part in self.flow.named_modules()
             if isinstance(part, Parameters) and part.weight is not None
         }
+
+    def gap(self, starts: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the amortized ELBO, the best one, from which start it was reached and in how many rounds."""
+        found = [self.best(self.start(number)) for number in range(1 + starts)]
+        best, start = torch.stack([self.elbo(free, _FINAL) for free, _ in found]).max(0)
+        rounds = torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0]
+        return self.elbo(self.start(0), _FINAL), best, double(start), rounds
 
     def start(self, number: int) -> Free:
         """Return the free tensors to start from: those that the encoder gives for number 0, else random ones."""

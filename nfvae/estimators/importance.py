@@ -15,7 +15,12 @@ from nfvae.registry import check_choice
 
 _SHORTEST_TAIL = 5
 PROPOSALS = {"posterior": (1.0,), "mixture": (1.0, 1.3)}
-"""What samples are drawn from: the posterior, its noise scaled by these factors in turns."""
+"""What samples are drawn from: the posterior with its noise scaled by these factors in turns.
+
+All are weighed by the density of the mixture. A scale above 1 sees more of an exact posterior's heavy tails; where the
+posterior is exact already, it spoils the weights. Source: Veach and Guibas, Optimally Combining Sampling Techniques for
+Monte Carlo Rendering, SIGGRAPH 1995.
+"""
 
 
 class Estimate(NamedTuple):
@@ -67,27 +72,22 @@ def log_likelihood(
 ) -> Estimate:
     """Estimate log p(x) by importance sampling from the posterior.
 
-    Exactly K samples an image. Encoder and flow conditioner run once an image; samples pass in blocks of at most `rows`
-    rows, so that memory grows neither with K nor with B, into running float64 sums. The noise of an image depends
-    on the seed and the image's index alone, for one kind of device: the estimate is the same, up to rounding, in any
-    batch, in blocks of any size, on any number of devices. On a CPU several images are worked on at once.
+    Memory grows neither with K nor with B. The noise of an image depends on the seed and its index alone, for one kind
+    of device: the estimate is the same, up to rounding, in any batch and in blocks of any size.
 
     Args:
         model: a VAE in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), on the model's device.
         samples: K.
-        proposal: `posterior`, the classic estimator, or `mixture`: the noise of every second sample is scaled by 1.3,
-            and all are weighed by the density of the mixture of both, which sees more of a posterior's heavy tails.
+        proposal: `posterior`, the classic one, or `mixture`, where every second noise is scaled by 1.3.
         seed: of the noise.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: samples times images that are decoded at once; by default 2,500 on a CPU, whose cache they then fit,
-            and 100,000 elsewhere.
+        rows: samples times images that are decoded at once; by default as many as suit the device.
 
     Raises:
         ValueError: for an unknown proposal, samples or rows below 1, or images of another size or that are not binary.
 
     References:
-        Veach and Guibas, Optimally Combining Sampling Techniques for Monte Carlo Rendering, SIGGRAPH 1995.
         Stochastic Backpropagation and Approximate Inference in Deep Generative Models, arXiv 1401.4082.
         Importance Weighted Autoencoders, arXiv 1509.00519.
 

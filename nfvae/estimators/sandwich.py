@@ -74,7 +74,6 @@ def sandwich(
     chains: int = 4,
     temperatures: int = 200,
     *,
-    leapfrog: int = 2,
     seed: int = 0,
     indices: Tensor | None = None,
     rows: int | None = None,
@@ -92,7 +91,6 @@ def sandwich(
         simulated: images of `simulate`.
         chains: C, of each image and direction.
         temperatures: T, of each chain.
-        leapfrog: steps of a move.
         seed: of the noise.
         indices: index of each image, with shape (B,); by default 0 ... B-1.
         rows: chains times images whose gradients are taken at once.
@@ -100,21 +98,19 @@ def sandwich(
     References:
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo, arXiv 1511.02543.
     """
-    check_chains(chains, temperatures, leapfrog)
+    check_chains(chains, temperatures)
     blocks = annealing_blocks(model, simulated.x, chains, indices, rows)
     latents = torch.split(simulated.z, [len(images.x) for images in blocks])
     both = list(zip(blocks, latents, strict=True))
-    estimates = map_blocks(partial(_estimate, model, chains, temperatures, leapfrog, seed), both, simulated.x.device)
+    estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), both, simulated.x.device)
     return SandwichEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
-def _estimate(
-    model: VAE, chains: int, temperatures: int, leapfrog: int, seed: int, block: tuple[Images, Tensor]
-) -> SandwichEstimate:
+def _estimate(model: VAE, chains: int, temperatures: int, seed: int, block: tuple[Images, Tensor]) -> SandwichEstimate:
     images, z = block
     with torch.inference_mode(False), torch.no_grad(), full_precision(images.x.device):
         target = Target(model, images)
-        path = tune(target, temperatures, leapfrog, seed)
+        path = tune(target, temperatures, seed)
         forward = annealed_estimate(target, path, chains, seed)._asdict()
         start = target.posterior.to_noise(z.clone()).expand(chains, *z.shape)
         numbers = moves(target, chains, seed, "backwards")

@@ -104,8 +104,16 @@ class EvaluationSettings(NamedTuple):
     def arguments(self) -> str:
         """Return the arguments of `nfvae evaluate` that ask this."""
         names = {"dataset": "data.dataset", "binarization": "data.binarization"}
-        given = {key: value for key, value in self._asdict().items() if value != self._field_defaults[key]}
+        other = ("chains", "temperatures") if self.estimator == "importance" else ("samples", "proposal")
+        asked = {key: value for key, value in self._asdict().items() if key not in other}
+        given = {key: value for key, value in asked.items() if value != self._field_defaults[key]}
         return " ".join(f"--{names.get(key, key)} {value}" for key, value in given.items())
+
+    def command(self, run: Path) -> str:
+        """Return the command that makes this evaluation of a run."""
+        if self.estimator != "gap":
+            return f"nfvae evaluate {run} {self.arguments()}".rstrip()
+        return f"nfvae gap {run} {self.arguments().replace('--estimator gap', '')}".rstrip()
 
 
 USUAL = EvaluationSettings()

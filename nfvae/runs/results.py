@@ -139,7 +139,7 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
         FileNotFoundError: if there is no such evaluation.
         ValueError: if it is damaged, or of another checkpoint.
     """
-    command = f"nfvae evaluate {run.folder.path} {settings.arguments()}".rstrip()
+    command = settings.command(run.folder.path)
     try:
         summary = read_evaluation(run.evaluation(settings))
     except FileNotFoundError as error:

@@ -16,8 +16,9 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.estimators import Estimate, log_likelihood
-from nfvae.runs import Run
-from nfvae.runs.evaluation import LikelihoodChunks, summarize
+from nfvae.runs import EvaluationSettings, Run
+from nfvae.runs.evaluation import LikelihoodChunks
+from nfvae.runs.methods import make_method
 from tests.commands.test_fit import assert_one_line, curve
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
@@ -257,26 +258,31 @@ def some_estimate(means, **values):
     return Estimate(**numbers | {"k_curve": curve, "posterior_mean": means, "posterior_variance": variance} | values)
 
 
+def summarize(estimate, pixels):
+    """Sum up 10 samples of the posterior."""
+    return make_method(EvaluationSettings(samples=10, proposal="posterior")).summary(estimate, pixels)
+
+
 def test_active_units_are_free_of_monte_carlo_noise():
     means = torch.randn(4000, 3, dtype=torch.float64) * torch.tensor([1.0, 0.07, 0.05]).sqrt()
     estimate = some_estimate(means)
-    assert summarize(estimate, 10, 64)["active_units"] == 2  # the third varies by its noise alone
+    assert summarize(estimate, 64)["active_units"] == 2  # the third varies by its noise alone
     exact = estimate._replace(posterior_variance=torch.zeros(1, 3))
-    assert summarize(exact, 10, 64)["active_units"] == 3
+    assert summarize(exact, 64)["active_units"] == 3
 
 
 def test_standard_errors_of_the_mean():
     bounds = torch.tensor([-80.0, -90.0, -100.0], dtype=torch.float64)
     errors = torch.tensor([0.3, 0.4, 1.2], dtype=torch.float64)
     estimate = some_estimate(torch.zeros(3, 2).double(), log_likelihood=bounds, elbo=bounds - 4, standard_error=errors)
-    summary = summarize(estimate, 10, 100)
+    summary = summarize(estimate, 100)
     assert summary["nll"] == 90
     assert summary["nll_se"] == summary["elbo_se"] == pytest.approx(10 / 3**0.5, abs=1e-6)
     assert summary["nll_mc_se"] == pytest.approx(1.3 / 3, abs=1e-6)
     assert summary["gap"] == 4
     assert summary["k_curve"] == {"1": 1, "10": 2}
     khat = torch.tensor([0.7, 0.71, 2.0], dtype=torch.float64)
-    assert summarize(estimate._replace(khat=khat), 10, 100)["khat_above_0_7"] == pytest.approx(2 / 3, abs=1e-6)
+    assert summarize(estimate._replace(khat=khat), 100)["khat_above_0_7"] == pytest.approx(2 / 3, abs=1e-6)
 
 
 MISTAKES = {

@@ -25,6 +25,7 @@ def runs(cli):
     options = ["--model.flow_options", json.dumps(small_options("iaf"))]
     assert cli("fit", "-c", QUICKSTART, *QUICK, *flat, *options)[0] == 0
     assert cli("evaluate", "runs/flat", "--samples", 20)[0] == 0
+    assert cli("gap", "runs/flat", "--images", 4, "--budget", "small")[0] == 0
     wide = ["--model.latent", 40, "--model.flow", "none", "--model.depth", 1, "--name", "wide"]
     assert cli("fit", "-c", QUICKSTART, *QUICK, *wide)[0] == 0
     moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
@@ -35,7 +36,8 @@ def test_every_picture_is_drawn(runs, cli):
     for kind in PICTURES:
         folders = {"deformation": [], "density": ["runs/moons"]}.get(kind, ["runs/flat"])
         output = [] if folders else ["--output", "drawn/picture.png"]
-        code, out, error = cli("plot", kind, *folders, "--samples", 20, "--images", 0, 3, *output)
+        asked = ["--samples", 20] if kind != "gap" else ["--limit", 4, "--budget", "small"]
+        code, out, error = cli("plot", kind, *folders, *asked, "--images", 0, 3, *output)
         assert code == 0, (kind, error)
         assert Path(out.strip()).stat().st_size > 3_000, kind
     for kind in ("posterior", "learning", "k-curve"):
