@@ -225,7 +225,9 @@ class LikelihoodChunks(pl.LightningModule):
         estimate = self.method.estimate(self.model, x, indices)
         for field in set(_FINITE).intersection(estimate._fields):
             if not (finite := getattr(estimate, field).isfinite()).all():
-                raise FloatingPointError(f"the {field} of image {int(indices[~finite.cpu()][0])} is not finite")
+                raise FloatingPointError(
+                    f"the {field.replace('_', '-')} of image {int(indices[~finite.cpu()][0])} is not finite"
+                )
         values: list[Tensor] = [value.cpu() for value in estimate]
         seconds = (time.perf_counter() - start) / self.trainer.world_size
         part: dict[str, Any] = {

@@ -298,6 +298,22 @@ def test_a_run_trained_otherwise_is_not_taken_for_the_one_asked_for(configs, cli
     assert "training other/digits-none-1-seed0" in out
 
 
+def test_estimators_are_mixed_only_by_force(configs, cli):
+    annealed = ["--estimator", "importance", "annealed", "--temperatures", 5]
+    assert cli("compare", *configs[:2], *FIT, *annealed)[0] == 2
+    folders = ["runs/digits-none-1-seed0", "runs/digits-planar-2-seed0"]
+    code, _, error = cli("compare", *folders, *LIMITED, *annealed)
+    assert code == 2
+    assert "was evaluated with estimator importance" in error
+    code, out, error = cli("compare", *folders, *LIMITED, *annealed, "--force", "--format", "json")
+    assert code == 0, error
+    rows = {row["experiment"]: row for row in json.loads(out)}
+    assert set(rows) == {f"{name} estimator={each}" for name in ("none-1", "planar-2") for each in annealed[1:3]}
+    code, out, error = cli("compare", *folders, *LIMITED, *annealed[:1], *annealed[2:], "--html", "page.html")
+    assert code == 0, error
+    assert "annealed, 4 chains of 5 temperatures an image" in out
+
+
 def test_one_run_named_twice_is_one_run(configs, cli):
     assert cli("compare", configs[0], *FIT)[0] == 0
     folder = "runs/digits-none-1-seed0"
