@@ -91,6 +91,7 @@ def more(words):
     return {
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
         "evaluate": LIMITED,
+        "gap": ["--limit", 3, "--budget", "small"],
         "compare": LIMITED,
     }.get(words[0], [])
 

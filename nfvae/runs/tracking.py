@@ -86,11 +86,11 @@ def log_run(logger: WandbLogger, pictures: list[Path], config: Path) -> None:
 
 
 def log_results(folder: RunFolder, name: str, summary: Mapping[str, Any], figure: Path | None = None) -> None:
-    """Add what was found to the summary of the run's wandb, as test/is-5000/nll; nothing where it has none.
+    """Add what was found to the summary of the run's wandb, as test/importance-5000/nll; nothing where it has none.
 
     Args:
         folder: the run's folder.
-        name: of split and estimator, as test/is-5000.
+        name: of split and estimator, as test/importance-5000.
         summary: what was found, by name.
         figure: a PNG.
     """
