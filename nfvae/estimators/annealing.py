@@ -175,9 +175,9 @@ def tune(target: Target, temperatures: int, seed: int) -> Path:
     """
     batch = target.like.shape[:-1]
     if temperatures == 1:
-        return Path(double(target.like.new_zeros(2, *batch)) + torch.tensor([[0.0], [1.0]]), target.like[:0])
+        return Path(double(target.like.new_tensor([[0.0], [1.0]])).expand(2, *batch), target.like.new_empty(0, *batch))
     count = min(max(temperatures // _TUNING_SHARE, _FEWEST), _MOST)
-    betas = double(_sigmoid(count).to(target.like.device))[:, None].expand(-1, *batch).contiguous()
+    betas = _sigmoid(count).to(double(target.like).device)[:, None].expand(-1, *batch).contiguous()
     numbers = moves(target, _TUNING_CHAINS, seed, "tuning")
     state = target(next(numbers)[0])
     longest = math.log(math.pi / 2 / LEAPFROG)
