@@ -10,6 +10,7 @@ from nfvae.data import SPLITS
 from nfvae.estimators import BUDGETS, PROPOSALS
 from nfvae.registry import check_choice
 from nfvae.runs.folder import EvaluationSettings
+from nfvae.runs.methods import make_method
 
 _SIZES = ("chains", "temperatures")
 FEW_IMAGES = 100  # for what takes long
@@ -55,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         self.add_trust()
 
     def add_evaluation(
-        self, estimators: Sequence[str], images: str = "how many, the first ones (default: all)"
+        self, estimators: Sequence[str], images: str = "how many, the first ones (default: all; 100 of sandwich)"
     ) -> None:
         """Add what an evaluation is asked; `evaluation_settings` reads it."""
         names = " | ".join(estimators)
@@ -115,7 +116,10 @@ def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]
     given = {name.removeprefix("data."): value for name, value in vars(options).items() if value is not None}
     asked = {name: given[name] for name in EvaluationSettings._fields if name in given}
     names = dict.fromkeys(asked.pop("estimator", options.estimators[:1]))
-    return [_of_estimator(name, options.estimators, asked | budget(options)) for name in names]
+    settings = [_of_estimator(name, options.estimators, asked | budget(options)) for name in names]
+    for each in settings:
+        make_method(each)  # refuses now what would fail after the work of another
+    return settings
 
 
 def budget(options: argparse.Namespace) -> dict[str, int]:
@@ -134,8 +138,9 @@ def _of_estimator(name: str, known: Sequence[str], asked: dict[str, Any]) -> Eva
     if name in ("sandwich", "gap"):
         asked = {"limit": FEW_IMAGES} | asked
     if name == "sandwich":
-        if "split" in asked:
-            raise ValueError("the sandwich simulates its images from the model: it takes no --split")
+        for each in {"split", "dataset", "binarization"}.intersection(asked):
+            option = each if each == "split" else f"data.{each}"
+            raise ValueError(f"the sandwich simulates its images from the model: it takes no --{option}")
         return EvaluationSettings(**asked, estimator=name, split="simulated")
     check_choice("split", asked.get("split", "test"), SPLITS)
     return EvaluationSettings(**asked, estimator=name)

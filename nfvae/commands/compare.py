@@ -43,7 +43,8 @@ def compare_command(arguments: list[str]) -> None:
     baseline = _chosen(experiments, options.baseline)
     table = comparison_table(experiments, baseline, options.sort)
     if options.format == "table":
-        print(f"evaluations: {_evaluations(results[0].summary)}")
+        for said in dict.fromkeys(_evaluations(result.summary) for result in results):
+            print(f"evaluations: {said}")
     print(table.render(options.format))
     if options.html:
         write_page(options.html, experiments, baseline, table, shlex.join(["nfvae", "compare", *arguments]))

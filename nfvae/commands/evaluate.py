@@ -1,7 +1,9 @@
 """`nfvae evaluate`: the likelihood of trained runs."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import pytorch_lightning as pl
@@ -41,11 +43,12 @@ def evaluate(options: Namespace) -> None:
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     trainer = _trainer(**_section(options, "trainer"))
     try:
-        summaries = [
-            {"run": str(run.folder.path), **_summary(Evaluation(run, settings, root), trainer)}
-            for run in runs
-            for settings in asked
-        ]
+        with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
+            summaries = [
+                {"run": str(run.folder.path), **_summary(Evaluation(run, settings, root), trainer)}
+                for run in runs
+                for settings in asked
+            ]
     except SystemExit as error:  # what Lightning makes of a keyboard interrupt
         print("interrupted; the same command goes on from here")
         raise SystemExit(TERMINATED if error.code == TERMINATED else INTERRUPTED) from None
@@ -75,11 +78,11 @@ def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
     return summary
 
 
-def evaluate_parser(name: str, description: str | None, estimators: Sequence[str]) -> Parser:
+def evaluate_parser(name: str, description: str | None, estimators: Sequence[str], **texts: str) -> Parser:
     """Return the parser of a command that evaluates runs by some of the estimators."""
     parser = Parser(name, description)
     parser.add_runs("runs", "+")
-    parser.add_evaluation(estimators)
+    parser.add_evaluation(estimators, **texts)
     parser.add_argument("--data.root", help="another folder of the data than in training")
     parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed (default: table)")
     parser.add_argument(

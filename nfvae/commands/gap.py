@@ -6,6 +6,8 @@ from nfvae.commands.pictures import draw
 from nfvae.runs import Run
 from nfvae.runs.files import write_figure
 
+_IMAGES = "how many, the first ones (default: 100; a hundred take minutes)"
+
 
 def gap_command(arguments: list[str]) -> None:
     """Split what lies between the ELBO and log p(x) into an approximation gap and an amortization gap.
@@ -16,7 +18,7 @@ def gap_command(arguments: list[str]) -> None:
 
     Writes RUN/evaluation-SPLIT-gap-SIZE-firstN.json, .csv and .png, and RUN/plots/gap.png of all runs beside the first.
     """
-    options = evaluate_parser("nfvae gap", gap_command.__doc__, ["gap"]).parse_args(arguments)
+    options = evaluate_parser("nfvae gap", gap_command.__doc__, ["gap"], images=_IMAGES).parse_args(arguments)
     evaluate(options)
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     path = runs[0].folder.drawn("gap")

@@ -134,7 +134,7 @@ def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
 
 
 def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    asked = evaluation._replace(estimator="gap", limit=evaluation.limit or FEW_IMAGES)
+    asked = evaluation._replace(estimator="gap", limit=FEW_IMAGES if evaluation.limit is None else evaluation.limit)
     summaries = {str(run.folder.path): read_summary(run, asked) for run in _some(runs)}
     names = ("nll", "approximation", "amortization")
     gaps = {name: (-summary[names[0]], summary[names[1]], summary[names[2]]) for name, summary in summaries.items()}

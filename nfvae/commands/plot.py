@@ -18,7 +18,7 @@ def plot_command(arguments: list[str]) -> None:
     traversal        the latents that vary most, moved one at a time
     learning         the validation over epochs, of several runs
     k-curve          the bound of k importance samples over k, of evaluated runs
-    gap              approximation and amortization gap, of runs that nfvae gap has seen; --limit 100 is its default
+    gap              approximation and amortization gap, of runs that nfvae gap has seen (with its --limit and --budget)
     posterior        q(z|x) against the exact posterior, of runs with two latents
     layers           the density after each layer: of a run on vectors, or of an image's posterior with two latents
     density          a density of vectors beside its data; of a student its teacher too
@@ -31,7 +31,9 @@ def plot_command(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, nargs="+", default=8, help=which)
     parser.add_importance()
     parser.add_budget()
-    parser.add_argument("--limit", type=int, help="images of the evaluations of k-curve or gap (default: all)")
+    parser.add_argument(
+        "--limit", type=int, help="images of the evaluations of k-curve (default: all) or gap (default: 100)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
     parser.add_argument("--output", type=Path, help=where)

@@ -102,8 +102,8 @@ def check_chains(chains: int, temperatures: int) -> None:
     Raises:
         ValueError: for such settings.
     """
-    check_number("temperatures", temperatures, least=1, most=_MOST_TEMPERATURES)
-    check_sizes(chains=chains)
+    check_sizes(chains=chains, temperatures=temperatures)
+    check_number("temperatures", temperatures, most=_MOST_TEMPERATURES)
 
 
 def annealing_blocks(model: VAE, x: Tensor, chains: int, indices: Tensor | None, rows: int | None) -> list[Images]:

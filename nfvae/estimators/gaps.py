@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.annealed import annealed_log_likelihood
-from nfvae.estimators.streaming import image_generator
+from nfvae.estimators.streaming import image_generator, places
 from nfvae.flows import DiagonalNormal, FlowDistribution, Parameters
 from nfvae.models import VAE
 from nfvae.numerics import double, full_precision
@@ -85,7 +85,7 @@ def inference_gaps(
     evidence = annealed_log_likelihood(model, x, chains, temperatures, seed=seed, indices=indices)
     log_likelihood = evidence.log_likelihood
     with torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
-        fit = _LocalFit(model, x.clone(), seed, list(range(len(x))) if indices is None else indices.tolist())
+        fit = _LocalFit(model, x.clone(), seed, places(x, indices))
         elbo, best, start, rounds = fit.gap(starts)
     gaps = log_likelihood - best, best - elbo
     return GapEstimate(log_likelihood, elbo, best, *gaps, start, rounds, evidence.standard_error)

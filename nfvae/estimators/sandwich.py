@@ -16,6 +16,7 @@ from nfvae.estimators.annealing import Target, anneal, moves, tune
 from nfvae.estimators.streaming import Images, image_generator, map_blocks
 from nfvae.models import VAE
 from nfvae.numerics import full_precision, log_mean_exp
+from nfvae.registry import check_sizes
 
 
 class Simulated(NamedTuple):
@@ -56,7 +57,12 @@ class SandwichEstimate(NamedTuple):
 
 @torch.no_grad()
 def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
-    """Draw images from the model with the latents that made them; each depends on the seed and its place alone."""
+    """Draw images from the model with the latents that made them; each depends on the seed and its place alone.
+
+    Raises:
+        ValueError: for a count below 1.
+    """
+    check_sizes(count=count)
     drawn = []
     with torch.random.fork_rng():
         for index in range(count):
@@ -99,6 +105,10 @@ def sandwich(
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo, arXiv 1511.02543.
     """
     check_chains(chains, temperatures)
+    if not isinstance(simulated, Simulated) or len(simulated.x) != len(simulated.z):
+        raise ValueError(
+            "sandwich takes images with the latents that made them, as nfvae.simulate(model, count) gives them"
+        )
     blocks = annealing_blocks(model, simulated.x, chains, indices, rows)
     latents = torch.split(simulated.z, [len(images.x) for images in blocks])
     both = list(zip(blocks, latents, strict=True))

@@ -110,15 +110,39 @@ def image_blocks(model: VAE, x: Tensor, samples: int, indices: Tensor | None, ro
         rows: samples times images that are decoded at once; by default as many as suit the device.
 
     Raises:
-        ValueError: for samples or rows below 1, or images that the model does not take.
+        ValueError: for samples or rows below 1, images that the model does not take, none, or other than B indices.
     """
     rows = rows if rows is not None else _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
-    check_number("samples", samples, least=1, most=_MOST_SAMPLES)
+    check_samples(samples)
     check_sizes(rows=rows)
-    x = model.as_images(x)
-    order = list(range(len(x))) if indices is None else indices.tolist()
+    x, order = model.as_images(x), places(x, indices)
     count = max(1, rows // min(samples, SAMPLES_PER_CHUNK))
     return [Images(x[first : first + count], order[first : first + count], rows) for first in range(0, len(x), count)]
+
+
+def check_samples(samples: int) -> None:
+    """Refuse a number of samples that is none, or out of range, by a ValueError."""
+    if not isinstance(samples, int):
+        raise ValueError(f"samples must be a whole number; got {samples!r}")
+    check_number("samples", samples, least=1, most=_MOST_SAMPLES)
+
+
+def places(x: Tensor, indices: Tensor | None) -> list[int]:
+    """Return the index of each image in its data set.
+
+    Raises:
+        ValueError: for no images, or indices that are no B whole numbers.
+    """
+    if not len(x):
+        raise ValueError("expected one image at least; got none")
+    if indices is None:
+        return list(range(len(x)))
+    if indices.shape != x.shape[:1] or indices.is_floating_point() or indices.dtype == torch.bool:
+        raise ValueError(
+            f"indices take a whole number for each of {len(x)} images; got {tuple(indices.shape)} of {indices.dtype}"
+        )
+    found: list[int] = indices.tolist()
+    return found
 
 
 def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence[float] = (1.0,)) -> Iterator[Chunk]:

@@ -232,6 +232,10 @@ def gap_bars(gaps: Mapping[str, tuple[float, float, float]], title: str = "") ->
 
 def _band(axes: "Axes", betas: Tensor, values: Tensor, label: str) -> None:
     """Draw median and 5% to 95% over images of values with shape (N, places)."""
+    if values.isnan().all():
+        axes.text(0.5, 0.5, "a single chain does not say", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
     low, median, high = (values.nanquantile(share, 0) for share in (0.05, 0.5, 0.95))
     axes.fill_between(betas, low, high, color="tab:blue", alpha=0.25, lw=0, label="5% to 95% of the images")
     axes.plot(betas, median, marker="o", color="tab:blue", label="median")

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
-from nfvae.registry import check_number
 from nfvae.runs.densities import draw_seconds
 from nfvae.runs.files import content_digest, locked, read_json, write_figure, write_tensors, write_whole
 from nfvae.runs.folder import USUAL, EvaluationSettings
@@ -50,7 +49,6 @@ class Evaluation:
     """
 
     def __init__(self, run: Run, settings: EvaluationSettings = USUAL, root: str | None = None) -> None:
-        check_number("limit", 1 if settings.limit is None else settings.limit, least=1)
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.images(**{name: value for name, value in changes.items() if value is not None})
         expected, given = list(run.settings["shape"]), data.hparams["dataset"]

@@ -23,8 +23,10 @@ from nfvae.estimators import (
     sandwich,
     simulate,
 )
+from nfvae.estimators.annealed import check_chains
 from nfvae.estimators.annealing import MARKS
 from nfvae.estimators.pareto import KHAT_LIMIT
+from nfvae.estimators.streaming import check_samples
 from nfvae.models import VAE
 from nfvae.plots import annealed_figure, gap_figure, likelihood_figure, sandwich_figure
 from nfvae.registry import check_choice, check_number, unknown
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HISTOGRAM_IMAGES = 32  # images whose log-weights the figure shows
+_NOISE = 0.1  # nats by which a bound may seem above what it bounds
 _TIGHT, _LOOSE = 0.05, 0.5  # nats by which a likelihood is likely off: to be believed, not to be believed
 Summary = dict[str, Any]
 Columns = dict[str, tuple[str, int | None]]
@@ -65,9 +68,10 @@ class Method(ABC):
 
     def __init__(self, settings: EvaluationSettings) -> None:
         self.settings = settings
-        for name in settings.sizes():
-            if name != "proposal":
-                check_number(name, getattr(settings, name), least=1)
+        check_choice("proposal", settings.proposal, PROPOSALS)
+        check_samples(settings.samples)
+        check_chains(settings.chains, settings.temperatures)
+        check_number("limit", 1 if settings.limit is None else settings.limit, least=1)
 
     def images(self, model: VAE, read: Callable[[], Tensor]) -> Tensor:
         """Return the binary images with shape (N, P).
@@ -107,7 +111,6 @@ class Importance(Method):
 
     def __init__(self, settings: EvaluationSettings) -> None:
         super().__init__(settings)
-        check_choice("proposal", settings.proposal, PROPOSALS)
         self.asked: dict[str, Any] = {"proposal": settings.proposal, "seed": settings.seed}
 
     def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Estimate:  # noqa: D102
@@ -171,7 +174,7 @@ class Annealed(Method):
         return _summary(estimate, pixels, chains) | {
             "nll_one_chain": number(-estimate.mean_log_weight.mean()),
             "likely_off": number(estimate.spread.square().mean() / (2 * chains)),
-            "spread_median": number(estimate.spread.nanmedian()),
+            "spread_median": number(estimate.spread.nanquantile(0.5)),
             "spread_p95": number(estimate.spread.nanquantile(0.95)),
             "acceptance": number(estimate.acceptance.nanmean()),
         }
@@ -186,12 +189,12 @@ class Annealed(Method):
         off = [summary["likely_off"] for summary in summaries]
         if None in off:
             return "One chain an image does not say how far to believe it: an NLL is an upper bound in expectation."
-        much = f"By the spread of the chains' log-weights these NLLs are likely too high by up to {max(off):.2f} nats: "
+        much = f"By the spread of the chains' log-weights these NLLs are too high by some {max(off):.2f} nats or more"
         if max(off) <= _TIGHT:
-            return much + "they can be believed that far."
+            return much + ":\nthey can be believed about that far."
         if max(off) <= _LOOSE:
-            return much + "\nmore temperatures (--budget large) lower them."
-        return much + "\ndo not believe them. The posterior is far from the exact one; take many more temperatures."
+            return much + ":\nmore temperatures (--budget large) lower them."
+        return much + ":\ndo not believe them. The posterior is far from the exact one; take many more temperatures."
 
 
 class Sandwich(Annealed):
@@ -230,8 +233,8 @@ class Sandwich(Annealed):
         widest = max(summary["bracket"] for summary in summaries)
         return (
             "On images that a model made itself its NLL lies between the two bounds, in expectation; where they meet,\n"
-            f"annealed importance sampling finds it. They are at most {widest:.2f} nats apart here; "
-            + ("that is how far to believe it." if widest <= _LOOSE else "do not believe it at this setting.")
+            f"annealed importance sampling finds it. Their means are {widest:.2f} nats apart at most; "
+            + ("its NLLs can be believed that far." if widest <= _LOOSE else "take many more temperatures.")
         )
 
 
@@ -275,10 +278,18 @@ class Gap(Method):
 
     @staticmethod
     def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
+        if min(s["approximation"] for s in summaries) < -_NOISE:
+            return "log p(x) lies below an ELBO: these chains are too short to say anything. Take more temperatures."
         shares = [s["amortization"] / s["gap"] if s["gap"] else 0.0 for s in summaries]
         least, most = min(shares), max(shares)
         part = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
-        pays = "a better encoder" if least > 0.5 else "a better flow" if most < 0.5 else "it depends on the run which"
+        pays = (
+            "a better encoder"
+            if least > 0.5
+            else "a better flow"
+            if most < 0.5
+            else "in some a better flow, in others an encoder"
+        )
         return (
             f"Of the distance between ELBO and log p(x), {part} is amortization, what the encoder does not find,\n"
             f"and the rest approximation, what the posterior's family cannot do: {pays} would pay more."
@@ -327,7 +338,7 @@ def _summary(estimate: Any, pixels: int, drawn: int) -> Summary:
         "kl": estimate.kl.mean(),
         "bits_per_pixel": nll / (pixels * math.log(2)),
         "active_units": is_active(estimate.posterior_mean, estimate.posterior_variance, drawn).sum(),
-        "ess_median": estimate.ess.median(),
+        "ess_median": estimate.ess.quantile(0.5),
         "ess_p05": estimate.ess.quantile(0.05),
     }
     return {name: number(value) for name, value in values.items()}

@@ -22,6 +22,7 @@ COLUMNS = [
     Column("epochs", "epochs", 0, meaning="of training, mean over seeds"),
     Column("training_seconds", "training, s", 1, meaning="wall time of all epochs, mean over seeds"),
     Column("images", "images", 0, meaning="that were evaluated"),
+    Column("split", "images of", meaning="the data set's split, or simulated from the model"),
     Column("estimator", "estimator", meaning="of log p(x)"),
     Column("samples", "samples", 0, meaning="importance samples an image"),
     Column("proposal", "proposal", meaning="what they are drawn from"),
@@ -35,7 +36,7 @@ COLUMNS = [
     Column("bracket", "between, nats", 3, "bracket_se", meaning="what lies between the two bounds"),
     Column("nll_mc_se", "± sampling", 3, meaning="standard error of the NLL from samples or chains alone"),
     Column(
-        "likely_off", "likely high by", 3, meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by"
+        "likely_off", "high by about", 3, meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by"
     ),
     Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
     Column("gap", "gap, nats", 2, meaning="-ELBO above NLL: how loose the bound is"),

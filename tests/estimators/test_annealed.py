@@ -311,3 +311,22 @@ def test_a_global_flow_is_not_optimized():
     vae = small_vae("planar", context=0).double()
     gaps = inference_gaps(vae, binary(2).double(), 2, 10, starts=0)
     assert gaps.amortization.isfinite().all()
+
+
+@pytest.mark.parametrize("indices", [torch.arange(1), torch.arange(2.0), torch.tensor([True, False]), torch.arange(3)])
+def test_indices_that_are_no_numbers_of_the_images_are_refused(indices):
+    for estimator in (
+        annealed_log_likelihood,
+        inference_gaps,
+        lambda *given, **more: log_likelihood(*given[:2], 5, **more),
+    ):
+        with pytest.raises(ValueError, match="indices take a whole number for each of 2 images"):
+            estimator(small_vae(), binary(2), 2, 3, indices=indices)
+
+
+def test_nothing_to_work_on_is_refused():
+    for call in (lambda: annealed_log_likelihood(small_vae(), binary(0)), lambda: simulate(small_vae(), 0)):
+        with pytest.raises(ValueError, match="at least"):
+            call()
+    with pytest.raises(ValueError, match=r"as nfvae\.simulate"):
+        sandwich(small_vae(), binary(2))
