@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from nfvae.estimators import annealed_log_likelihood, annealing, inference_gaps, log_likelihood, sandwich, simulate
+from nfvae.estimators import (
+    annealed,
+    annealed_log_likelihood,
+    annealing,
+    inference_gaps,
+    log_likelihood,
+    sandwich,
+    simulate,
+)
 from nfvae.estimators.annealed import AnnealedEstimate
 from nfvae.estimators.annealing import Target, anneal, moves, tune
 from nfvae.estimators.streaming import Images
@@ -196,7 +204,7 @@ def test_tuning_reaches_the_acceptance_it_is_after(monkeypatch):
     assert 0.4 < estimate.acceptances[:, -3:].mean() < 0.8
 
 
-def test_the_estimate_of_an_image_depends_on_seed_and_index_alone():
+def test_the_estimate_of_an_image_depends_on_seed_and_index_alone(monkeypatch):
     vae, x = small_vae().double(), binary(7).double()
     whole = annealed_log_likelihood(vae, x, 3, 12)
     for rows in (1, 3, 8, 1000):
@@ -208,6 +216,14 @@ def test_the_estimate_of_an_image_depends_on_seed_and_index_alone():
     torch.testing.assert_close(alone.log_likelihood, whole.log_likelihood[5:6])
     for other in ({"seed": 1}, {"indices": torch.arange(7) + 1}):
         assert (annealed_log_likelihood(vae, x, 3, 12, **other).log_likelihood != whole.log_likelihood).all()
+    target = target_of(vae, x)
+    noises = [next(moves(target, 3, *of))[0] for of in ((0, "a"), (0, "a"), (1, "a"), (0, "b"))]
+    assert torch.equal(noises[0], noises[1])
+    assert not any(torch.isclose(noises[0], other).any() for other in noises[2:])
+    used = []
+    monkeypatch.setattr(annealed, "moves", lambda *given: used.append(given[2:]) or moves(*given))
+    annealed_log_likelihood(vae, x, 2, 3, seed=7)
+    assert used == [(7, "annealed")]
     state = torch.get_rng_state()
     annealed_log_likelihood(vae, x, 2, 3)
     assert torch.equal(torch.get_rng_state(), state)
