@@ -59,6 +59,11 @@ class SandwichEstimate(NamedTuple):
 def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
     """Draw images from the model with the latents that made them; each depends on the seed and its place alone.
 
+    Args:
+        model: a VAE in eval mode.
+        count: N, how many.
+        seed: of the noise.
+
     Raises:
         ValueError: for a count below 1.
     """
