@@ -82,7 +82,7 @@ def posterior_noise(seed: int, indices: Sequence[int], like: Tensor, samples: in
     for first in range(0, samples, SAMPLES_PER_CHUNK):
         count = min(SAMPLES_PER_CHUNK, samples - first)
         blocks = range(0, count, _NOISE_BLOCK)
-        yield torch.stack([torch.cat([next(stream) for _ in blocks])[:count] for stream in noises], 1)
+        yield torch.stack([torch.cat([next(noise) for _ in blocks])[:count] for noise in noises], 1)
 
 
 class Images(NamedTuple):

@@ -30,9 +30,7 @@ def likelihood_figure(
         title: the run, and what was evaluated.
         worst: how many of the images with the largest k̂ are drawn.
     """
-    figure = new_figure(11, 6.6)
-    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
-    top.suptitle(title)
+    figure, top, bottom = _with_images(11, title)
     left, right = top.subplots(1, 2)
     _weight_histogram(left, weights)
     _paired_curve(right, k_values(len(weights)), estimate.k_curve)
@@ -59,6 +57,20 @@ def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Fig
     return figure
 
 
+def _with_images(width: float, title: str) -> tuple["Figure", Any, "SubFigure"]:
+    """Return a figure, the part of it for what is measured, and the part for a row of images."""
+    figure = new_figure(width, 6.6)
+    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
+    top.suptitle(title)
+    return figure, top, bottom
+
+
+def _error_of_mean(values: Tensor) -> Tensor:
+    """Return the standard error of the mean over the first dimension; 0 for one value."""
+    error: Tensor = values.std(0, correction=min(1, len(values) - 1)) / len(values) ** 0.5
+    return error
+
+
 def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
     share = (weights - torch.logsumexp(weights, 0)).double().cpu() / torch.tensor(10.0).log()
     shown = share[share >= _SMALLEST_SHARE]
@@ -77,7 +89,7 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
 
 def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
     """Draw the mean negative bounds, with the error of each difference from the last one, which images share."""
-    errors = (curve - curve[:, -1:]).std(0, correction=min(1, len(curve) - 1)) / len(curve) ** 0.5
+    errors = _error_of_mean(curve - curve[:, -1:])
     axes.errorbar(counts, (-curve.mean(0)).numpy(), errors.numpy(), marker="o", capsize=4, color="tab:blue")
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
@@ -128,9 +140,7 @@ def annealed_figure(
         title: the run, and what was evaluated.
         worst: how many of the images whose log-weights spread most are drawn.
     """
-    figure = new_figure(13, 6.6)
-    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
-    top.suptitle(title)
+    figure, top, bottom = _with_images(13, title)
     left, middle, right = top.subplots(1, 3)
     betas = estimate.betas.mean(0)
     _band(left, betas, estimate.spreads, "spread of log-weights over chains, nats")
@@ -156,15 +166,13 @@ def sandwich_figure(
         title: the run, and what was evaluated.
         worst: how many of the images whose log-weights spread most are drawn.
     """
-    figure = new_figure(11, 6.6)
-    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
-    top.suptitle(title)
+    figure, top, bottom = _with_images(11, title)
     left, right = top.subplots(1, 2)
     between = (estimate.upper - estimate.log_likelihood).sort().values
     left.plot(range(1, len(between) + 1), between, ".", color="tab:blue")
     left.axhline(0, color="black", lw=0.8)
-    error = between.std(correction=min(1, len(between) - 1)) / len(between) ** 0.5
-    left.axhline(between.mean(), color="tab:red", label=f"mean: {between.mean():.3f} ± {error:.3f}")
+    label = f"mean: {between.mean():.3f} ± {_error_of_mean(between):.3f}"
+    left.axhline(between.mean(), color="tab:red", label=label)
     left.set_xlabel("image, by the distance")
     left.set_ylabel("upper bound of log p(x) above the lower, nats")
     left.set_title("what lies between the two bounds")
@@ -187,9 +195,7 @@ def gap_figure(
         title: the run, and what was evaluated.
         worst: how many of the images with the largest amortization gap are drawn.
     """
-    figure = new_figure(8, 6.6)
-    top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
-    top.suptitle(title)
+    figure, top, bottom = _with_images(8, title)
     axes = top.subplots(1, 1)
     axes.plot(estimate.approximation, estimate.amortization, ".", color="tab:blue")
     axes.axhline(0, color="black", lw=0.8)
@@ -255,9 +261,7 @@ def _bounds(axes: "Axes", bounds: Mapping[str, Tensor]) -> None:
     """Draw mean negative bounds, with the error of each difference from that of all chains, which images share."""
     best = bounds["all chains"]
     means = [float(-bound.mean()) for bound in bounds.values()]
-    errors = [
-        float((bound - best).std(correction=min(1, len(best) - 1))) / len(best) ** 0.5 for bound in bounds.values()
-    ]
+    errors = [float(_error_of_mean(bound - best)) for bound in bounds.values()]
     axes.errorbar(range(len(means)), means, errors, marker="o", ls="", capsize=4, color="tab:blue")
     for place, mean in enumerate(means):
         axes.annotate(f"{mean:.2f}", (place, mean), (7, 3), textcoords="offset points", fontsize=10)

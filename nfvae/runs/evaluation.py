@@ -57,7 +57,7 @@ class Evaluation:
                 f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(data.shape)}"
             )
         self.run, self.shape, self.notice, self.method = run, data.shape, "", make_method(settings)
-        self.images = self.method.images(run.vae(), lambda: data.images(settings.split))
+        self.images = self.method.images(run.vae, lambda: data.images(settings.split))
         self.identity = {
             "dataset": given,
             "binarization": data.hparams["binarization"],

@@ -8,6 +8,7 @@ from nfvae.runs.files import read_yaml
 from nfvae.runs.metrics import read_rows
 
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and locks have longer names
+_SIZES_OF_IMPORTANCE, _SIZES_OF_OTHERS = ("samples", "proposal"), ("chains", "temperatures")
 _BEST, _LAST = "best.ckpt", "last.ckpt"
 
 
@@ -77,7 +78,7 @@ class EvaluationSettings(NamedTuple):
 
     def sizes(self) -> tuple[str, ...]:
         """Return the names of the settings that the estimator has of its own."""
-        return ("samples", "proposal") if self.estimator == "importance" else ("chains", "temperatures")
+        return _SIZES_OF_IMPORTANCE if self.estimator == "importance" else _SIZES_OF_OTHERS
 
     def name(self, trained_on: Mapping[str, Any], checkpoint: str) -> str:
         """Return the name of the evaluation's files.
@@ -102,18 +103,17 @@ class EvaluationSettings(NamedTuple):
         return "-".join(["evaluation", self.split, self.estimator, size, *unusual, *other])
 
     def arguments(self) -> str:
-        """Return the arguments of `nfvae evaluate` that ask this."""
+        """Return the arguments of `nfvae evaluate`, or of `nfvae gap`, that ask this."""
         names = {"dataset": "data.dataset", "binarization": "data.binarization"}
-        other = ("chains", "temperatures") if self.estimator == "importance" else ("samples", "proposal")
-        asked = {key: value for key, value in self._asdict().items() if key not in other}
+        unasked = {*_SIZES_OF_IMPORTANCE, *_SIZES_OF_OTHERS}.difference(self.sizes())
+        unasked |= {"estimator"} if self.estimator == "gap" else set()
+        asked = {key: value for key, value in self._asdict().items() if key not in unasked}
         given = {key: value for key, value in asked.items() if value != self._field_defaults[key]}
         return " ".join(f"--{names.get(key, key)} {value}" for key, value in given.items())
 
     def command(self, run: Path) -> str:
         """Return the command that makes this evaluation of a run."""
-        if self.estimator != "gap":
-            return f"nfvae evaluate {run} {self.arguments()}".rstrip()
-        return f"nfvae gap {run} {self.arguments().replace('--estimator gap', '')}".rstrip()
+        return f"nfvae {'gap' if self.estimator == 'gap' else 'evaluate'} {run} {self.arguments()}".rstrip()
 
 
 USUAL = EvaluationSettings()

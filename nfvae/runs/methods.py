@@ -29,7 +29,7 @@ from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.estimators.streaming import check_samples
 from nfvae.models import VAE
 from nfvae.plots import annealed_figure, gap_figure, likelihood_figure, sandwich_figure
-from nfvae.registry import check_choice, check_number, unknown
+from nfvae.registry import check_choice, check_number
 from nfvae.runs.folder import EvaluationSettings
 from nfvae.runs.summaries import above, error_of_mean, is_active, number
 
@@ -57,6 +57,7 @@ class Method(ABC):
 
     Attributes:
         images_per_part: whose estimates are written to disk together.
+        asked: arguments of the estimator's function.
         result: the class of an estimate, a NamedTuple of tensors with a value or a row for each image, in nats.
 
     Raises:
@@ -68,16 +69,17 @@ class Method(ABC):
 
     def __init__(self, settings: EvaluationSettings) -> None:
         self.settings = settings
+        self.asked: dict[str, Any] = {name: getattr(settings, name) for name in (*settings.sizes(), "seed")}
         check_choice("proposal", settings.proposal, PROPOSALS)
         check_samples(settings.samples)
         check_chains(settings.chains, settings.temperatures)
         check_number("limit", 1 if settings.limit is None else settings.limit, least=1)
 
-    def images(self, model: VAE, read: Callable[[], Tensor]) -> Tensor:
+    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor]) -> Tensor:
         """Return the binary images with shape (N, P).
 
         Args:
-            model: the VAE.
+            build: builds the VAE.
             read: reads those of the split.
         """
         return read()[: self.settings.limit]
@@ -109,12 +111,8 @@ class Importance(Method):
 
     result = Estimate
 
-    def __init__(self, settings: EvaluationSettings) -> None:
-        super().__init__(settings)
-        self.asked: dict[str, Any] = {"proposal": settings.proposal, "seed": settings.seed}
-
     def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Estimate:  # noqa: D102
-        return log_likelihood(model, x, self.settings.samples, indices=indices, **self.asked)
+        return log_likelihood(model, x, indices=indices, **self.asked)
 
     def columns(self) -> Columns:  # noqa: D102
         bounds: Columns = {f"bound_{k}": ("k_curve", place) for place, k in enumerate(k_values(self.settings.samples))}
@@ -132,7 +130,7 @@ class Importance(Method):
         self, model: VAE, estimate: Estimate, images: Tensor, shape: tuple[int, int], title: str
     ) -> "Figure":
         some = torch.linspace(0, len(images) - 1, min(_HISTOGRAM_IMAGES, len(images))).long()
-        weights = log_weights(model, images[some].float(), self.settings.samples, indices=some, **self.asked)
+        weights = log_weights(model, images[some].float(), indices=some, **self.asked)
         return likelihood_figure(estimate, weights, images, shape, title)
 
     @staticmethod
@@ -155,11 +153,6 @@ class Annealed(Method):
     images_per_part = 400
     result: ClassVar[type[Any]] = AnnealedEstimate
     curves: ClassVar[tuple[str, ...]] = ("betas", "spreads", "acceptances")
-
-    def __init__(self, settings: EvaluationSettings) -> None:
-        super().__init__(settings)
-        names = ("chains", "temperatures", "seed")
-        self.asked: dict[str, Any] = {name: getattr(settings, name) for name in names}
 
     def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Any:  # noqa: D102
         return annealed_log_likelihood(model, x, indices=indices, **self.asked)
@@ -203,9 +196,9 @@ class Sandwich(Annealed):
     result, curves = SandwichEstimate, ()
     simulated: Simulated
 
-    def images(self, model: VAE, read: Callable[[], Tensor]) -> Tensor:  # noqa: D102
+    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor]) -> Tensor:  # noqa: D102
         assert self.settings.limit is not None
-        self.simulated = simulate(model, self.settings.limit, self.settings.seed)
+        self.simulated = simulate(build(), self.settings.limit, self.settings.seed)
         return self.simulated.x.to(torch.uint8)
 
     def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> SandwichEstimate:  # noqa: D102
@@ -242,11 +235,6 @@ class Gap(Method):
     """Approximation and amortization gap: see `nfvae.inference_gaps`."""
 
     images_per_part, result = 50, GapEstimate
-
-    def __init__(self, settings: EvaluationSettings) -> None:
-        super().__init__(settings)
-        names = ("chains", "temperatures", "seed")
-        self.asked: dict[str, Any] = {name: getattr(settings, name) for name in names}
 
     def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> GapEstimate:  # noqa: D102
         return inference_gaps(model, x, indices=indices, **self.asked)
@@ -305,8 +293,7 @@ def make_method(settings: EvaluationSettings) -> Method:
     Raises:
         ValueError: for an unknown one, or settings out of range.
     """
-    if settings.estimator not in METHODS:
-        raise ValueError(unknown("estimator", settings.estimator, list(METHODS)))
+    check_choice("estimator", settings.estimator, METHODS)
     return METHODS[settings.estimator](settings)
 
 
