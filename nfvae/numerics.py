@@ -12,8 +12,9 @@ from torch.nn.functional import softplus
 SMALLEST_SOFTPLUS = 1e-4
 """Smallest value of `shifted_softplus`: it keeps 1 + w·û and 1 + β/α away from zero in float32 too."""
 
-_BISECTIONS = 24
-_NEWTON_STEPS = 8
+_MOST_STEPS = 100  # of a search for roots; bisection alone would need about 60
+_CHECK_EVERY = 3  # steps
+_STEP_LIMIT = 16  # rounding errors that a root at rest may still move by
 
 
 def at_least_float32(value: Tensor) -> Tensor:
@@ -60,12 +61,17 @@ def shifted_softplus(a: Tensor) -> Tensor:
     return SMALLEST_SOFTPLUS + (1 - SMALLEST_SOFTPLUS) * softplus(a + math.log(math.e - 1))
 
 
+def bounded(score: Tensor, bound: float) -> Tensor:
+    """Squeeze the real line into (-bound, bound), with slope 1 at zero: bound tanh(score/bound)."""
+    return bound * torch.tanh(score / bound)
+
+
 def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> Tensor:
     """Solve f(a) = 0 elementwise for an increasing f, differentiably in whatever f closes over.
 
-    The root is bracketed by bisection and polished by Newton's method without a graph. One more Newton step on
-    the graph, its slope detached, gives da/dθ = -(∂f/∂θ)/(∂f/∂a), the implicit function theorem; first
-    derivatives only.
+    Newton's method inside a bracket that every evaluation narrows; where a step leaves the bracket, or is not half as
+    long as the one before, the bracket is halved. One more Newton step on the graph, its slope detached, gives
+    da/dθ = -(∂f/∂θ)/(∂f/∂a), the implicit function theorem; first derivatives only.
 
     Args:
         function: a -> (f(a), f'(a)), both of the shape of a, with f' > 0.
@@ -83,12 +89,80 @@ def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Te
         (2.0, 0.08333)
     """
     with torch.no_grad():
-        for _ in range(_BISECTIONS):
-            root = (lower + upper) / 2
-            below = function(root)[0] < 0
-            lower, upper = torch.where(below, root, lower), torch.where(below, upper, root)
-        for _ in range(_NEWTON_STEPS):
+        root, step = (lower + upper) / 2, upper - lower
+        for count in range(_MOST_STEPS):
             value, slope = function(root)
-            root = torch.clamp(root - value / slope, lower, upper)
+            below = value < 0
+            lower, upper = torch.where(below, root, lower), torch.where(below, upper, root)
+            newton = root - value / slope
+            good = (newton >= lower) & (newton <= upper) & (2 * (newton - root).abs() <= step)
+            following = torch.where(good, newton, (lower + upper) / 2)
+            step, root = (following - root).abs(), following
+            if count % _CHECK_EVERY == 0 and _is_settled(step, root):
+                break
     value, slope = function(root)
     return root - value / slope.detach()
+
+
+def triangular_root(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    jacobian: Callable[[Tensor], Tensor],
+    start: Tensor,
+    upper: bool,
+) -> Tensor:
+    """Solve f(s) = 0 for a triangular map f, each f_i increasing in s_i, differentiably in what f closes over.
+
+    All coordinates are sought at once, each by Newton's method on its own slope, inside a reach: where the sign of f_i
+    changes the reach is halved, as in a bisection; where s_i goes the same way again and again it is doubled. So a
+    coordinate finds its root once those that it depends on have found theirs. One more Newton step on the graph,
+    with the whole Jacobian, detached, gives the gradient by the implicit function theorem; first derivatives only.
+
+    Args:
+        function: s -> (f(s), ∂f_i/∂s_i), both with shape (*, D), with positive slopes.
+        jacobian: s -> ∂f_i/∂s_j with shape (*, D, D), of which only one triangle is looked at.
+        start: where the search starts, with shape (*, D).
+        upper: whether f_i depends on s_i ... s_D, else on s_1 ... s_i.
+
+    Returns:
+        The root, with shape (*, D).
+
+    Example:
+        >>> matrix = torch.tensor([[2.0, 0.0], [1.0, 3.0]])
+        >>> f = lambda s: (s @ matrix.T - torch.tensor([2.0, 7.0]), matrix.diagonal().expand_as(s))
+        >>> triangular_root(f, lambda s: matrix, torch.zeros(2), upper=False)
+        tensor([1., 2.])
+    """
+    with torch.no_grad():
+        root = _search(function, start)
+    value, slope = function(root)
+    if not value.requires_grad:
+        return root - value / slope
+    with torch.no_grad():
+        matrix = jacobian(root)
+    return root - torch.linalg.solve_triangular(matrix, value.unsqueeze(-1), upper=upper).squeeze(-1)
+
+
+def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -> Tensor:
+    value, slope = function(root)
+    reach = value.abs() + 1
+    root, sign, same = root.expand_as(value), value.sign(), torch.zeros_like(value)
+    for count in range(root.shape[-1] * _MOST_STEPS):
+        step = (value / slope).clamp(-reach, reach)
+        root = root - step
+        if count % _CHECK_EVERY == 0 and _is_settled(step.abs(), root):
+            break
+        value, slope = function(root)
+        turned = value.sign() != sign
+        same = torch.where(turned, 0.0, same + (step.abs() >= reach))
+        reach = torch.where(turned, reach / 2, torch.where(same > 2, 2 * reach, reach))
+        sign = value.sign()
+    return root
+
+
+def _is_settled(step: Tensor, root: Tensor) -> bool:
+    """Tell whether no element moves any more; never under `vmap`, where nothing may be decided by values."""
+    small = step <= _STEP_LIMIT * torch.finfo(root.dtype).eps * root.abs().clamp_min(1)
+    try:
+        return bool(small.all())
+    except RuntimeError:
+        return False

@@ -71,10 +71,7 @@ class Registry(Mapping[str, str], Generic[_Base]):
         """
         loaded, options = self.load(name), options or {}
         known = [key for key in options_of(loaded) if key not in given]
-        for option in options:
-            if option not in known:
-                listed = ", ".join(known) or "none"
-                raise ValueError(f"unknown option {option!r} of {self.role} {name!r}; known options: {listed}")
+        check_options(self.role, name, options, known)
         try:
             return loaded(**given, **options)
         except ValueError:
@@ -84,9 +81,26 @@ class Registry(Mapping[str, str], Generic[_Base]):
 
 
 def options_of(called: Callable[..., Any]) -> list[str]:
-    """Return the names of a function's or a class's arguments."""
+    """Return the names of a function's or a class's arguments; where a class passes **options on, its parent's too."""
+    parameters = inspect.signature(called).parameters
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [name for name, each in inspect.signature(called).parameters.items() if each.kind not in variable]
+    names = [name for name, each in parameters.items() if each.kind not in variable]
+    passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    if isinstance(called, type) and passes_on and called.__base__ not in (None, object):
+        return list(dict.fromkeys([*names, *options_of(called.__base__)]))
+    return names
+
+
+def check_options(role: str, name: str, options: Collection[str], known: Collection[str]) -> None:
+    """Refuse options by names that are not among the known ones.
+
+    Raises:
+        ValueError: for such an option.
+    """
+    for option in options:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise ValueError(f"unknown option {option!r} of {role} {name!r}; known options: {listed}")
 
 
 def import_attribute(role: str, path: str) -> Any:

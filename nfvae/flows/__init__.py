@@ -31,12 +31,26 @@ FLOWS = Registry(
     "flow",
     Flow,  # type: ignore[type-abstract]
     {
+        "actnorm": "nfvae.flows.actnorm:ActNorm",
+        "bnaf": "nfvae.flows.bnaf:BNAF",
+        "chain": "nfvae.flows.chain:ChainFlow",
         "cholesky": "nfvae.flows.cholesky:CholeskyFlow",
+        "coupling": "nfvae.flows.coupling:UnivariateCoupling",
+        "elementwise": "nfvae.flows.elementwise:ElementwiseFlow",
+        "glow": "nfvae.flows.glow:Glow",
+        "householder": "nfvae.flows.householder:HouseholderFlow",
         "iaf": "nfvae.flows.autoregressive:IAF",
+        "linear": "nfvae.flows.linear:LinearFlow",
         "maf": "nfvae.flows.autoregressive:MAF",
+        "naf": "nfvae.flows.autoregressive:NAF",
+        "nice": "nfvae.flows.coupling:NICE",
         "none": "nfvae.flows.none:NoFlow",
+        "nsf": "nfvae.flows.coupling:NSF",
         "planar": "nfvae.flows.planar:PlanarFlow",
         "radial": "nfvae.flows.radial:RadialFlow",
+        "realnvp": "nfvae.flows.coupling:RealNVP",
+        "sylvester": "nfvae.flows.sylvester:SylvesterFlow",
+        "zuko": "nfvae.flows.zuko:ZukoFlow",
     },
 )
 

@@ -89,10 +89,18 @@ class Parameters(nn.Module):
         """Return the numbers of all tensors in one, with shape (*, sum of sizes): see `forward`."""
         if self.weight is None:
             return self.bias
-        if h is None or h.shape[-1] != self.weight.shape[1]:
-            got = "none" if h is None else tuple(h.shape)
-            raise ValueError(f"expected a context with shape (*, {self.weight.shape[1]}); got {got}")
-        return nn.functional.linear(h, self.weight, self.bias)
+        return nn.functional.linear(check_context(h, self.weight.shape[1]), self.weight, self.bias)
+
+
+def check_context(h: Tensor | None, size: int) -> Tensor:
+    """Return a context with shape (*, size).
+
+    Raises:
+        ValueError: if it is None or of another size.
+    """
+    if h is None or h.shape[-1] != size:
+        raise ValueError(f"expected a context with shape (*, {size}); got {'none' if h is None else tuple(h.shape)}")
+    return h
 
 
 class ParametricFlow(Flow):
@@ -122,9 +130,8 @@ class ParametricFlow(Flow):
     bijection: ClassVar[type[Bijection]]
     scale: ClassVar[float] = 0.1  # of the parameters at the start, see `Parameters`
 
-    @staticmethod
     @abstractmethod
-    def shapes(features: int) -> Shapes:
+    def shapes(self, features: int) -> Shapes:
         """Return the shape of each unconstrained tensor that the bijection's `constrain` takes, by argument name."""
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
@@ -137,4 +144,8 @@ class ParametricFlow(Flow):
         layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in stacks.items()}
         own = self.bijection.constrain(**layers_first)
         layers = zip(*(value.unbind() for value in own.values()), strict=True)
-        return Chain([self.bijection(**dict(zip(own, values, strict=True))) for values in layers])
+        return Chain([self.make_layer(layer, dict(zip(own, values))) for layer, values in enumerate(layers)])
+
+    def make_layer(self, layer: int, own: dict[str, Tensor]) -> Bijection:
+        """Make the bijection of a layer from what `constrain` gives for it; a subclass may add constants."""
+        return self.bijection(**own)

@@ -58,7 +58,7 @@ class Bijection(Transform, ABC):
 
 
 class Chain(Bijection):
-    """Apply bijections one after the other, the first one first; an empty chain is the identity.
+    """Apply bijections one after the other, the first one first; an empty chain is the identity, one in another dissolves.
 
     - *Forward*: y = f_n(... f_1(z)).
     - *Log-determinant*: the sum over the parts.
@@ -68,7 +68,9 @@ class Chain(Bijection):
 
     def __init__(self, parts: Sequence[Bijection]) -> None:
         super().__init__()
-        self.parts = tuple(parts)
+        self.parts: tuple[Bijection, ...] = tuple(
+            each for part in parts for each in (part.parts if isinstance(part, Chain) else [part])
+        )
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         total = z.new_zeros(z.shape[:-1])

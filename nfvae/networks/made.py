@@ -1,4 +1,4 @@
-"""The masked multilayer perceptron whose outputs for one coordinate see only the coordinates before it."""
+"""Multilayer perceptrons whose hidden biases come from outside: plain, and masked for an autoregressive order."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,20 +9,65 @@ from torch.nn import functional
 
 from nfvae.networks.mlp import check_widths, make_activation
 
+_LAST_WEIGHT = 0.01  # standard deviation of the last layer's weights at the start
 
-class MaskedMLP(nn.Module):
-    """A masked autoencoder for distribution estimation, its hidden biases given from outside.
 
-    Output i depends on the inputs that come before coordinate i in the order, 0 ... D-1 or its reverse. The
-    biases of the hidden layers are no parameters here: whoever calls supplies them, made from a context or free,
-    so that the context enters every hidden layer.
+class ConditionedMLP(nn.Module):
+    """A network whose hidden biases are given with each call, made from a context or free.
+
+    So the context enters every hidden layer, and one head can serve a stack of networks. The output starts near zero.
+
+    Args:
+        inputs: width of the input; may be 0.
+        outputs: width of the output.
+        hidden: widths of the hidden layers.
+        activation: a name in `ACTIVATIONS`.
+
+    Raises:
+        ValueError: for a width below 1 or an unknown activation.
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: Sequence[int], activation: str = "relu") -> None:
+        super().__init__()
+        check_widths(hidden)
+        self.activation = make_activation(activation)
+        sizes = [(before, after) for before, after in pairwise([inputs, *hidden])]
+        self.hidden_weights = nn.ParameterList(_uniform(after, before) for before, after in sizes)
+        self.last_weight = nn.Parameter(_LAST_WEIGHT * torch.randn(outputs, hidden[-1]))
+        self.last_bias = nn.Parameter(torch.zeros(outputs))
+
+    def weights(self) -> list[Tensor]:
+        """Return the weight of every layer as it is used; computed once, it serves any number of calls."""
+        return [*self.hidden_weights, self.last_weight]
+
+    def forward(self, x: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
+        """Evaluate the network.
+
+        Args:
+            x: inputs with shape (*, inputs).
+            biases: one tensor for each hidden layer, with shape (*, width), broadcast against x's batch.
+            weights: what `weights` returned, to save computing it again.
+
+        Returns:
+            Tensor with shape (*, outputs).
+        """
+        weights = self.weights() if weights is None else weights
+        for weight, bias in zip(weights[:-1], biases, strict=True):
+            x = self.activation(linear(x, weight, bias))
+        return functional.linear(x, weights[-1], self.last_bias)
+
+
+class MaskedMLP(ConditionedMLP):
+    """A masked autoencoder for distribution estimation: what it says of a coordinate depends on those before it alone.
+
+    The units of a hidden layer are sorted by their degree: one of degree r sees the first r coordinates of the order.
 
     Args:
         features: D, the number of coordinates.
-        outputs: numbers given out for each coordinate.
+        outputs: numbers given out for each coordinate; the output has shape (*, outputs · D), coordinates last.
         hidden: widths of the hidden layers.
         activation: a name in `ACTIVATIONS`.
-        reverse: whether the order is D-1 ... 0.
+        reverse: whether the order of the coordinates is D-1 ... 0.
 
     Raises:
         ValueError: for a width below 1 or an unknown activation.
@@ -34,54 +79,39 @@ class MaskedMLP(nn.Module):
     def __init__(
         self, features: int, outputs: int, hidden: Sequence[int], activation: str = "relu", reverse: bool = False
     ) -> None:
-        super().__init__()
-        check_widths(hidden)
-        self.outputs = outputs
+        super().__init__(features, outputs * features, hidden, activation)
         self.order = tuple(range(features))[:: -1 if reverse else 1]
-        degrees = [self._feature_degrees(), *(_hidden_degrees(features, width) for width in hidden)]
-        self.layers = nn.ModuleList(
-            nn.Linear(len(before), len(after), bias=False) for before, after in pairwise(degrees)
-        )
-        self.last = nn.Linear(len(degrees[-1]), outputs * features)
-        self.activation = make_activation(activation)
+        place = torch.tensor(self.order).argsort()
+        degrees = [place + 1, *(_hidden_degrees(features, width) for width in hidden)]
         for index, (before, after) in enumerate(pairwise(degrees)):
             self._register_mask(index, after[:, None] >= before)
-        self._register_mask(len(hidden), (degrees[0][:, None] > degrees[-1]).repeat(outputs, 1))
-
-    def _feature_degrees(self) -> Tensor:
-        return torch.tensor(self.order).argsort() + 1
+        self._register_mask(len(hidden), (place[:, None] >= degrees[-1]).repeat(outputs, 1))
+        known = torch.arange(features + 1)[:, None]
+        self.counts = [(each <= known).sum(1).tolist() for each in degrees[1:]]
 
     def _register_mask(self, index: int, mask: Tensor) -> None:
-        self.register_buffer(f"mask{index}", mask.to(self.last.weight.dtype), persistent=False)
+        self.register_buffer(f"mask{index}", mask.to(self.last_weight.dtype), persistent=False)
 
-    def masked_weights(self) -> list[Tensor]:
+    def weights(self) -> list[Tensor]:
         """Return the masked weight of every layer; computed once, it serves any number of calls."""
-        return [layer.weight * self.get_buffer(f"mask{index}") for index, layer in enumerate([*self.layers, self.last])]
-
-    def forward(self, z: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
-        """Evaluate the network.
-
-        Args:
-            z: coordinates with shape (*, D).
-            biases: one tensor for each hidden layer, with shape (*, width), broadcast against z's batch.
-            weights: what `masked_weights` returned, to save computing it again.
-
-        Returns:
-            Tensor with shape (*, outputs, D).
-        """
-        weights = self.masked_weights() if weights is None else weights
-        for weight, bias in zip(weights[:-1], biases, strict=True):
-            z = self.activation(_linear(z, weight, bias))
-        out = functional.linear(z, weights[-1], self.last.bias)
-        return out.view(*out.shape[:-1], self.outputs, -1)
+        return [weight * self.get_buffer(f"mask{index}") for index, weight in enumerate(super().weights())]
 
 
-def _linear(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if bias.ndim <= z.ndim and bias.numel() == bias.shape[-1]:  # one bias for all: the product adds it in passing
-        return functional.linear(z, weight, bias.flatten())
-    return functional.linear(z, weight) + bias
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return x Wᵀ + b for a bias with shape (*, width) that is broadcast against x's batch."""
+    if bias.ndim <= x.ndim and bias.numel() == bias.shape[-1]:  # one bias for all: the product adds it in passing
+        return functional.linear(x, weight, bias.flatten())
+    return functional.linear(x, weight) + bias
+
+
+def _uniform(outputs: int, inputs: int) -> nn.Parameter:
+    """Draw weights that keep the size of signals, as PyTorch's own layers do."""
+    reach = max(inputs, 1) ** -0.5
+    return nn.Parameter(torch.empty(outputs, inputs).uniform_(-reach, reach))
 
 
 def _hidden_degrees(features: int, width: int) -> Tensor:
-    """Spread 1 ... D-1 evenly over the units; with D = 1 no unit may see the input, which degree 0 says."""
-    return torch.arange(width) % max(features - 1, 1) + min(features - 1, 1)
+    """Spread 1 ... D-1 evenly over the units, in order; with D = 1 no unit may see the input, which degree 0 says."""
+    if features == 1:
+        return torch.zeros(width, dtype=torch.long)
+    return torch.linspace(1, features - 1, width).round().long()

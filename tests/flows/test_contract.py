@@ -1,6 +1,7 @@
 """The contract: what holds for every registered flow, alone and chained, global and amortized."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -10,13 +11,18 @@ from torch.func import functional_call, vmap
 
 from nfvae.flows import Bijection, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow, make_flow
 from nfvae.models.priors.normal import StandardNormal
-from tests.helpers.flows import CASES, CONTEXT, has_parameters, random_context, random_flow, small_flow
+from tests.helpers.flows import CASES, CONTEXT, PLAIN, VARIED, has_parameters, random_context, random_flow, small_flow
 
-every_flow = pytest.mark.parametrize("name", CASES)
-every_context = pytest.mark.parametrize("context", [0, CONTEXT])
-every_depth = pytest.mark.parametrize("depth", [1, 3])
-every_size = pytest.mark.parametrize("features", [1, 2, 5])
 BATCH = 16
+GRID = [
+    *itertools.product(PLAIN, [0, CONTEXT], [1, 3], [1, 2, 5]),
+    *((name, *sizes) for name in VARIED for sizes in [(0, 1, 1), (CONTEXT, 3, 5)]),
+]
+on_the_grid = pytest.mark.parametrize(("name", "context", "depth", "features"), GRID)
+every_flow = pytest.mark.parametrize("name", CASES)
+every_context = pytest.mark.parametrize(
+    ("name", "context"), [*itertools.product(PLAIN, [0, CONTEXT]), *itertools.product(VARIED, [CONTEXT])]
+)
 
 
 def jacobians(function, points):
@@ -28,10 +34,7 @@ def base(features, dtype=torch.float64):
     return DiagonalNormal(zeros, zeros + 1)
 
 
-@every_flow
-@every_context
-@every_depth
-@every_size
+@on_the_grid
 class TestBothDirections:
     @pytest.fixture
     def case(self, name, context, depth, features):
@@ -50,7 +53,7 @@ class TestBothDirections:
         one = [flow(None if h is None else h[i]) for i in range(BATCH)]
         expected = torch.linalg.slogdet(jacobians(lambda i: one[i], z))
         _, log_det = bijection.forward_and_log_det(z)
-        assert (expected.sign == 1).all()
+        assert (expected.sign == expected.sign[0]).all()  # a permutation may turn space inside out, nothing may fold it
         torch.testing.assert_close(log_det, expected.logabsdet, rtol=1e-8, atol=1e-8)
 
     def test_log_det_of_the_inverse_is_that_of_its_jacobian(self, case):
@@ -94,7 +97,6 @@ class TestBothDirections:
         torch.testing.assert_close(alone.inv(z[:1]), bijection.inv(z)[:1])
 
 
-@every_flow
 @every_context
 def test_gradients_through_the_inverse_are_right(name, context):
     flow, h = random_flow(name, 3, context, depth=2, gain=0.7), random_context(context, 2)
@@ -107,7 +109,6 @@ def test_gradients_through_the_inverse_are_right(name, context):
     assert torch.autograd.gradcheck(inverse, (y, *values), atol=1e-5, rtol=1e-4)
 
 
-@every_flow
 @every_context
 @pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
 def test_every_parameter_and_the_context_receive_a_gradient(name, context, direction):
@@ -138,7 +139,6 @@ def test_density_integrates_to_one(name, features):
     torch.testing.assert_close((density.sum() * (axis[1] - axis[0]) ** features).item(), 1.0, rtol=2e-3, atol=0)
 
 
-@every_flow
 @every_context
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
 @pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
@@ -154,7 +154,6 @@ def test_float32_stays_finite_at_extreme_inputs(name, context, size, direction):
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
 
 
-@every_flow
 @every_context
 def test_zero_parameters_and_zero_input_have_finite_gradients(name, context):
     flow = random_flow(name, 4, context, depth=2, gain=0.0, dtype=torch.float32)
@@ -178,9 +177,8 @@ def test_float32_agrees_with_float64(name):
     torch.testing.assert_close(log_det.double(), expected_log_det, rtol=1e-4, atol=1e-4)
 
 
-@every_flow
 @every_context
-@every_depth
+@pytest.mark.parametrize("depth", [1, 3])
 def test_float32_round_trip(name, context, depth):
     flow = random_flow(name, 5, context, depth, gain=0.5, dtype=torch.float32)
     bijection, z = flow(random_context(context, BATCH, torch.float32)), torch.randn(BATCH, 5)
@@ -190,17 +188,15 @@ def test_float32_round_trip(name, context, depth):
     torch.testing.assert_close(inverse_log_det, -log_det, rtol=1e-3, atol=1e-3)
 
 
-@every_flow
 @every_context
 def test_starts_near_the_identity(name, context):
-    flow = make_flow(name.partition(":")[0], 40, context, depth=1)
+    flow = small_flow(name, 40, context, depth=1)
     z = torch.randn(500, 40)
     y, log_det = flow(random_context(context, 500, torch.float32)).forward_and_log_det(z)
     assert (y - z).square().mean().sqrt() < 0.35
     assert log_det.abs().mean() / 40 < 0.15
 
 
-@every_flow
 @every_context
 def test_state_dict_restores_the_same_map(name, context):
     flow, twin = (random_flow(name, 4, context, depth=2) for _ in range(2))
@@ -222,10 +218,9 @@ def test_a_context_of_the_wrong_size_is_refused(name):
 @pytest.mark.parametrize("sizes", [{"features": 0}, {"depth": 0}, {"depth": -1}, {"context": -1}])
 def test_impossible_sizes_are_refused(name, sizes):
     with pytest.raises(ValueError, match=f"{next(iter(sizes))} must be at least"):
-        make_flow(name.partition(":")[0], **{"features": 2} | sizes)
+        small_flow(name, **{"features": 2} | sizes)
 
 
-@every_flow
 @every_context
 def test_batches_of_images_map_like_single_ones(name, context):
     """vmap over images gives the same as broadcasting: no operation mixes the batch."""
@@ -261,7 +256,7 @@ class MaskedFlow(ParametricFlow):
         return {"log_scale": (features,)}
 
 
-@every_context
+@pytest.mark.parametrize("context", [0, CONTEXT])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_bijection_may_hold_constants(context, depth):
     """Round trip and log-determinant agree even where each layer has got another piece of the mask."""

@@ -3,32 +3,43 @@
 import torch
 
 from nfvae.flows import FLOWS, make_flow
+from nfvae.flows.coupling import MASKS
+from nfvae.flows.linear import ORDERS
+from nfvae.flows.sylvester import VARIANTS
 from nfvae.flows.univariate import UNIVARIATES
 from nfvae.registry import options_of
 
 CONTEXT = 3
-ALL = sorted(FLOWS)
+SMALL = {
+    "hidden": 12,
+    "parts": [{"flow": "planar"}, {"flow": "coupling", "depth": 2, "flow_options": {"hidden": 12}}],
+    "transform_options": {"hidden_features": [12]},
+}
+CHOICES = {"univariate": UNIVARIATES, "mask": MASKS, "permutation": ORDERS, "variant": VARIANTS}
 
 
-def small_options(name):
-    """Narrow networks, where a flow has some."""
-    return {"hidden": 12} if "hidden" in options_of(FLOWS.load(name)) else {}
+def options_of_flow(name):
+    return options_of(FLOWS.load(name))
 
 
-def cases():
-    """Every flow by its name, one that takes a univariate map with each of them as name:map."""
-    for name in ALL:
-        takes_map = "univariate" in options_of(FLOWS.load(name))
-        yield from (f"{name}:{each}" for each in UNIVARIATES) if takes_map else [name]
+def choices():
+    """Every flow that takes one of `CHOICES` with each of them, by "name:option=choice"."""
+    for name in FLOWS:
+        for option, values in CHOICES.items():
+            if option in options_of_flow(name):
+                yield from (f"{name}:{option}={value}" for value in values)
 
 
-CASES = list(cases())
+PLAIN = sorted(FLOWS)
+VARIED = list(choices())
+CASES = [*PLAIN, *VARIED]
 
 
 def small_flow(case, features, context=0, depth=1):
     """Build a flow of `CASES` with narrow networks."""
-    name, _, univariate = case.partition(":")
-    options = small_options(name) | ({"univariate": univariate} if univariate else {})
+    name, _, choice = case.partition(":")
+    options = {option: value for option, value in SMALL.items() if option in options_of_flow(name)}
+    options |= dict([choice.split("=")]) if choice else {}
     return make_flow(name, features, context, depth, **options)
 
 

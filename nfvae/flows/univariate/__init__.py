@@ -1,9 +1,16 @@
 """Monotone scalar maps by name, shared by the families that apply one to each coordinate."""
 
-from nfvae.flows.univariate.base import ScaleAndShift, Univariate
-from nfvae.registry import Registry
+import math
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["UNIVARIATES", "ScaleAndShift", "Univariate"]
+import torch
+from torch import Tensor
+
+from nfvae.flows.univariate.base import ScaleAndShift, Univariate
+from nfvae.registry import Registry, check_options, check_sizes, options_of
+
+__all__ = ["UNIVARIATES", "ScaleAndShift", "Univariate", "UnivariateMaker"]
 
 UNIVARIATES = Registry(
     "univariate map",
@@ -11,5 +18,49 @@ UNIVARIATES = Registry(
     {
         "affine": "nfvae.flows.univariate.affine:Affine",
         "gate": "nfvae.flows.univariate.gate:Gate",
+        "logistic": "nfvae.flows.univariate.logistic:LogisticMixture",
+        "piecewise_linear": "nfvae.flows.univariate.piecewise_linear:PiecewiseLinear",
+        "piecewise_quadratic": "nfvae.flows.univariate.piecewise_quadratic:PiecewiseQuadratic",
+        "shift": "nfvae.flows.univariate.shift:Shift",
+        "sigmoid": "nfvae.flows.univariate.sigmoid:DeepSigmoid",
+        "spline": "nfvae.flows.univariate.spline:RationalQuadraticSpline",
     },
 )
+
+
+class UnivariateMaker:
+    """Make univariate maps of one kind from unconstrained numbers.
+
+    Args:
+        name: of a map in `UNIVARIATES`, or "package.module:Class" of your own.
+        options: further arguments of its class, and of its `shapes`.
+
+    Attributes:
+        count: how many numbers parametrize the map of one coordinate.
+
+    Raises:
+        ValueError: for an unknown name or option, or a value that the map refuses.
+
+    Example:
+        >>> spline = UnivariateMaker("spline", {"bins": 4})
+        >>> spline(torch.zeros(10, spline.count, 3)).forward_and_log_slope(torch.ones(10, 3))[0].shape
+        torch.Size([10, 3])
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+        self.kind, options = UNIVARIATES.load(name), options or {}
+        sizes = options_of(self.kind.shapes)
+        tensors = list(self.kind.shapes())
+        known = [*sizes, *(option for option in options_of(self.kind) if option not in tensors)]
+        check_options("univariate map", name, options, known)
+        chosen = {size: options[size] for size in sizes if size in options}
+        check_sizes(**chosen)
+        self.shapes = self.kind.shapes(**chosen)
+        self.options = {option: value for option, value in options.items() if option not in sizes}
+        self.count = sum(math.prod(shape) for shape in self.shapes.values())
+        zero = {tensor: torch.zeros(*shape, 1) for tensor, shape in self.shapes.items()}
+        UNIVARIATES.make(name, self.options, **zero)  # refuses now what would fail in the first step
+
+    def __call__(self, values: Tensor) -> Univariate:
+        """Make the maps of D coordinates from numbers with shape (*, count, D)."""
+        return self.kind.from_flat(values, self.shapes, **self.options)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from nfvae.flows.univariate.base import ScaleAndShift
+from nfvae.flows.univariate.base import ScaleAndShift, Shapes
+from nfvae.numerics import bounded
 from nfvae.registry import check_number
 
 
@@ -24,9 +25,12 @@ class Affine(ScaleAndShift):
         Masked Autoregressive Flow for Density Estimation, arXiv 1705.07057.
     """
 
-    shapes = {"shift": (), "score": ()}  # noqa: RUF012  (a ClassVar of the base)
-
     def __init__(self, shift: Tensor, score: Tensor, bound: float = 3.0) -> None:
         check_number("bound", bound, above=0)
-        self.scale = torch.exp(bound * torch.tanh(score / bound))
+        self.log_scale = bounded(score, bound)
+        self.scale = torch.exp(self.log_scale)
         self.shift = shift
+
+    @staticmethod
+    def shapes() -> Shapes:  # noqa: D102
+        return {"shift": (), "score": ()}

@@ -1,25 +1,31 @@
-"""What a monotone scalar map is."""
+"""What a monotone scalar map is, and how one is made by its name."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+Shapes = Mapping[str, Sequence[int]]
 
 
 class Univariate(ABC):
     """An increasing map of the real line onto itself, applied to each coordinate with parameters of its own.
 
     The constructor takes the unconstrained tensors that `shapes` names, each with shape (*, *shape, D), then options;
-    it refuses an option out of range.
-
-    Attributes:
-        shapes: shape of each unconstrained parameter of one coordinate, by argument name.
+    it refuses an option out of range. Zeros give the identity, unless the class says otherwise.
     """
 
-    shapes: ClassVar[Mapping[str, Sequence[int]]]
+    @staticmethod
+    @abstractmethod
+    def shapes(**sizes: Any) -> Shapes:
+        """Return the shape of each unconstrained tensor of one coordinate, by the constructor's argument name.
+
+        Where a shape depends on an option, as the number of a spline's bins, the option is an argument here and not of
+        the constructor, which sees it in the tensors.
+        """
 
     @abstractmethod
     def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,17 +36,12 @@ class Univariate(ABC):
         """Map y with shape (*, D) to z and log dz/dy, both with shape (*, D), differentiably."""
 
     @classmethod
-    def count(cls) -> int:
-        """Return how many numbers parametrize the map of one coordinate."""
-        return sum(math.prod(shape) for shape in cls.shapes.values())
-
-    @classmethod
-    def from_flat(cls, values: Tensor, **options: Any) -> Self:
-        """Build the maps of D coordinates from unconstrained numbers with shape (*, count, D)."""
-        pieces = torch.split(values, [math.prod(shape) for shape in cls.shapes.values()], -2)
+    def from_flat(cls, values: Tensor, shapes: Shapes, **options: Any) -> Self:
+        """Build the maps of D coordinates from unconstrained numbers with shape (*, count, D), cut into `shapes`."""
+        pieces = torch.split(values, [math.prod(shape) for shape in shapes.values()], -2)
         own = {
             name: piece.reshape(*values.shape[:-2], *shape, values.shape[-1])
-            for (name, shape), piece in zip(cls.shapes.items(), pieces, strict=True)
+            for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
         }
         return cls(**own, **options)
 
@@ -55,10 +56,13 @@ class ScaleAndShift(Univariate):
     """
 
     scale: Tensor
+    log_scale: Tensor
     shift: Tensor
 
     def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return torch.addcmul(self.shift, self.scale, z), self.scale.log()
+        y = torch.addcmul(self.shift, self.scale, z)
+        return y, self.log_scale.expand_as(y)
 
     def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return (y - self.shift) / self.scale, -self.scale.log()
+        z = (y - self.shift) / self.scale
+        return z, -self.log_scale.expand_as(z)

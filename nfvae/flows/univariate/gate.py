@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nfvae.flows.univariate.base import ScaleAndShift
+from nfvae.flows.univariate.base import ScaleAndShift, Shapes
 from nfvae.registry import check_number
 
 _LARGEST_BIAS = 100.0  # beyond which a gate is open or closed whatever its score
@@ -14,6 +14,8 @@ class Gate(ScaleAndShift):
 
     - *Constraint*: a = floor + (1 - floor) sigmoid(s + bias) and b = (1 - a) m, so that the map only narrows; the
       floor, which bounds the inverse's 1/a, is not in the paper.
+
+    Zeros give no identity but z narrowed by sigmoid(bias), 0.88 with the usual bias.
 
     Args:
         mean: m with shape (*, D).
@@ -28,11 +30,14 @@ class Gate(ScaleAndShift):
         Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
     """
 
-    shapes = {"mean": (), "score": ()}  # noqa: RUF012  (a ClassVar of the base)
-
     def __init__(self, mean: Tensor, score: Tensor, bias: float = 2.0, floor: float = 1e-3) -> None:
         check_number("a gate's bias", bias, least=-_LARGEST_BIAS, most=_LARGEST_BIAS)
         if not 0 <= floor < 1:
             raise ValueError(f"a gate's floor must be in [0, 1); got {floor}")
         self.scale = floor + (1 - floor) * torch.sigmoid(score + bias)
+        self.log_scale = self.scale.log()
         self.shift = torch.addcmul(mean, self.scale, mean, value=-1)
+
+    @staticmethod
+    def shapes() -> Shapes:  # noqa: D102
+        return {"mean": (), "score": ()}

@@ -1,0 +1,117 @@
+"""Activation normalization: a scale and a shift of each coordinate."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.bijection import Bijection
+from nfvae.registry import check_choice
+
+_SMALLEST_SCALE = 1e-6
+STARTS = ("identity", "data")
+
+
+class ScaleShift(Bijection):
+    """Scale and shift every coordinate.
+
+    - *Forward*: y = exp(s) z + t.
+    - *Log-determinant*: the sum of s.
+    - *Inverse*: z = (y - t) exp(-s).
+    - *Constraint*: none.
+
+    Args:
+        log_scale: s with shape (*, D).
+        shift: t with shape (*, D).
+    """
+
+    def __init__(self, log_scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.log_scale, self.shift = log_scale, shift
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y = torch.addcmul(self.shift, self.log_scale.exp(), z)
+        return y, self.log_scale.sum(-1).expand(y.shape[:-1])
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        z = (y - self.shift) * (-self.log_scale).exp()
+        return z, -self.log_scale.sum(-1).expand(z.shape[:-1])
+
+
+class ActNorm(ParametricFlow):
+    """Scales and shifts, affine in the context or global.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: C, the size of h; 0 makes the flow global.
+        depth: number of layers.
+        start: `identity`, or `data`, as in the paper: the first batch in training sets scale and shift so that what
+            comes out of it has mean 0 and variance 1, in the direction that is asked first. A buffer remembers, so
+            that a reloaded flow does not start again. As a posterior's flow that would whiten the mixture of the
+            posteriors of all images: hence the identity, unless told otherwise.
+
+    Raises:
+        ValueError: for sizes below 1 or an unknown start.
+
+    References:
+        Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv 1807.03039.
+    """
+
+    bijection: ClassVar[type[ScaleShift]] = ScaleShift
+    started: Tensor
+
+    def __init__(self, features: int, context: int = 0, depth: int = 1, start: str = "identity") -> None:
+        check_choice("start", start, STARTS)
+        super().__init__(features, context, depth)
+        self.starts = start == "data"
+        self.register_buffer("started", torch.tensor(not self.starts))
+
+    @staticmethod
+    def shapes(features: int) -> Shapes:  # noqa: D102
+        return {"log_scale": (features,), "shift": (features,)}
+
+    def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
+        return _FirstBatch(self, h) if self.starts and self.training and not self.started else super().forward(h)
+
+    @torch.no_grad()
+    def start(self, log_scale: Tensor, shift: Tensor) -> None:
+        """Set scale and shift of the first layer, with shape (D,), whatever the context; further ones do nothing."""
+        own = log_scale.new_zeros(2, self.depth, self.features)
+        own[:, 0] = torch.stack([log_scale, shift])
+        self.head.bias.copy_(own.flatten())
+        if self.head.weight is not None:
+            self.head.weight.zero_()
+        self.started.fill_(True)
+
+
+class _FirstBatch(Bijection):
+    """A flow that the first points which it maps start."""
+
+    def __init__(self, flow: ActNorm, h: Tensor | None) -> None:
+        super().__init__()
+        self.flow, self.h = flow, h
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.flow.started:
+            mean, scale = _moments(z)
+            self.flow.start(-scale.log(), -mean / scale)
+        return self.flow(self.h).forward_and_log_det(z)  # type: ignore[no-any-return]
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.flow.started:
+            mean, scale = _moments(y)
+            self.flow.start(scale.log(), mean)
+        return self.flow(self.h).inverse_and_log_det(y)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of points with shape (*, D), over all processes."""
+    points = points.reshape(-1, points.shape[-1])
+    sums = torch.stack([points.mean(0), points.square().mean(0)])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+        sums /= torch.distributed.get_world_size()
+    mean, square = sums
+    return mean, (square - mean.square()).clamp_min(_SMALLEST_SCALE**2).sqrt()

@@ -1,0 +1,157 @@
+"""The block neural autoregressive flow."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nfvae.flows.base import Flow, Parameters
+from nfvae.flows.bijection import Bijection, Chain
+from nfvae.numerics import triangular_root
+from nfvae.registry import check_number, check_sizes
+
+_LEAK = 0.01  # slope of the activation far out, without which no layer would be onto R
+_GATE_BIAS = -2.0
+_MOST_LAYERS = 100
+
+
+class BlockAutoregressive(Bijection):
+    """One network for all coordinates, triangular in blocks and increasing along them (equation 6 of the reference).
+
+    - *Forward*: y = (1 - g) z + g f(z), f a network with tanh(x) + 0.01 x between its layers, in which the units of
+      coordinate i see those of coordinates 1 ... i, those of their own with positive weights.
+    - *Log-determinant*: Σ log(1 - g_i + g_i f_i'), f_i' a product of the blocks on the diagonal and of the activation's
+      slopes. All factors are positive, so that nothing cancels.
+    - *Inverse*: all coordinates are sought at once: see `triangular_root`.
+    - *Constraint*: the blocks on the diagonal are exponentials, 0 < g < 1.
+
+    tanh alone is not onto R, and the density would not integrate to one.
+
+    Args:
+        weights: of the layers, each with shape (units out, units in), its blocks above the diagonal 0.
+        diagonals: the blocks on their diagonals, each with shape (D, out, in).
+        biases: of the layers, each with shape (*, units out).
+        gate: g with shape (*, D).
+        reverse: whether the coordinates come in the order D-1 ... 0.
+
+    References:
+        Block Neural Autoregressive Flow, arXiv 1904.04676.
+    """
+
+    def __init__(
+        self, weights: list[Tensor], diagonals: list[Tensor], biases: list[Tensor], gate: Tensor, reverse: bool
+    ) -> None:
+        super().__init__()
+        self.weights, self.diagonals, self.biases, self.gate, self.reverse = weights, diagonals, biases, gate, reverse
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y, slope = self._value_and_slope(self._ordered(z))
+        return self._ordered(y), slope.log().sum(-1)
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        target = self._ordered(y)
+
+        def excess(z: Tensor) -> tuple[Tensor, Tensor]:
+            value, slope = self._value_and_slope(z)
+            return value - target, slope
+
+        z = triangular_root(excess, self._jacobian, target, upper=False)
+        return self._ordered(z), -self._value_and_slope(z)[1].log().sum(-1)
+
+    def _ordered(self, z: Tensor) -> Tensor:
+        return z.flip(-1) if self.reverse else z
+
+    def _value_and_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y and dy_i/dz_i, both with shape (*, D)."""
+        units, growth = z, None
+        for weight, diagonal, bias in zip(self.weights, self.diagonals, self.biases, strict=True):
+            before = nn.functional.linear(units, weight) + bias
+            growth = diagonal[..., 0] if growth is None else torch.einsum("dij,...dj->...di", diagonal, growth)
+            if weight is not self.weights[-1]:
+                t = before.tanh()
+                units = torch.add(t, before, alpha=_LEAK)
+                growth = growth * (1 + _LEAK - t.square()).unflatten(-1, (len(diagonal), -1))
+        assert growth is not None
+        return torch.lerp(z, before, self.gate), torch.lerp(torch.ones_like(z), growth.squeeze(-1), self.gate)
+
+    def _jacobian(self, z: Tensor) -> Tensor:
+        """Return dy_i/dz_j with shape (*, D, D)."""
+        units, jacobian = z, None
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            before = nn.functional.linear(units, weight) + bias
+            jacobian = weight if jacobian is None else weight @ jacobian
+            if weight is not self.weights[-1]:
+                t = before.tanh()
+                units = torch.add(t, before, alpha=_LEAK)
+                jacobian = (1 + _LEAK - t.square()).unsqueeze(-1) * jacobian
+        assert jacobian is not None
+        return torch.diag_embed(1 - self.gate) + self.gate.unsqueeze(-1) * jacobian
+
+
+class BlockNetwork(nn.Module):
+    """The weights of one layer of the flow.
+
+    Args:
+        features: D, the number of coordinates.
+        widths: units that each coordinate has in each layer, the first and the last 1.
+    """
+
+    def __init__(self, features: int, widths: list[int]) -> None:
+        super().__init__()
+        self.features = features
+        self.scores, self.diagonal_scores = nn.ParameterList(), nn.ParameterList()
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            spread = (features * before) ** -0.5
+            self.scores.append(spread * torch.randn(features * after, features * before))
+            self.diagonal_scores.append(torch.randn(features, after, before) * spread - torch.tensor(before).log())
+
+    def forward(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights and their diagonal blocks, as `BlockAutoregressive` takes them."""
+        diagonals = [scores.exp() for scores in self.diagonal_scores]
+        return [self._weight(*pair) for pair in zip(self.scores, diagonals, strict=True)], diagonals
+
+    def _weight(self, scores: Tensor, diagonal: Tensor) -> Tensor:
+        after, before = diagonal.shape[1:]
+        below = torch.ones(self.features, self.features, dtype=scores.dtype, device=scores.device).tril(-1)
+        blocks = scores.view(self.features, after, self.features, before) * below[:, None, :, None]
+        blocks = blocks + torch.diag_embed(diagonal.movedim(0, -1)).permute(2, 0, 3, 1)
+        return blocks.reshape(scores.shape)
+
+
+class BNAF(Flow):
+    """A stack of block networks, the order reversed between every two; the context enters by all biases.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: C, the size of h; 0 makes the flow global.
+        depth: number of layers.
+        hidden: units that each coordinate has in a hidden layer.
+        hidden_layers: number of hidden layers of a network.
+
+    Raises:
+        ValueError: for sizes below 1.
+
+    References:
+        Block Neural Autoregressive Flow, arXiv 1904.04676.
+    """
+
+    def __init__(
+        self, features: int, context: int = 0, depth: int = 1, hidden: int = 8, hidden_layers: int = 1
+    ) -> None:
+        super().__init__(features, context, depth)
+        check_sizes(hidden=hidden)
+        check_number("hidden_layers", hidden_layers, least=1, most=_MOST_LAYERS)
+        self.widths = [1, *[hidden] * hidden_layers, 1]
+        self.networks = nn.ModuleList(BlockNetwork(features, self.widths) for _ in range(depth))
+        sizes = {f"bias{place}": (depth, width * features) for place, width in enumerate(self.widths[1:])}
+        self.head = Parameters({**sizes, "gate": (depth, features)}, context)
+
+    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
+        *biases, gate = (value.unbind(-2) for value in self.head(h).values())
+        layers: list[Any] = list(zip(self.networks, zip(*biases, strict=True), gate, strict=True))
+        return Chain(
+            [
+                BlockAutoregressive(*network(), list(own), torch.sigmoid(score + _GATE_BIAS), reverse=layer % 2 == 1)
+                for layer, (network, own, score) in enumerate(layers)
+            ]
+        )

@@ -1,0 +1,144 @@
+"""Coupling flows: some coordinates stay, and say how the others move."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nfvae.flows.bijection import Bijection
+from nfvae.flows.conditioner import ConditionedFlow, Conditioner
+from nfvae.networks import ConditionedMLP
+from nfvae.registry import check_choice
+
+_MASK_SEED = 20150706
+MASKS = ("halves", "alternating", "random")
+
+
+class Coupling(Bijection):
+    """Map some coordinates by univariate maps whose parameters are computed from the others, which stay.
+
+    - *Forward*: y_a = z_a, y_b = g(z_b), the maps g made of z_a.
+    - *Log-determinant*: the sum of log g'.
+    - *Inverse*: z_a = y_a, z_b = g⁻¹(y_b), the maps g made of y_a; one pass as well.
+    - *Constraint*: that of the univariate map.
+
+    Args:
+        conditioner: z_a with shape (*, A) -> the maps of z_b.
+        kept: indices of a.
+        moved: indices of b.
+    """
+
+    def __init__(self, conditioner: Conditioner, kept: Tensor, moved: Tensor) -> None:
+        super().__init__()
+        self.conditioner, self.kept, self.moved = conditioner, kept, moved
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        kept, moved = z.index_select(-1, self.kept), z.index_select(-1, self.moved)
+        return self._joined(z, kept, *self.conditioner(kept).forward_and_log_slope(moved))
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        kept, moved = y.index_select(-1, self.kept), y.index_select(-1, self.moved)
+        return self._joined(y, kept, *self.conditioner(kept).inverse_and_log_slope(moved))
+
+    def _joined(self, points: Tensor, kept: Tensor, moved: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+        back = torch.cat([self.kept, self.moved]).argsort()
+        kept = kept.expand(*moved.shape[:-1], kept.shape[-1])
+        return torch.cat([kept, moved], -1).index_select(-1, back), log_slope.sum(-1)
+
+
+class CouplingFlow(ConditionedFlow):
+    """A stack of couplings, what stays and what moves swapped between every two.
+
+    With one coordinate there is nothing to stay: it moves in every layer.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: C, the size of h; 0 makes the flow global.
+        depth: number of layers.
+        mask: what moves: `halves`, the second half or the first; `alternating`, every second coordinate; `random`, a
+            half at random for each pair of layers, the same in every run.
+        options: arguments of `ConditionedFlow`: `hidden`, `hidden_layers`, `activation`, `univariate_options`.
+
+    Raises:
+        ValueError: for sizes below 1, an unknown name or option, or a value that the map refuses.
+    """
+
+    def __init__(
+        self, features: int, context: int = 0, depth: int = 1, mask: str = "halves", **options: Any
+    ) -> None:
+        check_choice("mask", mask, MASKS)
+        self.mask = mask
+        super().__init__(features, context, depth, **options)
+
+    def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:  # noqa: D102
+        moves = _moves(self.mask, self.features, layer)
+        self.register_buffer(f"kept{layer}", (~moves).nonzero()[:, 0], persistent=False)
+        self.register_buffer(f"moved{layer}", moves.nonzero()[:, 0], persistent=False)
+        moved = int(moves.sum())
+        return ConditionedMLP(self.features - moved, self.maps.count * moved, hidden, activation)
+
+    def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:  # noqa: D102
+        return Coupling(conditioner, self.get_buffer(f"kept{layer}"), self.get_buffer(f"moved{layer}"))
+
+
+def _moves(mask: str, features: int, layer: int) -> Tensor:
+    """Tell which coordinates move in a layer."""
+    if features == 1:
+        return torch.ones(1, dtype=torch.bool)
+    place = torch.arange(features)
+    if mask == "random":
+        place = torch.randperm(features, generator=torch.Generator().manual_seed(_MASK_SEED + layer // 2))
+    odd = place % 2 == 1 if mask == "alternating" else place >= features // 2
+    return odd if layer % 2 == 0 else ~odd
+
+
+class UnivariateCoupling(CouplingFlow):
+    """Couplings with any univariate map.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: C, the size of h; 0 makes the flow global.
+        depth: number of layers.
+        univariate: a name in `nfvae.flows.univariate.UNIVARIATES`, or "package.module:Class" of your own.
+        options: arguments of `CouplingFlow`: `mask`, `hidden`, `hidden_layers`, `activation`, `univariate_options`.
+
+    Raises:
+        ValueError: for sizes below 1, an unknown name or option, or a value that the map refuses.
+    """
+
+    def __init__(
+        self, features: int, context: int = 0, depth: int = 1, univariate: str = "affine", **options: Any
+    ) -> None:
+        self.univariate = univariate  # type: ignore[misc]  # of this flow alone
+        super().__init__(features, context, depth, **options)
+
+
+class NICE(CouplingFlow):
+    """Non-linear independent components estimation: couplings that shift, and so keep volumes.
+
+    References:
+        NICE: Non-linear Independent Components Estimation, arXiv 1410.8516.
+    """
+
+    univariate: ClassVar[str] = "shift"
+
+
+class RealNVP(CouplingFlow):
+    """Real-valued non-volume-preserving transformations: couplings that scale and shift.
+
+    References:
+        Density Estimation Using Real NVP, arXiv 1605.08803.
+    """
+
+    univariate: ClassVar[str] = "affine"
+
+
+class NSF(CouplingFlow):
+    """Neural spline flow: couplings by rational-quadratic splines.
+
+    References:
+        Neural Spline Flows, arXiv 1906.04032.
+    """
+
+    univariate: ClassVar[str] = "spline"

@@ -1,0 +1,75 @@
+"""The Householder flow: rotations made of reflections."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.bijection import Bijection
+
+_SHORTEST = 1e-12
+
+
+def unit_vector(v: Tensor) -> Tensor:
+    """Divide v with shape (*, D) by its length; of a vector shorter than 1e-12 make the first axis.
+
+    So every reflection is exact. An epsilon added to the length would leave, near zero, a map that is none: at
+    |v|² = ε even one that is singular.
+    """
+    length = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    short = length < _SHORTEST
+    axis = torch.zeros_like(v)
+    axis[..., 0] = 1
+    return torch.where(short, axis, v / torch.where(short, 1.0, length))
+
+
+class Householder(Bijection):
+    """Reflect at the diagonal, then across v; together a rotation (section 3 of the reference).
+
+    - *Forward*: y = H(v) H(a) z with H(v) = I - 2 v vᵀ and a = (1, ..., 1)/√D.
+    - *Log-determinant*: 0.
+    - *Inverse*: z = H(a) H(v) y.
+    - *Constraint*: |v| = 1.
+
+    The reference has H(v) alone, of which no v makes the identity. Reflecting twice starts there, and of an even
+    number of layers makes the same maps: H(v) H(a) H(w) H(a) = H(v) H(H(a) w).
+
+    Args:
+        v: unit vectors with shape (*, D).
+
+    References:
+        Improving Variational Auto-Encoders using Householder Flow, arXiv 1611.09630.
+    """
+
+    def __init__(self, v: Tensor) -> None:
+        super().__init__()
+        self.v = v
+
+    @staticmethod
+    def constrain(offset: Tensor) -> dict[str, Tensor]:
+        """Make the unit vector along a + offset; offsets with shape (*, D)."""
+        return {"v": unit_vector(offset + offset.shape[-1] ** -0.5)}
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y = _reflect(z - 2 * z.mean(-1, keepdim=True), self.v)
+        return y, y.new_zeros(y.shape[:-1])
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        z = _reflect(y, self.v)
+        return z - 2 * z.mean(-1, keepdim=True), z.new_zeros(z.shape[:-1])
+
+
+def _reflect(z: Tensor, v: Tensor) -> Tensor:
+    return z - 2 * (z * v).sum(-1, keepdim=True) * v
+
+
+class HouseholderFlow(ParametricFlow):
+    """A stack of Householder rotations, which turns the Gaussian's axes; affine in the context or global."""
+
+    bijection: ClassVar[type[Householder]] = Householder
+    scale: ClassVar[float] = 0.02  # of vectors whose numbers are 1/√D
+
+    @staticmethod
+    def shapes(features: int) -> Shapes:  # noqa: D102
+        return {"offset": (features,)}

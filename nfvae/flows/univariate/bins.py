@@ -1,0 +1,75 @@
+"""What maps in pieces share: an interval cut into bins, the identity outside of it."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nfvae.flows.univariate.base import Univariate
+from nfvae.registry import check_number
+
+SMALLEST = 1e-3
+"""Smallest share of the interval that is a bin's, and smallest slope."""
+_MOST_BINS = 500
+
+
+class Piecewise(Univariate):
+    """A map of [-bound, bound] onto itself in pieces, the identity outside.
+
+    Points outside are moved to the interval's ends before they meet the pieces, and put back after: no gradient of a
+    piece is ever taken beyond its end, where it may overflow.
+
+    Args:
+        bins: K, the number of pieces.
+        bound: half the interval's length.
+
+    Raises:
+        ValueError: for a bound that is not positive, or more than 500 bins.
+    """
+
+    def __init__(self, bins: int, bound: float) -> None:
+        check_number("bound", bound, above=0)
+        check_number("bins", bins, least=1, most=_MOST_BINS)
+        self.bins, self.bound = bins, bound
+
+    @abstractmethod
+    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z with shape (*, D) of the interval to y and log dy/dz."""
+
+    @abstractmethod
+    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map y with shape (*, D) of the interval to z and log dy/dz, at z."""
+
+    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y, log_slope = self.inside(z.clamp(-self.bound, self.bound))
+        within = z.abs() < self.bound
+        return torch.where(within, y, z), torch.where(within, log_slope, 0.0)
+
+    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        z, log_slope = self.inverse_inside(y.clamp(-self.bound, self.bound))
+        within = y.abs() < self.bound
+        return torch.where(within, z, y), torch.where(within, -log_slope, 0.0)
+
+    def shares(self, scores: Tensor) -> Tensor:
+        """Turn scores with shape (*, K, D) into positive shares that add up to the interval's length."""
+        share = SMALLEST + (1 - SMALLEST * self.bins) * functional.softmax(scores, -2)
+        return 2 * self.bound * share
+
+    def left_edges(self, shares: Tensor) -> Tensor:
+        """Return where each bin begins, with the shape of the shares."""
+        return functional.pad(shares[..., :-1, :].cumsum(-2), (0, 0, 1, 0)) - self.bound
+
+
+def find(points: Tensor, left_edges: Tensor) -> Tensor:
+    """Return the bin of each point, with shape (*, 1, D), for left edges with shape (*, K, D)."""
+    return (points.unsqueeze(-2) >= left_edges[..., 1:, :]).sum(-2, keepdim=True)
+
+
+def pick(bins: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
+    """Take from each table with shape (*, K, D) what belongs to the bins with shape (*, 1, D); each with shape (*, D).
+
+    The leading dimensions of the bins are at least those of the tables.
+    """
+    batch = bins.shape[:-2]
+    return tuple(table.expand(*batch, *table.shape[-2:]).gather(-2, bins).squeeze(-2) for table in tables)

@@ -1,0 +1,114 @@
+"""Flows of the zuko library; an optional dependency."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.distributions import Transform
+
+from nfvae.flows.base import Flow, check_context
+from nfvae.flows.bijection import Bijection
+from nfvae.registry import OWN, check_options, import_attribute, is_class_path, options_of, unknown
+
+try:
+    import zuko
+except ImportError as error:
+    raise ImportError("zuko is not installed; install it with pip install nfvae[zuko]") from error
+
+_GIVEN = ("features", "context", "transforms")
+
+
+class ZukoBijection(Bijection):
+    """A transform of zuko's.
+
+    - *Forward*: the transform itself, which is the direction that zuko computes in one pass.
+    - *Log-determinant*: the one that zuko gives.
+    - *Inverse*: that of the transform; autoregressive ones go through their network once for each coordinate.
+    - *Constraint*: zuko's own. Not every transform is defined far out: see its documentation.
+
+    Args:
+        transform: of vectors, or of single numbers.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return self._summed(self.transform, z)
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return self._summed(self.transform.inv, y)
+
+    def _summed(self, transform: Transform, points: Tensor) -> tuple[Tensor, Tensor]:
+        mapped, log_det = transform.call_and_ladj(points)  # type: ignore[attr-defined]  # zuko's addition
+        return mapped, log_det if self.transform.domain.event_dim else log_det.sum(-1)
+
+
+class ZukoFlow(Flow):
+    """Transforms of zuko, with the context, as a flow whose samples come in one pass.
+
+    A flow of zuko's says how data become noise; here its transform is taken the other way, from z_0 to z_K, as that is
+    the direction it computes in one pass: `transform: MAF` is an inverse autoregressive posterior.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: C, the size of h; 0 makes the flow global.
+        depth: number of transforms.
+        transform: a flow or a lazy transform of `zuko.flows` by its name, as NSF, NAF, SOSPF or ElementWiseTransform, or
+            "package.module:Class" of your own lazy transform.
+        transform_options: further arguments of its class, as `{hidden_features: [320, 320]}`.
+
+    Raises:
+        ValueError: for sizes below 1, an unknown name, or options that zuko refuses.
+
+    References:
+        zuko, https://zuko.readthedocs.io
+    """
+
+    sequential: ClassVar[str | None] = "inverse"
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        depth: int = 1,
+        transform: str = "MAF",
+        transform_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(features, context, depth)
+        kind, options = _load(transform), transform_options or {}
+        check_options("transform", transform, set(options) & set(_GIVEN), ())
+        try:
+            self.transform = _make(kind, features, context, depth, options)
+        except Exception as error:  # zuko names what it does not know in exceptions of many kinds
+            raise ValueError(f"zuko's {transform} refuses options {options}: {error}") from error
+
+    def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
+        if self.context:
+            check_context(h, self.context)
+        return ZukoBijection(self.transform(h if self.context else None))
+
+
+def _load(name: str) -> type[Any]:
+    """Return the class of a flow or a lazy transform."""
+    kinds = {
+        each: kind
+        for each, kind in vars(zuko.flows).items()
+        if isinstance(kind, type) and issubclass(kind, zuko.lazy.Flow | zuko.lazy.LazyTransform)
+    }
+    abstract = (zuko.lazy.Flow, zuko.lazy.LazyTransform, zuko.lazy.LazyInverse, zuko.lazy.UnconditionalTransform)
+    kinds = {each: kind for each, kind in kinds.items() if kind not in abstract}
+    kind = import_attribute("transform", name) if is_class_path(name) else kinds.get(name)
+    if kind is None:
+        raise ValueError(unknown("transform", name, [*kinds, OWN]))
+    if not (isinstance(kind, type) and issubclass(kind, zuko.lazy.Flow | zuko.lazy.LazyTransform)):
+        raise ValueError(f"{name!r} is neither a lazy transform nor a flow of zuko")
+    return kind
+
+
+def _make(kind: type[Any], features: int, context: int, depth: int, options: dict[str, Any]) -> Any:
+    """Return a lazy transform of so many layers."""
+    if "transforms" in options_of(kind):
+        return kind(features, context, transforms=depth, **options).transform
+    layers = [kind(features, context, **options) for _ in range(depth)]
+    return zuko.lazy.LazyComposedTransform(*(getattr(layer, "transform", layer) for layer in layers))
