@@ -139,7 +139,8 @@ def triangular_root(
         return root - value / slope
     with torch.no_grad():
         matrix = jacobian(root)
-    return root - torch.linalg.solve_triangular(matrix, value.unsqueeze(-1), upper=upper).squeeze(-1)
+    step: Tensor = torch.linalg.solve_triangular(matrix, value.unsqueeze(-1), upper=upper)
+    return root - step.squeeze(-1)
 
 
 def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -> Tensor:

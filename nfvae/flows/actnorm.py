@@ -7,9 +7,11 @@ from torch import Tensor
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
+from nfvae.numerics import bounded
 from nfvae.registry import check_choice
 
-_SMALLEST_SCALE = 1e-6
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
+_LARGEST = 10.0  # logarithm of a scale
 STARTS = ("identity", "data")
 
 
@@ -19,7 +21,7 @@ class ScaleShift(Bijection):
     - *Forward*: y = exp(s) z + t.
     - *Log-determinant*: the sum of s.
     - *Inverse*: z = (y - t) exp(-s).
-    - *Constraint*: none.
+    - *Constraint*: |s| < 10, by a tanh.
 
     Args:
         log_scale: s with shape (*, D).
@@ -29,6 +31,11 @@ class ScaleShift(Bijection):
     def __init__(self, log_scale: Tensor, shift: Tensor) -> None:
         super().__init__()
         self.log_scale, self.shift = log_scale, shift
+
+    @staticmethod
+    def constrain(log_scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        """Bound the logarithm of the scale; both with shape (*, D)."""
+        return {"log_scale": bounded(log_scale, _LARGEST), "shift": shift}
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y = torch.addcmul(self.shift, self.log_scale.exp(), z)
@@ -78,7 +85,7 @@ class ActNorm(ParametricFlow):
     def start(self, log_scale: Tensor, shift: Tensor) -> None:
         """Set scale and shift of the first layer, with shape (D,), whatever the context; further ones do nothing."""
         own = log_scale.new_zeros(2, self.depth, self.features)
-        own[:, 0] = torch.stack([log_scale, shift])
+        own[:, 0] = torch.stack([_LARGEST * (log_scale / _LARGEST).atanh(), shift])
         self.head.bias.copy_(own.flatten())
         if self.head.weight is not None:
             self.head.weight.zero_()
@@ -114,4 +121,4 @@ def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
         torch.distributed.all_reduce(sums)
         sums /= torch.distributed.get_world_size()
     mean, square = sums
-    return mean, (square - mean.square()).clamp_min(_SMALLEST_SCALE**2).sqrt()
+    return mean, (square - mean.square()).clamp_min(0).sqrt().clamp(_SMALLEST_SCALE, _LARGEST_SCALE)

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,14 @@ class Flow(nn.Module, ABC):
     Attributes:
         sequential: `forward` or `inverse`, the direction that goes through a layer once for each coordinate; None where
             both take one pass.
+        steep: whether large parameters make slopes so small that an inverse is rounding; a test takes smaller ones.
 
     Raises:
         ValueError: for features or depth below 1, or a negative context.
     """
 
     sequential: ClassVar[str | None] = None
+    steep: ClassVar[bool] = False
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__()
@@ -139,13 +141,15 @@ class ParametricFlow(Flow):
         stacked = {name: (depth, *shape) for name, shape in self.shapes(features).items()}
         self.head = Parameters(stacked, context, self.scale)
 
-    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
+    def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
         stacks = self.head(h)
         layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in stacks.items()}
         own = self.bijection.constrain(**layers_first)
         layers = zip(*(value.unbind() for value in own.values()), strict=True)
-        return Chain([self.make_layer(layer, dict(zip(own, values))) for layer, values in enumerate(layers)])
+        return Chain(
+            [self.make_layer(layer, dict(zip(own, values, strict=True))) for layer, values in enumerate(layers)]
+        )
 
-    def make_layer(self, layer: int, own: dict[str, Tensor]) -> Bijection:
+    def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:
         """Make the bijection of a layer from what `constrain` gives for it; a subclass may add constants."""
         return self.bijection(**own)

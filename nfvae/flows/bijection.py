@@ -58,7 +58,7 @@ class Bijection(Transform, ABC):
 
 
 class Chain(Bijection):
-    """Apply bijections one after the other, the first one first; an empty chain is the identity, one in another dissolves.
+    """Apply bijections one after the other, the first one first; an empty one is the identity, one inside dissolves.
 
     - *Forward*: y = f_n(... f_1(z)).
     - *Log-determinant*: the sum over the parts.

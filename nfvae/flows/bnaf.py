@@ -1,13 +1,11 @@
 """The block neural autoregressive flow."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain
-from nfvae.numerics import triangular_root
+from nfvae.numerics import shifted_softplus, triangular_root
 from nfvae.registry import check_number, check_sizes
 
 _LEAK = 0.01  # slope of the activation far out, without which no layer would be onto R
@@ -23,7 +21,8 @@ class BlockAutoregressive(Bijection):
     - *Log-determinant*: Σ log(1 - g_i + g_i f_i'), f_i' a product of the blocks on the diagonal and of the activation's
       slopes. All factors are positive, so that nothing cancels.
     - *Inverse*: all coordinates are sought at once: see `triangular_root`.
-    - *Constraint*: the blocks on the diagonal are exponentials, 0 < g < 1.
+    - *Constraint*: the blocks on the diagonal are positive, by `shifted_softplus`, which does not overflow as the
+      reference's exponential does; 0 < g < 1.
 
     tanh alone is not onto R, and the density would not integrate to one.
 
@@ -70,7 +69,7 @@ class BlockAutoregressive(Bijection):
             if weight is not self.weights[-1]:
                 t = before.tanh()
                 units = torch.add(t, before, alpha=_LEAK)
-                growth = growth * (1 + _LEAK - t.square()).unflatten(-1, (len(diagonal), -1))
+                growth = growth * (1 + _LEAK - t.square()).view(*z.shape, -1)
         assert growth is not None
         return torch.lerp(z, before, self.gate), torch.lerp(torch.ones_like(z), growth.squeeze(-1), self.gate)
 
@@ -103,11 +102,11 @@ class BlockNetwork(nn.Module):
         for before, after in zip(widths[:-1], widths[1:], strict=True):
             spread = (features * before) ** -0.5
             self.scores.append(spread * torch.randn(features * after, features * before))
-            self.diagonal_scores.append(torch.randn(features, after, before) * spread - torch.tensor(before).log())
+            self.diagonal_scores.append(spread * torch.randn(features, after, before))
 
     def forward(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return weights and their diagonal blocks, as `BlockAutoregressive` takes them."""
-        diagonals = [scores.exp() for scores in self.diagonal_scores]
+        diagonals = [shifted_softplus(scores) / scores.shape[-1] for scores in self.diagonal_scores]
         return [self._weight(*pair) for pair in zip(self.scores, diagonals, strict=True)], diagonals
 
     def _weight(self, scores: Tensor, diagonal: Tensor) -> Tensor:
@@ -148,10 +147,10 @@ class BNAF(Flow):
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         *biases, gate = (value.unbind(-2) for value in self.head(h).values())
-        layers: list[Any] = list(zip(self.networks, zip(*biases, strict=True), gate, strict=True))
-        return Chain(
-            [
-                BlockAutoregressive(*network(), list(own), torch.sigmoid(score + _GATE_BIAS), reverse=layer % 2 == 1)
-                for layer, (network, own, score) in enumerate(layers)
-            ]
-        )
+        layers = []
+        for layer, network in enumerate(self.networks):
+            weights, diagonals = network()
+            own = [bias[layer] for bias in biases]
+            gates = torch.sigmoid(gate[layer] + _GATE_BIAS)
+            layers.append(BlockAutoregressive(weights, diagonals, own, gates, reverse=layer % 2 == 1))
+        return Chain(layers)

@@ -37,7 +37,7 @@ class ChainFlow(Flow):
     def _make(self, part: Mapping[str, Any]) -> Flow:
         if not isinstance(part, Mapping) or "flow" not in part:
             raise ValueError(f"a part names its flow, as in {{flow: planar, depth: 4}}; got {part!r}")
-        check_options("setting", "part", part, _PART)
+        check_options("part", part["flow"], part, _PART)
         given = {"features": self.features, "context": self.context, "depth": part.get("depth", self.depth)}
         return FLOWS.make(part["flow"], part.get("flow_options"), **given)
 

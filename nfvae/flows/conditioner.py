@@ -64,6 +64,7 @@ class ConditionedFlow(Flow):
         check_sizes(hidden=hidden)
         check_number("hidden_layers", hidden_layers, least=1, most=_MOST_LAYERS)
         self.maps = UnivariateMaker(self.univariate, univariate_options)
+        self.steep = self.steep or self.maps.kind.steep  # type: ignore[misc]  # of this flow alone
         widths = [hidden] * hidden_layers
         self.networks = nn.ModuleList(self.make_network(layer, widths, activation) for layer in range(depth))
         self.head = Parameters({"biases": (depth, hidden_layers, hidden)}, context)

@@ -64,9 +64,7 @@ class CouplingFlow(ConditionedFlow):
         ValueError: for sizes below 1, an unknown name or option, or a value that the map refuses.
     """
 
-    def __init__(
-        self, features: int, context: int = 0, depth: int = 1, mask: str = "halves", **options: Any
-    ) -> None:
+    def __init__(self, features: int, context: int = 0, depth: int = 1, mask: str = "halves", **options: Any) -> None:
         check_choice("mask", mask, MASKS)
         self.mask = mask
         super().__init__(features, context, depth, **options)

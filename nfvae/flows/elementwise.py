@@ -8,6 +8,8 @@ from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.flows.univariate import Univariate, UnivariateMaker
 
+_SCALE = 0.05  # of the numbers at the start, of which a map has many
+
 
 class Elementwise(Bijection):
     """Map every coordinate by a univariate map of its own, which no other coordinate touches.
@@ -58,7 +60,8 @@ class ElementwiseFlow(Flow):
     ) -> None:
         super().__init__(features, context, depth)
         self.maps = UnivariateMaker(univariate, univariate_options)
-        self.head = Parameters({"values": (depth, self.maps.count, features)}, context)
+        self.steep = self.maps.kind.steep  # type: ignore[misc]  # of this flow alone
+        self.head = Parameters({"values": (depth, self.maps.count, features)}, context, _SCALE)
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         return Chain([Elementwise(self.maps(values)) for values in self.head(h)["values"].unbind(-3)])

@@ -1,6 +1,6 @@
 """Glow for vectors."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +30,8 @@ class Glow(UnivariateCoupling):
     References:
         Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv 1807.03039.
     """
+
+    steep: ClassVar[bool] = True  # the matrices stretch what the couplings see
 
     def __init__(
         self,

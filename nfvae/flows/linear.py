@@ -1,5 +1,6 @@
 """Linear flows: any invertible matrix by its triangular factors, and permutations."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -36,7 +37,7 @@ class Permutation(Bijection):
         return y.index_select(-1, self.order.argsort()), y.new_zeros(y.shape[:-1])
 
 
-ORDERS = {
+ORDERS: dict[str, Callable[[int], Tensor]] = {
     "identity": torch.arange,
     "reverse": lambda features: torch.arange(features).flip(0),
     "random": lambda features: torch.randperm(features, generator=torch.Generator().manual_seed(_PERMUTATION_SEED)),

@@ -30,7 +30,7 @@ def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Ten
     network = conditioner.network
     assert isinstance(network, MaskedMLP)
     tensors = [*conditioner.biases, *conditioner.weights, network.last_bias]
-    z, log_slope = _SequentialInverse.apply(y, conditioner, *tensors)  # type: ignore[no-untyped-call]
+    z, log_slope = _SequentialInverse.apply(y, conditioner, *tensors)
     return z, log_slope
 
 
@@ -51,8 +51,8 @@ class _Unrolled:
         self.place = torch.tensor(self.order).argsort()
         self.biases, self.natural_weights = tensors[:depth], tensors[depth:-1]
         self.weights = [self.natural_weights[0][:, self.order], *self.natural_weights[1:-1]]
-        self.last = self.natural_weights[-1].unflatten(0, (-1, self.features)).transpose(0, 1)[self.order]
-        last_bias = tensors[-1].unflatten(0, (-1, self.features)).T[self.order]
+        self.last = self.natural_weights[-1].view(-1, self.features, tensors[-2].shape[1]).transpose(0, 1)[self.order]
+        last_bias = tensors[-1].view(-1, self.features).T[self.order]
         self.last_bias = last_bias.view(*last_bias.shape, *(1 for _ in batch))
         self.counts = [list(range(self.features + 1)), *network.counts]
 
@@ -113,7 +113,10 @@ class _Unrolled:
                 if new.start == new.stop:
                     continue
                 if layer == len(slopes):
-                    weight, above = self.last[place + 1 :, :, new].flatten(0, 1), grad_numbers[place + 1 :].flatten(0, 1)
+                    weight, above = (
+                        self.last[place + 1 :, :, new].flatten(0, 1),
+                        grad_numbers[place + 1 :].flatten(0, 1),
+                    )
                 else:
                     start = self.known(layer + 1, place)
                     weight, above = self.weights[layer][start:, new], grads[layer + 1][start:]
@@ -148,8 +151,9 @@ def _partials(maps: UnivariateMaker, z: Tensor, numbers: Tensor) -> _Partials:
         by = (z, numbers)
         first = torch.autograd.grad(y.sum(), by, retain_graph=True, materialize_grads=True)
         if not log_slope.requires_grad:
-            return _Partials(*first, torch.zeros_like(z), torch.zeros_like(numbers))
-        return _Partials(*first, *torch.autograd.grad(log_slope.sum(), by, materialize_grads=True))
+            return _Partials(first[0], first[1], torch.zeros_like(z), torch.zeros_like(numbers))
+        second = torch.autograd.grad(log_slope.sum(), by, materialize_grads=True)
+        return _Partials(first[0], first[1], second[0], second[1])
 
 
 def _evaluate(unrolled: _Unrolled, z: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -169,7 +173,9 @@ class _SequentialInverse(torch.autograd.Function):
 
     @staticmethod
     def forward(y: Tensor, conditioner: Conditioner, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        batch = torch.broadcast_shapes(y.shape[:-1], *(bias.shape[:-1] for bias in conditioner.biases))
+        batch = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+            y.shape[:-1], *(bias.shape[:-1] for bias in conditioner.biases)
+        )
         return _Unrolled(conditioner, tensors, batch).solve(y)
 
     @staticmethod
@@ -184,12 +190,10 @@ class _SequentialInverse(torch.autograd.Function):
         z, *tensors = ctx.saved_tensors
         unrolled = _Unrolled(ctx.conditioner, tensors, z.shape[:-1])
         units, slopes = _evaluate(unrolled, z)
-        numbers = linear(units[-1], tensors[-2], tensors[-1]).unflatten(-1, (unrolled.maps.count, -1))
+        numbers = linear(units[-1], tensors[-2], tensors[-1]).view(*z.shape[:-1], -1, z.shape[-1])
         partials = _partials(unrolled.maps, z, numbers)
         grad_y, grad_numbers, grad_hidden = unrolled.back_substitute(partials, slopes, grad_z, grad_log_slope)
-        grad_biases = [
-            grad.sum_to_size(bias.shape) for grad, bias in zip(grad_hidden, unrolled.biases, strict=True)
-        ]
-        flat = [grad.flatten(0, -2) for grad in (*grad_hidden, grad_numbers)]
-        grad_weights = [grad.T @ unit.flatten(0, -2) for grad, unit in zip(flat, units, strict=True)]
+        grad_biases = [grad.sum_to_size(bias.shape) for grad, bias in zip(grad_hidden, unrolled.biases, strict=True)]
+        flat = [grad.reshape(-1, grad.shape[-1]) for grad in (*grad_hidden, grad_numbers)]
+        grad_weights = [grad.T @ unit.reshape(-1, unit.shape[-1]) for grad, unit in zip(flat, units, strict=True)]
         return grad_y.sum_to_size(ctx.y_shape), None, *grad_biases, *grad_weights, flat[-1].sum(0)

@@ -54,7 +54,7 @@ class ZukoFlow(Flow):
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of transforms.
-        transform: a flow or a lazy transform of `zuko.flows` by its name, as NSF, NAF, SOSPF or ElementWiseTransform, or
+        transform: a flow or a lazy transform of `zuko.flows` by its name, as NSF, SOSPF or ElementWiseTransform, or
             "package.module:Class" of your own lazy transform.
         transform_options: further arguments of its class, as `{hidden_features: [320, 320]}`.
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,11 +16,16 @@ class Univariate(ABC):
 
     The constructor takes the unconstrained tensors that `shapes` names, each with shape (*, *shape, D), then options;
     it refuses an option out of range. Zeros give the identity, unless the class says otherwise.
+
+    Attributes:
+        steep: as for a flow: whether large parameters make slopes so small that an inverse is rounding.
     """
+
+    steep: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod
-    def shapes(**sizes: Any) -> Shapes:
+    def shapes(*args: Any, **sizes: Any) -> Shapes:
         """Return the shape of each unconstrained tensor of one coordinate, by the constructor's argument name.
 
         Where a shape depends on an option, as the number of a spline's bins, the option is an argument here and not of

@@ -1,5 +1,7 @@
 """The mixture-of-logistics map of Flow++."""
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,6 +33,8 @@ class LogisticMixture(Univariate):
     References:
         Flow++: Improving Flow-Based Generative Models, arXiv 1902.00275.
     """
+
+    steep: ClassVar[bool] = True
 
     def __init__(
         self, weights: Tensor, means: Tensor, scales: Tensor, shift: Tensor, score: Tensor, bound: float = 3.0

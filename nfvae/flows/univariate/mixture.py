@@ -6,7 +6,6 @@ from torch.nn import functional
 
 from nfvae.numerics import monotone_root
 
-
 SMALLEST_SLOPE = 1e-3
 
 
@@ -40,9 +39,7 @@ class SigmoidMixture:
         weighted = self.log_weight + log_up
         log_c, log_rest = weighted.logsumexp(-2), (self.log_weight + log_down).logsumexp(-2)
         slope = ((weighted + self.log_slope + log_down).logsumexp(-2) - log_c - log_rest).exp()
-        return torch.lerp(log_c - log_rest, z, SMALLEST_SLOPE), torch.log(
-            SMALLEST_SLOPE + (1 - SMALLEST_SLOPE) * slope
-        )
+        return torch.lerp(log_c - log_rest, z, SMALLEST_SLOPE), torch.log(SMALLEST_SLOPE + (1 - SMALLEST_SLOPE) * slope)
 
     def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Map y with shape (*, D) to z and log dz/dy, both with shape (*, D), differentiably."""

@@ -1,5 +1,7 @@
 """The rational-quadratic spline."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,7 +14,7 @@ _SMALLEST_ROOT = 1e-30
 
 
 class RationalQuadraticSpline(Piecewise):
-    """A ratio of quadratics in each of K bins (equations 4 to 8 of the reference), the identity outside [-bound, bound].
+    """A ratio of quadratics in each of K bins (equation 4 of the reference), the identity outside [-bound, bound].
 
     With s = h_k/w_k, slopes d_k at the knots, t = (z - z_k)/w_k in bin k and b = s + (d_k + d_{k+1} - 2s) t(1 - t):
 
@@ -34,6 +36,8 @@ class RationalQuadraticSpline(Piecewise):
     References:
         Neural Spline Flows, arXiv 1906.04032.
     """
+
+    steep: ClassVar[bool] = True
 
     def __init__(self, widths: Tensor, heights: Tensor, slopes: Tensor, bound: float = 5.0) -> None:
         super().__init__(widths.shape[-2], bound)
