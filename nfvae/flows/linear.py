@@ -116,6 +116,7 @@ class LinearFlow(ParametricFlow):
     """
 
     bijection: ClassVar[type[TriangularFactors]] = TriangularFactors
+    steep: ClassVar[bool] = True
 
     def __init__(self, features: int, context: int = 0, depth: int = 1, permutation: str = "identity") -> None:
         check_choice("permutation", permutation, ORDERS)
