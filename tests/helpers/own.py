@@ -37,10 +37,12 @@ class StretchFlow(ParametricFlow):
 class Shift(Univariate):
     """A univariate map."""
 
-    shapes: ClassVar = {"shift": ()}
-
     def __init__(self, shift):
         self.shift = shift
+
+    @staticmethod
+    def shapes():
+        return {"shift": ()}
 
     def forward_and_log_slope(self, z):
         return z + self.shift, torch.zeros_like(z)
