@@ -26,6 +26,8 @@ EVERY_SECOND = torch.arange(FEATURES) >= FEATURES // 2
 
 
 class Ours(nn.Module):
+    """A layer of nfvae's."""
+
     def __init__(self, name, **options):
         super().__init__()
         self.flow = make_flow(name, FEATURES, **options)

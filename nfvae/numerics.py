@@ -98,7 +98,7 @@ def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Te
             good = (newton >= lower) & (newton <= upper) & (2 * (newton - root).abs() <= step)
             following = torch.where(good, newton, (lower + upper) / 2)
             step, root = (following - root).abs(), following
-            if count % _CHECK_EVERY == 0 and _is_settled(step, root):
+            if count % _CHECK_EVERY == 0 and _is_settled(step, root, slope):
                 break
     value, slope = function(root)
     return root - value / slope.detach()
@@ -150,7 +150,7 @@ def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -
     for count in range(root.shape[-1] * _MOST_STEPS):
         step = (value / slope).clamp(-reach, reach)
         root = root - step
-        if count % _CHECK_EVERY == 0 and _is_settled(step.abs(), root):
+        if count % _CHECK_EVERY == 0 and _is_settled(step.abs(), root, slope):
             break
         value, slope = function(root)
         turned = value.sign() != sign
@@ -160,9 +160,12 @@ def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -
     return root
 
 
-def _is_settled(step: Tensor, root: Tensor) -> bool:
-    """Tell whether no element moves any more; never under `vmap`, where nothing may be decided by values."""
-    small = step <= _STEP_LIMIT * torch.finfo(root.dtype).eps * root.abs().clamp_min(1)
+def _is_settled(step: Tensor, root: Tensor, slope: Tensor) -> bool:
+    """Tell whether no element moves by more than rounding makes of it, a small slope much.
+
+    Never under `vmap`, where nothing may be decided by values.
+    """
+    small = step * slope.clamp_max(1) <= _STEP_LIMIT * torch.finfo(root.dtype).eps * root.abs().clamp_min(1)
     try:
         return bool(small.all())
     except RuntimeError:

@@ -1,5 +1,7 @@
 """The block neural autoregressive flow."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -99,7 +101,7 @@ class BlockNetwork(nn.Module):
         super().__init__()
         self.features = features
         self.scores, self.diagonal_scores = nn.ParameterList(), nn.ParameterList()
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             spread = (features * before) ** -0.5
             self.scores.append(spread * torch.randn(features * after, features * before))
             self.diagonal_scores.append(spread * torch.randn(features, after, before))

@@ -78,7 +78,7 @@ def pass_by_pass(conditioner, y):
     """The inverse as it is commonly written: D full passes, each of which settles one coordinate."""
     z = torch.zeros_like(y)
     for coordinate in conditioner.network.order:
-        found, log_slope = conditioner(z).inverse_and_log_slope(y)
+        found, _ = conditioner(z).inverse_and_log_slope(y)
         z = torch.where(torch.arange(y.shape[-1]) == coordinate, found, z)
     return z, conditioner(z).inverse_and_log_slope(y)[1]
 
