@@ -269,8 +269,11 @@ def test_a_diverged_run_says_which_terms_and_exits_with_1(fit):
 
 
 MISTAKES = {
-    "flow": (["--model.flow", "plannar"], "unknown flow 'plannar'; known flows: cholesky, iaf"),
-    "option": (["--model.flow_options.hiden", "3"], "unknown option 'hiden' of flow 'iaf'; known options: hidden"),
+    "flow": (["--model.flow", "plannar"], "unknown flow 'plannar'; known flows: actnorm, bnaf"),
+    "option": (
+        ["--model.flow_options.hiden", "3"],
+        "unknown option 'hiden' of flow 'iaf'; known options: univariate, hidden",
+    ),
     "dataset": (["--data.dataset", "mnits"], "unknown dataset 'mnits'; known datasets: mnist"),
     "depth": (["--model.depth", "-1"], "a flow's depth must be at least 1; got -1"),
     "latent": (["--model.latent", "0"], "latent must be at least 1"),
