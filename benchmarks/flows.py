@@ -104,9 +104,7 @@ def normflows_layers():
         "nice": lambda: flows.AffineCouplingBlock(mlp(half), scale=False),
         "realnvp": lambda: flows.AffineCouplingBlock(mlp(FEATURES), scale_map="sigmoid"),
         "nsf": lambda: Swapped(flows.CoupledRationalQuadraticSpline(FEATURES, 1, HIDDEN, num_bins=BINS)),
-        "iaf": lambda: Swapped(
-            flows.MaskedAffineAutoregressive(FEATURES, WIDE, num_blocks=1, use_residual_blocks=False)
-        ),
+        "iaf": lambda: flows.MaskedAffineAutoregressive(FEATURES, WIDE, num_blocks=1, use_residual_blocks=False),
         "iaf spline": lambda: Swapped(flows.AutoregressiveRationalQuadraticSpline(FEATURES, 1, WIDE, num_bins=BINS)),
     }
 

@@ -66,6 +66,29 @@ def bounded(score: Tensor, bound: float) -> Tensor:
     return bound * torch.tanh(score / bound)
 
 
+def solve_triangular(matrix: Tensor, vector: Tensor, upper: bool, unitriangular: bool = False) -> Tensor:
+    """Solve matrix · x = vector, without a copy of the matrix for each of the samples that share it.
+
+    Args:
+        matrix: triangular, with shape (*, M, M).
+        vector: with shape (samples, *, M), any number of dimensions for the samples.
+        upper: whether the matrix is upper triangular, else lower.
+        unitriangular: whether its diagonal is taken to be 1.
+
+    Example:
+        >>> solve_triangular(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.ones(3, 2), upper=False)[0]
+        tensor([0.5000, 0.5000])
+    """
+    batch = matrix.ndim - 2
+    shared = vector.ndim - 1 - batch
+    if shared < 1 or vector.shape[shared:-1] != matrix.shape[:-2]:
+        solved = torch.linalg.solve_triangular(matrix, vector.unsqueeze(-1), upper=upper, unitriangular=unitriangular)
+        return solved.squeeze(-1)  # type: ignore[no-any-return]
+    columns = vector.flatten(0, shared - 1).movedim(0, -1)
+    solved = torch.linalg.solve_triangular(matrix, columns, upper=upper, unitriangular=unitriangular)
+    return solved.movedim(-1, 0).reshape(vector.shape)  # type: ignore[no-any-return]
+
+
 def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> Tensor:
     """Solve f(a) = 0 elementwise for an increasing f, differentiably in whatever f closes over.
 
@@ -139,8 +162,7 @@ def triangular_root(
         return root - value / slope
     with torch.no_grad():
         matrix = jacobian(root)
-    step: Tensor = torch.linalg.solve_triangular(matrix, value.unsqueeze(-1), upper=upper)
-    return root - step.squeeze(-1)
+    return root - solve_triangular(matrix, value, upper=upper)
 
 
 def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -> Tensor:

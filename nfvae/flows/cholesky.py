@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
-from nfvae.numerics import shifted_softplus
+from nfvae.numerics import shifted_softplus, solve_triangular
 
 
 class LowerTriangularAffine(Bijection):
@@ -47,7 +47,7 @@ class LowerTriangularAffine(Bijection):
         return y, self._log_det().expand(z.shape[:-1])
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        z = torch.linalg.solve_triangular(self.matrix, (y - self.shift).unsqueeze(-1), upper=False).squeeze(-1)
+        z = solve_triangular(self.matrix, y - self.shift, upper=False)
         return z, -self._log_det().expand(y.shape[:-1])
 
     def _log_det(self) -> Tensor:

@@ -27,24 +27,24 @@ class Coupling(Bijection):
         conditioner: z_a with shape (*, A) -> the maps of z_b.
         kept: indices of a.
         moved: indices of b.
+        back: where each coordinate lies in a and b put together.
     """
 
-    def __init__(self, conditioner: Conditioner, kept: Tensor, moved: Tensor) -> None:
+    def __init__(self, conditioner: Conditioner, kept: Tensor, moved: Tensor, back: Tensor) -> None:
         super().__init__()
-        self.conditioner, self.kept, self.moved = conditioner, kept, moved
+        self.conditioner, self.kept, self.moved, self.back = conditioner, kept, moved, back
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         kept, moved = z.index_select(-1, self.kept), z.index_select(-1, self.moved)
-        return self._joined(z, kept, *self.conditioner(kept).forward_and_log_slope(moved))
+        return self._joined(kept, *self.conditioner(kept).forward_and_log_slope(moved))
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         kept, moved = y.index_select(-1, self.kept), y.index_select(-1, self.moved)
-        return self._joined(y, kept, *self.conditioner(kept).inverse_and_log_slope(moved))
+        return self._joined(kept, *self.conditioner(kept).inverse_and_log_slope(moved))
 
-    def _joined(self, points: Tensor, kept: Tensor, moved: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        back = torch.cat([self.kept, self.moved]).argsort()
+    def _joined(self, kept: Tensor, moved: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         kept = kept.expand(*moved.shape[:-1], kept.shape[-1])
-        return torch.cat([kept, moved], -1).index_select(-1, back), log_slope.sum(-1)
+        return torch.cat([kept, moved], -1).index_select(-1, self.back), log_slope.sum(-1)
 
 
 class CouplingFlow(ConditionedFlow):
@@ -71,13 +71,13 @@ class CouplingFlow(ConditionedFlow):
 
     def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:  # noqa: D102
         moves = _moves(self.mask, self.features, layer)
-        self.register_buffer(f"kept{layer}", (~moves).nonzero()[:, 0], persistent=False)
-        self.register_buffer(f"moved{layer}", moves.nonzero()[:, 0], persistent=False)
-        moved = int(moves.sum())
-        return ConditionedMLP(self.features - moved, self.maps.count * moved, hidden, activation)
+        kept, moved = (~moves).nonzero()[:, 0], moves.nonzero()[:, 0]
+        for name, indices in (("kept", kept), ("moved", moved), ("back", torch.cat([kept, moved]).argsort())):
+            self.register_buffer(f"{name}{layer}", indices, persistent=False)
+        return ConditionedMLP(len(kept), self.maps.count * len(moved), hidden, activation)
 
     def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:  # noqa: D102
-        return Coupling(conditioner, self.get_buffer(f"kept{layer}"), self.get_buffer(f"moved{layer}"))
+        return Coupling(conditioner, *(self.get_buffer(f"{name}{layer}") for name in ("kept", "moved", "back")))
 
 
 def _moves(mask: str, features: int, layer: int) -> Tensor:

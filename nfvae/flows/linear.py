@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection, Chain
-from nfvae.numerics import shifted_softplus
+from nfvae.numerics import shifted_softplus, solve_triangular
 from nfvae.registry import check_choice
 
 _PERMUTATION_SEED = 20180709
@@ -90,8 +90,8 @@ class TriangularFactors(Bijection):
         return y, self._log_det().expand(y.shape[:-1])
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        z = torch.linalg.solve_triangular(self.lower, (y - self.shift).unsqueeze(-1), upper=False, unitriangular=True)
-        z = torch.linalg.solve_triangular(self.upper, z, upper=True).squeeze(-1)
+        z = solve_triangular(self.lower, y - self.shift, upper=False, unitriangular=True)
+        z = solve_triangular(self.upper, z, upper=True)
         return z, -self._log_det().expand(z.shape[:-1])
 
     def _log_det(self) -> Tensor:

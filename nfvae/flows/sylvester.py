@@ -8,7 +8,7 @@ from torch import Tensor
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
 from nfvae.flows.householder import unit_vector
-from nfvae.numerics import shifted_softplus, triangular_root
+from nfvae.numerics import shifted_softplus, solve_triangular, triangular_root
 from nfvae.registry import check_choice, check_sizes
 
 VARIANTS = ("orthogonal", "householder", "triangular")
@@ -49,8 +49,8 @@ class Reflections:
         return self._product(padded, self.triangle, upper=True)
 
     def _product(self, z: Tensor, triangle: Tensor, upper: bool) -> Tensor:
-        along = torch.einsum("...nd,...d->...n", self.vectors, z).unsqueeze(-1)
-        along = torch.linalg.solve_triangular(triangle, along, upper=upper).squeeze(-1)
+        along = torch.einsum("...nd,...d->...n", self.vectors, z)
+        along = solve_triangular(triangle, along, upper=upper)
         return z - torch.einsum("...nd,...n->...d", self.vectors, along)
 
 
