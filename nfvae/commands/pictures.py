@@ -14,6 +14,7 @@ from nfvae.plots import (
     check_plane,
     deformation_figure,
     density_figure,
+    density_gallery,
     gap_bars,
     image_grid,
     k_curves,
@@ -23,6 +24,7 @@ from nfvae.plots import (
     posterior_contours,
     posterior_misfit,
     reconstruction_grid,
+    uniform_figure,
 )
 from nfvae.registry import check_choice
 from nfvae.runs import EvaluationSettings, Run, density_table
@@ -167,6 +169,22 @@ def _density(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
     return density_figure(_vectors(run), _densities(run), title=_title(run, "density"))
 
 
+def _uniform(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    run = _only(runs)
+    name = "student" if "teacher" in run.settings else "model"
+    return uniform_figure(_vectors(run), _densities(run)[name], _title(run, "data made uniform by the density"))
+
+
+def _gallery(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    """A row for each flow, a column for each data set."""
+    densities: dict[str, dict[str, FlowDistribution]] = {}
+    data = {run.data_settings["dataset"]: _vectors(run) for run in _some(runs)}
+    for run in runs:
+        flow = f"{run.settings['flow']}-{run.settings['depth']}"
+        densities.setdefault(flow, {})[run.data_settings["dataset"]] = run.density()()
+    return density_gallery(densities, data)
+
+
 def _vectors(run: Run) -> Tensor:
     data = run.vectors()
     data.setup()
@@ -205,5 +223,7 @@ PICTURES: dict[str, Callable[[Sequence[Run], Images, EvaluationSettings], "Figur
     "posterior": _posterior,
     "layers": _layers,
     "density": _density,
+    "uniform": _uniform,
+    "gallery": _gallery,
     "deformation": _deformation,
 }

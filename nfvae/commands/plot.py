@@ -22,6 +22,8 @@ def plot_command(arguments: list[str]) -> None:
     posterior        q(z|x) against the exact posterior, of runs with two latents
     layers           the density after each layer: of a run on vectors, or of an image's posterior with two latents
     density          a density of vectors beside its data; of a student its teacher too
+    uniform          a density's data made uniform, and back; of single numbers made Beta(5, 5) too
+    gallery          densities of the plane, a row a flow and a column a data set
     deformation      what a planar and a radial layer do to a Gaussian cloud; takes no run
     """
     parser = Parser("nfvae plot", plot_command.__doc__)

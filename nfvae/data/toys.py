@@ -68,6 +68,33 @@ class Rings(Toy):
         return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
 
 
+class Shape(Toy):
+    """Points spread evenly over a shape, given as an image mask; the longer side of the image reaches from -3 to 3."""
+
+    @abstractmethod
+    def mask(self) -> Tensor:
+        """Return where the shape is, booleans with shape (height, width), the first row at the top."""
+
+    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+        mask = self.mask()
+        height, width = mask.shape
+        pixels = mask.nonzero()[torch.randint(int(mask.sum()), (count,), generator=generator)]
+        row, column = (pixels + torch.rand(count, 2, generator=generator)).T
+        return 6 / max(height, width) * torch.stack([column - width / 2, height / 2 - row], 1)
+
+
+class Face(Shape):
+    """A smiling face: a disc without eyes and mouth."""
+
+    def mask(self) -> Tensor:  # noqa: D102
+        side = torch.linspace(-1, 1, 100)
+        y, x = -side[:, None], side
+        eyes = ((x.abs() - 0.35) / 0.13).square() + ((y - 0.3) / 0.18).square() < 1
+        radius = (x.square() + y.square()).sqrt()
+        mouth = (radius - 0.6).abs() < 0.09
+        return (radius < 1) & ~eyes & ~(mouth & (y < -0.15))
+
+
 class Mixture(Toy):
     """Two Gaussians on the line: 0.4 N(-2, 0.5²) + 0.6 N(1.5, 1)."""
 
@@ -85,6 +112,7 @@ TOYS = Registry(
     {
         "checkerboard": "nfvae.data.toys:Checkerboard",
         "eight_gaussians": "nfvae.data.toys:EightGaussians",
+        "face": "nfvae.data.toys:Face",
         "mixture": "nfvae.data.toys:Mixture",
         "rings": "nfvae.data.toys:Rings",
         "two_moons": "nfvae.data.toys:TwoMoons",
@@ -96,7 +124,7 @@ class ToyVectors(pl.LightningDataModule):
     """Samples of a toy density in batches of shape (B, D), the same in every run.
 
     Args:
-        dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, the one-dimensional `mixture`, or
+        dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, `face`, the one-dimensional `mixture`, or
             "package.module:Class" of your own.
         count: vectors of the training set; validation and test have 10,000 each.
         batch_size: training vectors a step and device.

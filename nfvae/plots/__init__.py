@@ -1,10 +1,10 @@
 """Pictures; each function returns a matplotlib Figure."""
 
 from nfvae.plots.curves import difference_figure, learning_curves
+from nfvae.plots.densities import density_figure, density_gallery, uniform_figure
 from nfvae.plots.flows import (
     check_plane,
     deformation_figure,
-    density_figure,
     layers_figure,
     layers_of,
     posterior_contours,
@@ -25,6 +25,7 @@ __all__ = [
     "check_plane",
     "deformation_figure",
     "density_figure",
+    "density_gallery",
     "difference_figure",
     "gap_bars",
     "gap_figure",
@@ -39,4 +40,5 @@ __all__ = [
     "posterior_misfit",
     "reconstruction_grid",
     "sandwich_figure",
+    "uniform_figure",
 ]

@@ -1,9 +1,10 @@
 """The style of all pictures; matplotlib is imported when the first one is drawn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -48,3 +49,10 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
 def plane(values: Tensor, side: int) -> Tensor:
     """Turn values on the points of a square grid into what `imshow` takes, the first coordinate to the right."""
     return values.view(side, side).T.cpu()
+
+
+def square_grid(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Sequence[float]]:
+    """Return the points of a grid with shape (side^D, D), and its extent as imshow takes it."""
+    ends = list(zip(low.tolist(), high.tolist(), strict=True))
+    grid = torch.cartesian_prod(*(torch.linspace(*pair, side) for pair in ends))
+    return grid.view(-1, len(ends)), [end for pair in ends for end in pair]

@@ -1,4 +1,4 @@
-"""Pictures of flows and densities in one and two dimensions."""
+"""Pictures of flows: their layers, what they do to points, and posteriors against exact ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,77 +8,11 @@ from torch import Tensor
 
 from nfvae.flows import Bijection, Chain, FlowDistribution, Inverse
 from nfvae.models import VAE
-from nfvae.plots.canvas import new_figure, plane, styled
+from nfvae.plots.canvas import new_figure, plane, square_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-@styled
-@torch.no_grad()
-def density_figure(
-    data: Tensor, densities: Mapping[str, FlowDistribution], side: int = 200, title: str = ""
-) -> "Figure":
-    """Show data, the densities by name, and samples of the last one.
-
-    Args:
-        data: vectors with shape (N, D), D one or two.
-        densities: with event shape (D,).
-        side: points of an axis at which a density is evaluated.
-        title: over the picture.
-
-    Raises:
-        ValueError: for vectors of more than two numbers.
-    """
-    if data.shape[1] > 2:
-        raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
-    last, density = list(densities.items())[-1]
-    points = {"data": data, f"samples of the {last}": density.rsample(torch.Size([len(data)]))}
-    margin = 0.1 * (data.amax(0) - data.amin(0))
-    grid, extent = _grid(data.amin(0) - margin, data.amax(0) + margin, side)
-    values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
-    if data.shape[1] == 1:
-        figure = _densities_on_the_line(points, values, grid[:, 0], extent)
-    else:
-        figure = _densities_of_the_plane(points, values, extent, side)
-    figure.suptitle(title)
-    return figure
-
-
-def _densities_on_the_line(
-    points: Mapping[str, Tensor], values: Mapping[str, Tensor], grid: Tensor, extent: Sequence[float]
-) -> "Figure":
-    figure = new_figure(7, 4.6)
-    axes = figure.add_subplot()
-    styles: list[dict[str, Any]] = [{"color": "lightgray"}, {"histtype": "step", "color": "black"}]
-    for (title, vectors), style in zip(points.items(), styles, strict=True):
-        axes.hist(vectors[:, 0].numpy(), label=title, bins=100, density=True, range=(extent[0], extent[1]), **style)
-    for name, value in values.items():
-        axes.plot(grid.numpy(), value.numpy(), label=name)
-    axes.set_xlabel("x")
-    axes.set_ylabel("density")
-    axes.legend()
-    return figure
-
-
-def _densities_of_the_plane(
-    points: Mapping[str, Tensor], values: Mapping[str, Tensor], extent: Sequence[float], side: int
-) -> "Figure":
-    width, height = extent[1] - extent[0], extent[3] - extent[2]
-    figure = new_figure(3 * (2 + len(values)), min(6.0, max(2.0, 2.6 * height / width)) + 1.2)
-    panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
-    panels[0].set_ylabel("$x_2$")
-    for axes in panels:
-        axes.set_aspect("equal")
-        axes.set_xlabel("$x_1$")
-    for axes, (title, vectors) in zip((panels[0], panels[-1]), points.items(), strict=True):
-        axes.hist2d(*vectors.T.numpy(), bins=side // 3, range=[extent[:2], extent[2:]], cmap="viridis")
-        axes.set_title(title)
-    for axes, (name, value) in zip(panels[1:-1], values.items(), strict=True):
-        axes.imshow(plane(value, side), origin="lower", extent=extent, cmap="viridis")
-        axes.set_title(f"density of the {name}")
-    return figure
 
 
 def layers_of(bijection: Bijection) -> list[Bijection]:
@@ -112,7 +46,7 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     samples = torch.cat([stage.rsample(torch.Size([5000])) for stage in stages])
     low, high = torch.quantile(samples[torch.randperm(len(samples))[:100_000]], torch.tensor([0.001, 0.999]), 0)
     center, reach = (low + high) / 2, 0.6 * (high - low).max()
-    grid, extent = _grid(center - reach, center + reach, side)
+    grid, extent = square_grid(center - reach, center + reach, side)
     columns = min(4, len(counts))
     rows = -(-len(counts) // columns)
     figure = new_figure(max(2.6 * columns + 0.4, 7), 2.8 * rows + 0.7)
@@ -180,7 +114,7 @@ def posterior_contours(
 
 
 def _contours(axes: "Axes", model: VAE, x: Tensor, center: Tensor, reach: Tensor, side: int) -> None:
-    grid, extent = _grid(center - reach, center + reach, side)
+    grid, extent = square_grid(center - reach, center + reach, side)
     exact, approximate = _posteriors(model, x, grid)
     style: dict[str, Any] = {"origin": "lower", "extent": extent}
     axes.imshow(plane(exact, side), cmap="Blues", **style)
@@ -193,7 +127,7 @@ def _contours(axes: "Axes", model: VAE, x: Tensor, center: Tensor, reach: Tensor
 def posterior_misfit(model: VAE, images: Tensor, side: int = 200) -> Tensor:
     """Compute KL(q(z|x) || p(z|x)) of images with shape (N, P) on a grid over two latents; shape (N,), in nats."""
     reach = torch.full((2,), 5.0)
-    grid, _ = _grid(-reach, reach, side)
+    grid, _ = square_grid(-reach, reach, side)
     divergences = []
     for x in images:
         exact, approximate = _posteriors(model, x, grid)
@@ -240,10 +174,3 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         axes.set_aspect("equal")
     figure.suptitle(f"gray: before; blue: after; red: how {arrows} points move")
     return figure
-
-
-def _grid(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Sequence[float]]:
-    """Return the points of a grid with shape (side^D, D), and its extent as imshow takes it."""
-    ends = list(zip(low.tolist(), high.tolist(), strict=True))
-    grid = torch.cartesian_prod(*(torch.linspace(*pair, side) for pair in ends))
-    return grid.view(-1, len(ends)), [end for pair in ends for end in pair]
