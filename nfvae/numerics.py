@@ -14,6 +14,7 @@ SMALLEST_SOFTPLUS = 1e-4
 
 _MOST_STEPS = 100  # of a search for roots; bisection alone would need about 60
 _CHECK_EVERY = 3  # steps
+_SHORTEST_REACH = 1e-12  # from which a reach must be able to grow again
 _STEP_LIMIT = 16  # rounding errors that a root at rest may still move by
 
 
@@ -170,14 +171,15 @@ def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -
     reach = value.abs() + 1
     root, sign, same = root.expand_as(value), value.sign(), torch.zeros_like(value)
     for count in range(root.shape[-1] * _MOST_STEPS):
-        step = (value / slope).clamp(-reach, reach)
-        root = root - step
-        if count % _CHECK_EVERY == 0 and _is_settled(step.abs(), root, slope):
+        newton = value / slope
+        if count % _CHECK_EVERY == 0 and _is_settled(newton.abs(), root, slope):
             break
+        step = newton.clamp(-reach, reach)
+        root = root - step
         value, slope = function(root)
         turned = value.sign() != sign
         same = torch.where(turned, 0.0, same + (step.abs() >= reach))
-        reach = torch.where(turned, reach / 2, torch.where(same > 2, 2 * reach, reach))
+        reach = torch.where(turned, reach / 2, torch.where(same > 2, 2 * reach, reach)).clamp_min(_SHORTEST_REACH)
         sign = value.sign()
     return root
 
