@@ -10,6 +10,9 @@ from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
 
 
+_WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
+
+
 def plot_command(arguments: list[str]) -> None:
     """Draw a picture.
 
@@ -29,8 +32,7 @@ def plot_command(arguments: list[str]) -> None:
     parser = Parser("nfvae plot", plot_command.__doc__)
     parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES))
     parser.add_runs("runs", "*")
-    which = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
-    parser.add_argument("--images", type=int, nargs="+", default=8, help=which)
+    parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
     parser.add_importance()
     parser.add_budget()
     parser.add_argument(
@@ -45,8 +47,7 @@ def plot_command(arguments: list[str]) -> None:
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
     sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, **budget(options)}
-    asked = EvaluationSettings(**sizes)
-    figure = draw(options.kind, runs, options.images, asked)
+    figure = draw(options.kind, runs, options.images, EvaluationSettings(**sizes))
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)

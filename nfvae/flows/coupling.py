@@ -83,10 +83,11 @@ class CouplingFlow(ConditionedFlow):
 def _moves(mask: str, features: int, layer: int) -> Tensor:
     """Tell which coordinates move in a layer."""
     if features == 1:
-        return torch.ones(1, dtype=torch.bool)
-    place = torch.arange(features)
+        return torch.ones(1, dtype=torch.bool, device="cpu")
+    place = torch.arange(features, device="cpu")  # there even while a model is built without memory
     if mask == "random":
-        place = torch.randperm(features, generator=torch.Generator().manual_seed(_MASK_SEED + layer // 2))
+        generator = torch.Generator().manual_seed(_MASK_SEED + layer // 2)
+        place = torch.randperm(features, generator=generator, device="cpu")
     odd = place % 2 == 1 if mask == "alternating" else place >= features // 2
     return odd if layer % 2 == 0 else ~odd
 

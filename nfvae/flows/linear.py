@@ -40,7 +40,9 @@ class Permutation(Bijection):
 ORDERS: dict[str, Callable[[int], Tensor]] = {
     "identity": torch.arange,
     "reverse": lambda features: torch.arange(features).flip(0),
-    "random": lambda features: torch.randperm(features, generator=torch.Generator().manual_seed(_PERMUTATION_SEED)),
+    "random": lambda features: torch.randperm(
+        features, generator=torch.Generator().manual_seed(_PERMUTATION_SEED), device="cpu"
+    ),
 }
 """Permutations of 0 ... D-1 by name, `random` the same in every run."""
 

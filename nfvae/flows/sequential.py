@@ -54,7 +54,7 @@ class _Unrolled:
         self.last = self.natural_weights[-1].view(-1, self.features, tensors[-2].shape[1]).transpose(0, 1)[self.order]
         last_bias = tensors[-1].view(-1, self.features).T[self.order]
         self.last_bias = last_bias.view(*last_bias.shape, *(1 for _ in batch))
-        self.counts = [list(range(self.features + 1)), *network.counts]
+        self.counts = [list(range(self.features + 1)), *network.counts()]
 
     def rows(self, value: Tensor) -> Tensor:
         """Put the last dimension first, and the batch behind it, expanded."""

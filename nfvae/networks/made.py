@@ -1,5 +1,6 @@
 """Multilayer perceptrons whose hidden biases come from outside: plain, and masked for an autoregressive order."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -80,17 +81,20 @@ class MaskedMLP(ConditionedMLP):
         self, features: int, outputs: int, hidden: Sequence[int], activation: str = "relu", reverse: bool = False
     ) -> None:
         super().__init__(features, outputs * features, hidden, activation)
-        self.order = tuple(range(features))[:: -1 if reverse else 1]
-        place = torch.tensor(self.order).argsort()
-        degrees = [place + 1, *(_hidden_degrees(features, width) for width in hidden)]
+        self.order = range(features)[:: -1 if reverse else 1]
+        self.degrees = [_hidden_degrees(features, width) for width in hidden]
+        place = torch.tensor(self.order)  # a reversed order is its own inverse
+        degrees = [place + 1, *map(torch.tensor, self.degrees)]
         for index, (before, after) in enumerate(pairwise(degrees)):
             self._register_mask(index, after[:, None] >= before)
         self._register_mask(len(hidden), (place[:, None] >= degrees[-1]).repeat(outputs, 1))
-        known = torch.arange(features + 1)[:, None]
-        self.counts = [(each <= known).sum(1).tolist() for each in degrees[1:]]
 
     def _register_mask(self, index: int, mask: Tensor) -> None:
         self.register_buffer(f"mask{index}", mask.to(self.last_weight.dtype), persistent=False)
+
+    def counts(self) -> list[list[int]]:
+        """Return for each hidden layer how many of its units see no more than the first 0, 1 ... D coordinates."""
+        return [[bisect_right(degrees, known) for known in range(len(self.order) + 1)] for degrees in self.degrees]
 
     def weights(self) -> list[Tensor]:
         """Return the masked weight of every layer; computed once, it serves any number of calls."""
@@ -110,8 +114,6 @@ def _uniform(outputs: int, inputs: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(outputs, inputs).uniform_(-reach, reach))
 
 
-def _hidden_degrees(features: int, width: int) -> Tensor:
+def _hidden_degrees(features: int, width: int) -> list[int]:
     """Spread 1 ... D-1 evenly over the units, in order; with D = 1 no unit may see the input, which degree 0 says."""
-    if features == 1:
-        return torch.zeros(width, dtype=torch.long)
-    return torch.linspace(1, features - 1, width).round().long()
+    return [min(1, features - 1) + round(unit * max(features - 2, 0) / max(width - 1, 1)) for unit in range(width)]
