@@ -1,5 +1,6 @@
 """The settings of a training, out of configs, the run that goes on, and the command line."""
 
+import json
 import os
 import re
 from argparse import ArgumentError
@@ -42,6 +43,7 @@ _POSITIVE = (
 )
 _CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
+_DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
 _NAME = re.compile(r"--(model|data)\.(\w+)(?:=(.*))?")
 
 
@@ -77,7 +79,8 @@ def read_sources(arguments: Sequence[str]) -> Sources:
     settings = settings_of(run) if run else {}
     for config in configs:
         settings = merge(settings, config)
-    return Sources(_without_dropped_options(settings, words), run, words)
+    settings = _without_dropped_options(settings, words)
+    return Sources(settings, run, _with_deep_values(settings, words))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -142,6 +145,31 @@ def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> 
             if f"{name}_options" in settings.get(section, {}):
                 settings = merge(settings, {section: {name: value}})
     return settings
+
+
+def _with_deep_values(settings: Mapping[str, Any], words: Sequence[str]) -> list[str]:
+    """Write --model.flow_options.a.b 4 as --model.flow_options.a {b: 4}: jsonargparse would take the deeper 4 as text."""
+    remaining, written = iter(words), []
+    for word in remaining:
+        if not _DEEP.fullmatch(word):
+            written.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        names = name.removeprefix("--").split(".")
+        try:
+            settings = _put(settings, names, yaml.safe_load(value if equals else next(remaining, "")))
+        except yaml.YAMLError as error:
+            raise ValueError(f"cannot read the value of {name}: {' '.join(str(error).split())}") from error
+        section, role, option = names[:3]
+        written += [f"--{section}.{role}.{option}", json.dumps(settings[section][role][option])]
+    return written
+
+
+def _put(settings: Mapping[str, Any], names: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return settings with one of them, inside of others, replaced."""
+    first, *inner = names
+    held = settings.get(first)
+    return {**settings, first: _put(held if isinstance(held, Mapping) else {}, inner, value) if inner else value}
 
 
 def task_of(sources: Sources) -> type[TrainingModule]:

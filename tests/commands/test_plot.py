@@ -1,15 +1,18 @@
 """Pictures: that each is drawn, and that what they show is right."""
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from nfvae.__main__ import main
 from nfvae.commands.pictures import PICTURES
 from nfvae.plots import layers_of, posterior_contours, posterior_misfit
-from nfvae.plots.canvas import new_figure
-from nfvae.plots.flows import _grid, _mass_levels, _posteriors
+from nfvae.plots.canvas import new_figure, square_grid
+from nfvae.plots.flows import _mass_levels, _posteriors
 from nfvae.runs import Run
 from tests.conftest import QUICKSTART
 from tests.helpers.flows import ALL, random_flow, small_options
@@ -18,23 +21,35 @@ from tests.helpers.models import binary, constant_vae, small_vae
 QUICK = ["--trainer.max_epochs", 1, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
 
 
-@pytest.fixture
-def runs(cli):
-    """A run with two latents, evaluated, and a density of vectors."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with two latents, evaluated, one with forty, and a density of vectors: once for all tests here."""
+    folder = tmp_path_factory.mktemp("trained")
     flat = ["--model.latent", 2, "--model.context", 4, "--model.encoder_options.hidden", "[16]", "--name", "flat"]
-    options = ["--model.flow_options", json.dumps(small_options("iaf"))]
-    assert cli("fit", "-c", QUICKSTART, *QUICK, *flat, *options)[0] == 0
-    assert cli("evaluate", "runs/flat", "--samples", 20)[0] == 0
-    assert cli("gap", "runs/flat", "--images", 4, "--budget", "small")[0] == 0
     wide = ["--model.latent", 40, "--model.flow", "none", "--model.depth", 1, "--name", "wide"]
-    assert cli("fit", "-c", QUICKSTART, *QUICK, *wide)[0] == 0
     moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
-    assert cli("fit", *QUICK, *moons, "--model.flow_options", json.dumps(small_options("maf")))[0] == 0
+    narrow = {name: ["--model.flow_options", json.dumps(small_options(name))] for name in ("iaf", "maf")}
+    with contextlib.chdir(folder):
+        for words in (
+            ["fit", "-c", QUICKSTART, *QUICK, *flat, *narrow["iaf"]],
+            ["evaluate", "runs/flat", "--samples", 20],
+            ["gap", "runs/flat", "--images", 4, "--budget", "small"],
+            ["fit", "-c", QUICKSTART, *QUICK, *wide],
+            ["fit", *QUICK, *moons, *narrow["maf"]],
+        ):
+            assert main([str(word) for word in words]) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(workdir, trained):
+    shutil.copytree(trained / "runs", "runs")
 
 
 def test_every_picture_is_drawn(runs, cli):
     for kind in PICTURES:
-        folders = {"deformation": [], "density": ["runs/moons"]}.get(kind, ["runs/flat"])
+        of_vectors = kind in ("density", "uniform", "gallery")
+        folders = [] if kind == "deformation" else ["runs/moons" if of_vectors else "runs/flat"]
         output = [] if folders else ["--output", "drawn/picture.png"]
         asked = ["--samples", 20] if kind != "gap" else ["--limit", 4, "--budget", "small"]
         code, out, error = cli("plot", kind, *folders, *asked, "--images", 0, 3, *output)
@@ -74,7 +89,7 @@ def test_mistakes_get_one_line(arguments, message, runs, cli):
 def test_the_layers_one_after_the_other_are_the_flow(name):
     bijection, z = random_flow(name, 2, depth=3)(), torch.randn(5, 2, dtype=torch.float64)
     layers, point = layers_of(bijection), z
-    assert len(layers) == {"none": 0, "cholesky": 3}.get(name, 3)
+    assert len(layers) == {"none": 0, "zuko": 1, "glow": 3 * 3, "chain": 3 + 2}.get(name, 3)
     for layer in layers:
         point = layer(point)
     torch.testing.assert_close(point, bijection(z))
@@ -82,7 +97,7 @@ def test_the_layers_one_after_the_other_are_the_flow(name):
 
 def test_contours_are_of_densities():
     model, x = small_vae("planar", features=2), binary(1)[0]
-    grid, extent = _grid(torch.full((2,), -8.0), torch.full((2,), 8.0), 400)
+    grid, extent = square_grid(torch.full((2,), -8.0), torch.full((2,), 8.0), 400)
     assert extent == [-8, 8, -8, 8]
     cell = (16 / 399) ** 2
     with torch.no_grad():
@@ -98,7 +113,7 @@ def test_contours_take_two_latents():
 
 
 def test_contours_enclose_the_mass_they_claim():
-    grid, _ = _grid(torch.full((2,), -6.0), torch.full((2,), 6.0), 300)
+    grid, _ = square_grid(torch.full((2,), -6.0), torch.full((2,), 6.0), 300)
     density = torch.exp(-grid.square().sum(1) / 2)
     outer, inner = _mass_levels(density, (0.9, 0.5))
     assert outer < inner

@@ -7,6 +7,7 @@ import yaml
 
 from nfvae.commands.plan import Plan
 from nfvae.commands.settings import merge
+from nfvae.flows import FLOWS
 from tests.commands.test_fit import CONFIGS, RUN, assert_one_line
 
 BASE, IAF = CONFIGS / "base.yaml", CONFIGS / "mnist/iaf.yaml"
@@ -38,6 +39,20 @@ def test_one_option_is_changed_and_the_others_stay():
     assert options == {"hidden": 64, "hidden_layers": 2}
     same = model("-c", BASE, "-c", IAF, "--model.flow", "iaf", "--model.flow_options.hidden", 64)["flow_options"]
     assert same == {"hidden": 64, "hidden_layers": 2}
+
+
+def test_an_option_of_an_option_is_read_as_in_a_config():
+    mixture = ["-c", CONFIGS / "toy/mixture.yaml"]
+    bound = "--model.flow_options.univariate_options.bound"
+    for words in ([bound, "3.5"], [f"{bound}=3.5"], [bound, "7", bound, "3.5"]):
+        assert model(*mixture, *words)["flow_options"] == {
+            "univariate": "spline",
+            "univariate_options": {"bins": 24, "bound": 3.5},
+        }
+    fresh = model("--model.flow", "coupling", "--model.flow_options.univariate_options.bins", 4)
+    assert fresh["flow_options"] == {"univariate_options": {"bins": 4}}
+    with pytest.raises(ValueError, match=r"cannot read the value of --model.flow_options.univariate_options.bound"):
+        model(*mixture, bound, "[")
 
 
 def test_the_readmes_example_runs(cli, mnist_root):
@@ -94,7 +109,7 @@ def test_help_comes_in_the_readers_order_and_names_the_choices(capsys):
         assert first in text
         assert absent not in text
         if words == ["--help"]:
-            assert "Known: cholesky, iaf, maf, none, planar, radial," in " ".join(text.split())
+            assert f"Known: {', '.join(FLOWS)}, or" in " ".join(text.split())
             assert text.index("--name") < text.index("--model.flow ") < text.index("--data.dataset ")
 
 

@@ -64,9 +64,8 @@ def test_no_samples_are_refused():
         reverse_kl(gaussian(1, 1)[0], lambda z: z.sum(-1), 0)
 
 
-@pytest.mark.parametrize("teacher_name", ALL)
-@pytest.mark.parametrize("student_name", ALL)
-def test_every_student_learns_from_every_teacher(student_name, teacher_name):
+@pytest.mark.parametrize(("student_name", "teacher_name"), [*zip(ALL, [*ALL[7:], *ALL[:7]], strict=True)])
+def test_every_flow_learns_from_another_and_teaches_another(student_name, teacher_name):
     torch.manual_seed(1)
     student, teacher = (
         FlowDensity(random_flow(name, 2, depth=2, gain=0.7, dtype=torch.float32))

@@ -11,17 +11,17 @@ from torch.func import functional_call, vmap
 
 from nfvae.flows import Bijection, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow
 from nfvae.models.priors.normal import StandardNormal
-from tests.helpers.flows import CASES, CONTEXT, PLAIN, VARIED, has_parameters, random_context, random_flow, small_flow
+from tests.helpers.flows import CASES, CONTEXT, ALL, VARIED, has_parameters, random_context, random_flow, small_flow
 
 BATCH = 16
 GRID = [
-    *itertools.product(PLAIN, [0, CONTEXT], [1, 3], [1, 2, 5]),
+    *itertools.product(ALL, [0, CONTEXT], [1, 3], [1, 2, 5]),
     *((name, *sizes) for name in VARIED for sizes in [(0, 1, 1), (CONTEXT, 3, 5)]),
 ]
 on_the_grid = pytest.mark.parametrize(("name", "context", "depth", "features"), GRID)
 every_flow = pytest.mark.parametrize("name", CASES)
 every_context = pytest.mark.parametrize(
-    ("name", "context"), [*itertools.product(PLAIN, [0, CONTEXT]), *itertools.product(VARIED, [CONTEXT])]
+    ("name", "context"), [*itertools.product(ALL, [0, CONTEXT]), *itertools.product(VARIED, [CONTEXT])]
 )
 
 
@@ -130,7 +130,7 @@ def test_every_parameter_and_the_context_receive_a_gradient(name, context, direc
 
 
 @pytest.mark.parametrize(
-    ("name", "features"), [*itertools.product(PLAIN, [1, 2]), *((name, 1) for name in VARIED if "univariate" in name)]
+    ("name", "features"), [*itertools.product(ALL, [1, 2]), *((name, 1) for name in VARIED if "univariate" in name)]
 )
 def test_density_integrates_to_one(name, features):
     flow = random_flow(name, features, depth=2, gain=0.6)

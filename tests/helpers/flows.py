@@ -30,17 +30,21 @@ def choices():
                 yield from (f"{name}:{option}={value}" for value in values)
 
 
-PLAIN = sorted(FLOWS)
+ALL = sorted(FLOWS)
 VARIED = list(choices())
-CASES = [*PLAIN, *VARIED]
+CASES = [*ALL, *VARIED]
+
+
+def small_options(name):
+    """Narrow networks, where a flow has some."""
+    return {option: value for option, value in SMALL.items() if option in options_of_flow(name)}
 
 
 def small_flow(case, features, context=0, depth=1):
     """Build a flow of `CASES` with narrow networks."""
     name, _, choice = case.partition(":")
-    options = {option: value for option, value in SMALL.items() if option in options_of_flow(name)}
-    options |= dict([choice.split("=")]) if choice else {}
-    return make_flow(name, features, context, depth, **options)
+    chosen = dict([choice.split("=")]) if choice else {}
+    return make_flow(name, features, context, depth, **small_options(name) | chosen)
 
 
 def random_flow(case, features, context=0, depth=1, gain=1.0, dtype=torch.float64):
