@@ -21,6 +21,11 @@ torch.set_num_threads(1)  # the tests are small, and run in several processes
 QUICKSTART = os.path.join(os.path.dirname(__file__), "..", "configs", "quickstart.yaml")
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest test, so that no process waits for it in the end."""
+    items.sort(key=lambda item: item.name != "test_the_commands_run")
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)

@@ -33,6 +33,8 @@ def choices():
 ALL = sorted(FLOWS)
 VARIED = list(choices())
 CASES = [*ALL, *VARIED]
+FEW = ["none", "cholesky", "planar", "radial", "iaf", "maf"]
+"""For what a flow takes no part in but by its contract, as an estimator."""
 
 
 def small_options(name):

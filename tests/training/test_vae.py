@@ -33,9 +33,9 @@ def digits(**options):
 @pytest.mark.parametrize("context", [0, 5])
 def test_every_flow_trains_and_its_checkpoint_loads(flow, context, tmp_path):
     fitted, run = module(flow, context=context), trainer(tmp_path, epochs=2)
-    before = copy.deepcopy(fitted.model.state_dict())
+    before = copy.deepcopy(dict(fitted.model.named_parameters()))
     run.fit(fitted, digits())
-    changed = [key for key, value in fitted.model.state_dict().items() if not torch.equal(value, before[key])]
+    changed = [key for key, value in fitted.model.named_parameters() if not torch.equal(value, before[key])]
     assert changed == list(before)
     loaded = FlowVAE.load_from_checkpoint(run.checkpoint_callback.best_model_path).model
     assert isinstance(loaded, VAE)
