@@ -3,6 +3,7 @@
     pip install normflows nflows torchflows UMNN zuko
     python benchmarks/flows.py
     python benchmarks/flows.py --rows iaf nsf --rounds 9
+    python benchmarks/flows.py --rows planar radial householder linear actnorm --depth 10
 
 A library that is not installed is left out, and so is a layer that it lacks. "forward" is the direction that a library
 computes in one pass, with log-determinant; "step" the same with the gradient of all parameters and of the input;
@@ -26,17 +27,38 @@ EVERY_SECOND = torch.arange(FEATURES) >= FEATURES // 2
 
 
 class Ours(nn.Module):
-    """A layer of nfvae's."""
+    """Layers of nfvae's."""
 
-    def __init__(self, name, **options):
+    def __init__(self, name, depth, **options):
         super().__init__()
-        self.flow = make_flow(name, FEATURES, **options)
+        self.flow = make_flow(name, FEATURES, depth=depth, **options)
 
     def forward(self, z):
         return self.flow().forward_and_log_det(z)
 
     def inverse(self, y):
         return self.flow().inverse_and_log_det(y)
+
+
+class Stack(nn.Module):
+    """Layers of another library, one after the other."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, z):
+        return self._summed(z, [layer.forward for layer in self.layers])
+
+    def inverse(self, y):
+        return self._summed(y, [layer.inverse for layer in reversed(self.layers)])
+
+    def _summed(self, z, maps):
+        z, total = maps[0](z)
+        for each in maps[1:]:
+            z, log_det = each(z)
+            total = total + log_det
+        return z, total
 
 
 class Lazy(nn.Module):
@@ -72,15 +94,13 @@ def torchflows_layers():
     from torchflows.bijections.finite.matrix import LUMatrix
     from torchflows.bijections.finite.residual.planar import Planar
     from torchflows.bijections.finite.residual.radial import Radial
-    from torchflows.bijections.finite.residual.sylvester import HouseholderSylvester
 
     shape, network = (FEATURES,), {"n_layers": 3, "nonlinearity": nn.ReLU}
     coupling = {"conditioner_kwargs": {"n_hidden": HIDDEN, **network}}
     masked = {"conditioner_kwargs": {"n_hidden": WIDE, "n_layers": 3}}
     return {
-        "planar": lambda: Planar(shape),
-        "radial": lambda: Radial(shape),
-        "sylvester": lambda: HouseholderSylvester(shape, m=16),
+        "planar": lambda: Swapped(Planar(shape)),
+        "radial": lambda: Swapped(Radial(shape)),
         "linear": lambda: LUMatrix(shape),
         "nice": lambda: layers.ShiftCoupling(shape, **coupling),
         "realnvp": lambda: layers.AffineCoupling(shape, **coupling),
@@ -236,6 +256,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=list(OURS), choices=list(OURS))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--depth", type=int, default=1, help="layers, one after the other")
     asked = parser.parse_args()
     print_machine(f"D = {FEATURES}", f"batch {BATCH}")
     found = peers()
@@ -243,8 +264,10 @@ def main():
     print("|---" * (4 + len(found)) + "|")
     for row in asked.rows:
         name, options = OURS[row]
-        layers = {"nfvae": Ours(name, **options)}
-        layers |= {library: made[row]() for library, made in found.items() if row in made}
+        layers = {"nfvae": Ours(name, asked.depth, **options)}
+        for library, made in found.items():
+            if row in made:
+                layers[library] = Stack([made[row]() for _ in range(asked.depth)])
         for work in (forward, step, inverse):
             times = measure(work, layers, asked.rounds)
             others = [time for library, time in times.items() if library != "nfvae"]
