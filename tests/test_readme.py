@@ -104,7 +104,7 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     monkeypatch.syspath_prepend(str(workdir))
     example_module("letters", "docs/data.md", "class Letters")
     example_module("scaled", "docs/extending.md", "class ScaledNormal")
-    example_module("tails", "docs/extending.md", "class SinhArcsinh")
+    example_module("bend", "docs/extending.md", "class Bend")
     torch.save(torch.randint(0, 256, (1000, 20, 16), dtype=torch.uint8), "letters.pt")
     done = set()
     for page, command in commands():
@@ -127,7 +127,7 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
         assert code == 0, (page, command, error)
     assert len(done) > 20
     assert RunFolder(TRAINED).evaluation("evaluation-test-importance-20-first30").is_file()
-    for name in ("letters", "scaled", "tails"):
+    for name in ("letters", "scaled", "bend"):
         sys.modules.pop(name)
 
 
