@@ -35,7 +35,8 @@ def commands():
         lines = [line.strip() for block in blocks(text, "") for line in block.splitlines()]
         lines += re.findall(r"`([^`]+)`", BLOCK.sub("", text))
         for line in lines:
-            for command in line.removeprefix("PYTHONPATH=. ").replace("$flow", "iaf").replace("$data", "rings").split(" && "):
+            line = line.removeprefix("PYTHONPATH=. ").replace("$flow", "iaf").replace("$data", "rings")
+            for command in line.split(" && "):
                 if command.startswith("nfvae ") and not PLACEHOLDER.search(command):
                     yield page, command
 

@@ -9,7 +9,6 @@ from nfvae.commands.pictures import PICTURES, draw
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
 
-
 _WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
 
 

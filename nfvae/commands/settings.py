@@ -148,7 +148,7 @@ def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> 
 
 
 def _with_deep_values(settings: Mapping[str, Any], words: Sequence[str]) -> list[str]:
-    """Write --model.flow_options.a.b 4 as --model.flow_options.a {b: 4}: jsonargparse would take the deeper 4 as text."""
+    """Write --model.flow_options.a.b 4 as --model.flow_options.a {b: 4}, as jsonargparse takes the deeper 4 as text."""
     remaining, written = iter(words), []
     for word in remaining:
         if not _DEEP.fullmatch(word):

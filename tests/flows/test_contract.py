@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 
 from nfvae.flows import Bijection, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow
 from nfvae.models.priors.normal import StandardNormal
-from tests.helpers.flows import CASES, CONTEXT, ALL, VARIED, has_parameters, random_context, random_flow, small_flow
+from tests.helpers.flows import ALL, CASES, CONTEXT, VARIED, has_parameters, random_context, random_flow, small_flow
 
 BATCH = 6
 GRID = [
