@@ -1,11 +1,10 @@
 """What every test shares."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -69,21 +68,25 @@ def fit(cli):
     return call
 
 
+def _command_line(arguments):
+    """Run a command line that listens to Ctrl-C, its output in out.txt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    out = os.open("out.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1), os.dup2(out, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.exit(main([str(argument) for argument in arguments]))
+
+
 @contextlib.contextmanager
 def in_the_background(*arguments):
-    """Start a command line in a process of its own that listens to Ctrl-C, its output in out.txt."""
-    command = [sys.executable, "-m", "nfvae", *map(str, arguments)]
-
-    def listen():  # a shell's background job, and all that it starts, would ignore the interrupt
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with Path("out.txt").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, preexec_fn=listen)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    """Start a command line in a child of this process, which has imported already what the child needs."""
+    process = multiprocessing.get_context("fork").Process(target=_command_line, args=(arguments,))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

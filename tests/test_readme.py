@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nfvae.commands import COMMANDS
+from nfvae.estimators import BUDGETS
 from nfvae.flows import FLOWS
 from nfvae.runs import RunFolder
 
@@ -94,7 +95,7 @@ def more(words):
     return {
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
         "evaluate": LIMITED,
-        "gap": ["--limit", 3, "--budget", "small"],
+        "gap": ["--limit", 3],
         "compare": LIMITED,
     }.get(words[0], [])
 
@@ -103,6 +104,8 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     """One after the other, each training one short epoch."""
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
     monkeypatch.syspath_prepend(str(workdir))
+    for budget in BUDGETS:
+        monkeypatch.setitem(BUDGETS, budget, (2, 8))
     example_module("letters", "docs/data.md", "class Letters")
     example_module("scaled", "docs/extending.md", "class ScaledNormal")
     example_module("bend", "docs/extending.md", "class Bend")

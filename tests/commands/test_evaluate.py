@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import shutil
 import signal
@@ -197,22 +198,23 @@ def test_the_gaps_add_up(run, cli):
     assert (run / "plots/gap.png").is_file()
 
 
-def test_a_kill_and_two_processes_change_no_digit_of_an_annealed_evaluation(run):
-    command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "--split", "train", *ANNEALED]
+def test_a_kill_and_two_processes_change_no_digit_of_an_annealed_evaluation(run, cli):
+    command = ["evaluate", str(run), "--split", "train", *ANNEALED]
     partial = run / "evaluation-train-annealed-3x12.partial"
-    with in_the_background(*command[3:]) as process:
+    with in_the_background(*command) as process:
         deadline = time.monotonic() + 120
         while not (done := list(partial.glob("*.pt"))) and time.monotonic() < deadline:
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.kill()
     assert 1 <= len(done) < 4
-    assert subprocess.run(command, capture_output=True, timeout=240).returncode == 0
+    assert cli(*command)[0] == 0
     resumed = (run / "evaluation-train-annealed-3x12.csv").read_bytes()
     for path in run.glob("evaluation-train-annealed-3x12.*"):
         path.unlink()
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-    shared = subprocess.run([*command, *two], capture_output=True, text=True, timeout=240)
+    shared = subprocess.run(
+        [sys.executable, "-m", "nfvae", *command, *two], capture_output=True, text=True, timeout=240
+    )
     assert shared.returncode == 0, shared.stderr[-2000:]
     assert (run / "evaluation-train-annealed-3x12.csv").read_bytes() == resumed
     by_one = annealed_log_likelihood(Run(run).vae(), Run(run).images().images("train").float(), 3, 12)
@@ -231,9 +233,9 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, r
         deadline = time.monotonic() + 120
         while not (done := list(partial.glob("*.pt"))) and time.monotonic() < deadline:
             time.sleep(0.005)
-        process.send_signal(stop)
-        process.wait(60)
-    assert process.returncode == STOPS[stop]
+        os.kill(process.pid, stop)
+        process.join(60)
+        assert process.exitcode == STOPS[stop]
     assert len(done) == 1
     assert not (run / "evaluation-test-importance-4000.json").exists()
     text = Path("out.txt").read_text()
