@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nfvae.commands import COMMANDS
-from nfvae.estimators import BUDGETS
+from nfvae.estimators import BUDGETS, gaps
 from nfvae.flows import FLOWS
 from nfvae.runs import RunFolder
 
@@ -36,7 +36,8 @@ def commands():
         lines = [line.strip() for block in blocks(text, "") for line in block.splitlines()]
         lines += re.findall(r"`([^`]+)`", BLOCK.sub("", text))
         for line in lines:
-            line = line.removeprefix("PYTHONPATH=. ").replace("$flow", "iaf").replace("$data", "rings")
+            line = line.removeprefix("PYTHONPATH=. ").replace("flow $flow --data", "flow planar --data")
+            line = line.replace("$flow", "iaf").replace("$data", "rings")
             for command in line.split(" && "):
                 if command.startswith("nfvae ") and not PLACEHOLDER.search(command):
                     yield page, command
@@ -106,6 +107,8 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     monkeypatch.syspath_prepend(str(workdir))
     for budget in BUDGETS:
         monkeypatch.setitem(BUDGETS, budget, (2, 8))
+    for name, short in {"_STEPS": 5, "_MOST_ROUNDS": 1}.items():
+        monkeypatch.setattr(gaps, name, short)
     example_module("letters", "docs/data.md", "class Letters")
     example_module("scaled", "docs/extending.md", "class ScaledNormal")
     example_module("bend", "docs/extending.md", "class Bend")

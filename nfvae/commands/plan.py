@@ -100,4 +100,4 @@ class Plan:
         """Return every setting as YAML, without what belongs to this call alone."""
         saved = self.namespace.clone()
         saved["name"], saved["ckpt_path"], saved["overwrite"] = self.settings["name"], None, False
-        return str(self.parser.dump(saved, skip_none=False))
+        return str(self.parser.dump(saved, skip_unset=False))

@@ -22,7 +22,8 @@ def is_active(mean: Tensor, variance: Tensor, samples: int) -> Tensor:
     References:
         Importance Weighted Autoencoders, arXiv 1509.00519.
     """
-    return above(mean.var(0) - variance.mean(0) / samples, _ACTIVE_VARIANCE)
+    spread = mean.var(0) if len(mean) > 1 else torch.full_like(mean[0], math.nan)
+    return above(spread - variance.mean(0) / samples, _ACTIVE_VARIANCE)
 
 
 def above(values: Tensor, limit: float) -> Tensor:
