@@ -41,6 +41,10 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
         normalizer = self.scale.log().sum(-1) + noise.shape[-1] * math.log(2 * math.pi) / 2
         return -noise.square().sum(-1) / 2 - normalizer
 
+    def tempered(self, temperature: float) -> "DiagonalNormal":
+        """Return the Gaussian whose noise is multiplied by a temperature."""
+        return DiagonalNormal(self.loc, temperature * self.scale)
+
 
 class FlowDistribution(TransformedDistribution):
     """A diagonal Gaussian pushed through a bijection.
@@ -89,3 +93,7 @@ class FlowDistribution(TransformedDistribution):
         with full_precision(value.device):
             z, log_det = self.bijection.inverse_and_log_det(value)
         return self.base.log_prob(z) + log_det
+
+    def tempered(self, temperature: float) -> "FlowDistribution":
+        """Return the density whose noise is multiplied by a temperature."""
+        return FlowDistribution(self.base.tempered(temperature), self.bijection)

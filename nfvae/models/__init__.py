@@ -4,7 +4,7 @@ from nfvae.models.contract import check_flow, check_vae
 from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.encoders import ENCODERS, Encoder, Encoding
 from nfvae.models.likelihood import BernoulliPixels
-from nfvae.models.posterior import Posterior
+from nfvae.models.posterior import Posterior, make_posterior
 from nfvae.models.priors import PRIORS, Prior
 from nfvae.models.vae import VAE, LogTerms, make_vae
 
@@ -22,5 +22,6 @@ __all__ = [
     "Prior",
     "check_flow",
     "check_vae",
+    "make_posterior",
     "make_vae",
 ]

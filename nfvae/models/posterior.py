@@ -1,11 +1,18 @@
 """The approximate posterior q(z|x): an encoder's diagonal Gaussian refined by a flow."""
 
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from nfvae.flows import DiagonalNormal, Flow, FlowDistribution
-from nfvae.models.encoders import Encoder
+from nfvae.flows import FLOWS, DiagonalNormal, Flow, FlowDistribution
+from nfvae.models.encoders import ENCODERS, Encoder
 from nfvae.numerics import at_least_float32, full_precision
+from nfvae.registry import check_sizes
+
+Options = Mapping[str, Any] | None
 
 
 class Posterior(nn.Module):
@@ -28,3 +35,27 @@ class Posterior(nn.Module):
         loc, log_scale, h = (at_least_float32(value) for value in self.encoder(x))
         with full_precision(x.device):
             return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))
+
+
+def make_posterior(
+    flow: str = "iaf",
+    depth: int = 4,
+    flow_options: Options = None,
+    context: int = 64,
+    encoder: str = "mlp",
+    encoder_options: Options = None,
+    latent: int = 40,
+    shape: Sequence[int] = (28, 28),
+) -> Posterior:
+    """Build a posterior from names and numbers alone: see `make_vae`.
+
+    Raises:
+        ValueError: for an unknown name or option, or a value out of range.
+    """
+    check_sizes(latent=latent, **{f"shape[{place}]": side for place, side in enumerate(shape)})
+    made_flow = FLOWS.make(flow, flow_options, features=latent, context=context, depth=depth)
+    return Posterior(ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context), made_flow)
+
+
+POSTERIOR = tuple(inspect.signature(make_posterior).parameters)
+"""The settings that decide what a posterior's weights are."""

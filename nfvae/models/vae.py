@@ -2,20 +2,17 @@
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nfvae.flows import FLOWS, Draw
+from nfvae.flows import Draw
 from nfvae.models.decoders import DECODERS, Decoder
-from nfvae.models.encoders import ENCODERS
-from nfvae.models.posterior import Posterior
-from nfvae.models.priors import PRIORS, Prior
-from nfvae.registry import check_sizes
-
-Options = Mapping[str, Any] | None
+from nfvae.models.posterior import Options, Posterior, make_posterior
+from nfvae.models.priors import PRIORS, Prior, tempered
+from nfvae.registry import check_number
 
 
 class LogTerms(NamedTuple):
@@ -62,6 +59,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.posterior, self.decoder, self.prior, self.shape = posterior, decoder, prior, shape
+        prior.attach(posterior)
 
     def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
         """Draw samples from q(z|x) and evaluate every log-density at them.
@@ -100,10 +98,24 @@ class VAE(nn.Module):
         return LogTerms(log_p, self.prior().log_prob(draw.z), draw.log_prob, draw.log_det)
 
     @torch.no_grad()
-    def sample(self, count: int) -> Tensor:
-        """Draw images from the model: pixel probabilities with shape (count, P), not yet binarized."""
-        probabilities: Tensor = self.decoder(self.prior().sample((count,))).mean
+    def sample(self, count: int, temperature: float = 1.0) -> Tensor:
+        """Draw images from the model: pixel probabilities with shape (count, P), not yet binarized.
+
+        Args:
+            count: of images.
+            temperature: by which the noise of the latents is multiplied; below 1 images are more alike and cleaner.
+
+        Raises:
+            ValueError: for a temperature that is not above 0, or a prior that has none.
+        """
+        check_number("temperature", temperature, above=0)
+        probabilities: Tensor = self.decoder(tempered(self.prior(), temperature).sample((count,))).mean
         return probabilities
+
+    def init_from(self, pixel_means: Tensor) -> None:
+        """Start what says something of pixels from their means in the training images, with shape (P,)."""
+        self.decoder.init_output_bias(pixel_means)
+        self.prior.init_pixels(pixel_means)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -145,13 +157,9 @@ def make_vae(
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
     """
-    check_sizes(latent=latent, **{f"shape[{place}]": side for place, side in enumerate(shape)})
-    made_flow = FLOWS.make(flow, flow_options, features=latent, context=context, depth=depth)
-    made_encoder = ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context)
+    posterior = make_posterior(flow, depth, flow_options, context, encoder, encoder_options, latent, shape)
     made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape)
-    return VAE(
-        Posterior(made_encoder, made_flow), made_decoder, PRIORS.make(prior, prior_options, latent=latent), shape
-    )
+    return VAE(posterior, made_decoder, PRIORS.make(prior, prior_options, latent=latent, shape=shape), shape)
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)

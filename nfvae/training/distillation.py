@@ -1,11 +1,13 @@
 """Distillation of a trained posterior into a student that is cheap to sample, by the reverse KL."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from nfvae.estimators import reverse_kl
+from nfvae.models.posterior import POSTERIOR
 from nfvae.registry import check_choice
 from nfvae.training.teacher import Teacher
 from nfvae.training.vae import FlowVAE
@@ -53,6 +55,7 @@ class PosteriorDistillation(FlowVAE):
         loaded = None if "shape" in training else Teacher(teacher, "vae")
         if loaded:
             training.update({name: loaded.settings[name] for name in self.from_teacher})
+            training["prior_options"] = _prior_options(loaded.settings)
         super().__init__(samples=samples, **training)
         self.save_hyperparameters({"teacher": str(teacher)})
         self.by_posterior = target == "posterior"
@@ -72,9 +75,10 @@ class PosteriorDistillation(FlowVAE):
     def _learn_from(self, teacher: Teacher) -> None:
         """Keep the teacher, and take over its decoder and prior."""
         self.teacher = teacher
-        for own, given in ((self.model.decoder, teacher.model.decoder), (self.model.prior, teacher.model.prior)):
-            own.load_state_dict(given.state_dict())
-            own.requires_grad_(False).eval()
+        self.model.decoder.load_state_dict(teacher.model.decoder.state_dict())
+        self.model.prior.load_state_dict(teacher.model.prior.alone())
+        for part in (self.model.decoder, self.model.prior):
+            part.requires_grad_(False).eval()
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the divergence from the target, in nats per image, and what is logged."""
@@ -93,3 +97,11 @@ class PosteriorDistillation(FlowVAE):
         """Return the student's ELBO under the teacher's decoder, and in a fit its divergence from the posterior."""
         metrics = super().evaluation_metrics(split, batch)
         return metrics | {"reverse_kl": self.divergence(batch)} if self.by_posterior and self.teacher else metrics
+
+
+def _prior_options(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the options of a student's prior: its teacher's, and where that is made of a posterior, which one."""
+    options: dict[str, Any] | None = teacher["prior_options"]
+    if teacher["prior"] == "vamp" and not (options or {}).get("posterior"):
+        return {**(options or {}), "posterior": {name: teacher[name] for name in POSTERIOR}}
+    return options

@@ -121,11 +121,11 @@ class FlowVAE(TrainingModule):
         return -log_likelihood(self.model, batch, samples, indices=indices).log_likelihood.mean()
 
     def setup(self, stage: str) -> None:
-        """Start the decoder's output bias from the training pixel means."""
+        """Start the model from the training pixel means."""
         super().setup(stage)
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "pixel_means"):
-            self.model.decoder.init_output_bias(data.pixel_means)
+            self.model.init_from(data.pixel_means)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return one sample of z_K for each image, with shape (B, D)."""

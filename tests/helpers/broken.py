@@ -81,7 +81,7 @@ class FewPixels(Decoder):
 
 
 class NoPrior(Prior):
-    def __init__(self, latent):
+    def __init__(self, latent, shape):
         super().__init__()
 
     def forward(self):

@@ -16,10 +16,10 @@ from tests.helpers.flows import random_flow, small_flow
 PIXELS = 12
 
 
-def small_vae(case="planar", features=3, context=4, depth=2):
+def small_vae(case="planar", features=3, context=4, depth=2, prior=None):
     flow, shape = small_flow(case, features, context, depth), (PIXELS,)
     posterior = Posterior(MLPEncoder(shape, features, context, [16]), flow)
-    return VAE(posterior, MLPDecoder(features, shape, [16]), StandardNormal(features))
+    return VAE(posterior, MLPDecoder(features, shape, [16]), prior or StandardNormal(features))
 
 
 def binary(batch):
@@ -27,10 +27,15 @@ def binary(batch):
 
 
 class LinearGaussian(nn.Module):
-    """p(x|z) = N(Wz + c, s²), whose evidence and posterior are Gaussian (Tipping & Bishop, 1999)."""
+    """p(x|z) = N(Wz + c, s²), whose evidence and posterior are Gaussian (Tipping & Bishop, 1999).
 
-    def __init__(self, features=3, pixels=6, noise=0.5):
+    The prior is standard normal, or one with a mean and a covariance.
+    """
+
+    def __init__(self, features=3, pixels=6, noise=0.5, mean=None, covariance=None):
         super().__init__()
+        self.mean = torch.zeros(features, dtype=torch.float64) if mean is None else mean
+        self.covariance = torch.eye(features, dtype=torch.float64) if covariance is None else covariance
         self.weight = torch.randn(pixels, features, dtype=torch.float64)
         self.offset, self.noise = torch.randn(pixels, dtype=torch.float64), noise
 
@@ -38,28 +43,30 @@ class LinearGaussian(nn.Module):
         return Independent(Normal(z @ self.weight.T + self.offset, self.noise), 1)
 
     def evidence(self, x):
-        covariance = self.weight @ self.weight.T + self.noise**2 * torch.eye(len(self.offset), dtype=torch.float64)
-        return MultivariateNormal(self.offset, covariance).log_prob(x)
+        covariance = self.weight @ self.covariance @ self.weight.T + self.noise**2 * torch.eye(
+            len(self.offset), dtype=torch.float64
+        )
+        return MultivariateNormal(self.offset + self.weight @ self.mean, covariance).log_prob(x)
 
     def posterior(self, x):
         """The exact posterior, as a standard normal pushed through a lower-triangular affine map."""
-        features = self.weight.shape[1]
-        precision = torch.eye(features, dtype=torch.float64) + self.weight.T @ self.weight / self.noise**2
-        mean = (x - self.offset) @ self.weight @ precision.inverse() / self.noise**2
+        own = self.covariance.inverse()
+        precision = own + self.weight.T @ self.weight / self.noise**2
+        mean = ((x - self.offset) @ self.weight / self.noise**2 + own @ self.mean) @ precision.inverse()
         factor = torch.linalg.cholesky(precision.inverse())
         base = DiagonalNormal(torch.zeros_like(mean), torch.ones_like(mean))
         return FlowDistribution(base, LowerTriangularAffine(factor, mean))
 
 
-def exact_vae():
-    """A VAE with its exact posterior, and its decoder."""
-    decoder = LinearGaussian()
-    return VAE(decoder.posterior, decoder, StandardNormal(3).double()), decoder
+def exact_vae(prior=None, **gaussian):
+    """A VAE with its exact posterior, and its decoder; `gaussian` is the mean and covariance of a prior."""
+    decoder = LinearGaussian(**gaussian)
+    return VAE(decoder.posterior, decoder, (prior or StandardNormal(3)).double()), decoder
 
 
-def constant_vae(name):
+def constant_vae(name, prior=None):
     """A VAE with a random posterior, whose decoder gives every image the likelihood 2^-P whatever z is."""
-    vae = small_vae(name, features=2)
+    vae = small_vae(name, features=2, prior=prior)
     vae.posterior.flow = random_flow(name, 2, 4, 2, gain=0.5, dtype=torch.float32)
     nn.init.zeros_(vae.decoder.head.weight)
     with torch.no_grad():

@@ -1,6 +1,8 @@
 """What a decoder is."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,3 +34,29 @@ class Decoder(nn.Module, ABC):
         """
         if self.output_bias is not None and not self.output_bias.any():
             self.output_bias.copy_(torch.logit(pixel_means, eps=1e-3))
+
+
+class TrunkDecoder(Decoder):
+    """Layers without their last one, then one linear head that gives the logits of the pixels.
+
+    Args:
+        trunk: maps latents with shape (*, D) to (*, width).
+        width: of what the trunk gives.
+        shape: of an image.
+    """
+
+    def __init__(self, trunk: nn.Module, width: int, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(width, math.prod(shape))
+        with torch.no_grad():  # noise of the latents must not drown the pixel means that training starts from
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
+
+    def forward(self, z: Tensor) -> BernoulliPixels:  # noqa: D102
+        return BernoulliPixels(self.head(self.trunk(z)))
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the logits with shape (P,)."""
+        return self.head.bias

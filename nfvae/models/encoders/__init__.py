@@ -1,14 +1,15 @@
 """Encoders by name. Adding one is a file beside this one and a line in `ENCODERS`."""
 
-from nfvae.models.encoders.base import Encoder, Encoding
+from nfvae.models.encoders.base import Encoder, Encoding, TrunkEncoder
 from nfvae.registry import Registry
 
-__all__ = ["ENCODERS", "Encoder", "Encoding"]
+__all__ = ["ENCODERS", "Encoder", "Encoding", "TrunkEncoder"]
 
 ENCODERS = Registry(
     "encoder",
     Encoder,  # type: ignore[type-abstract]
     {
+        "gated": "nfvae.models.encoders.gated:GatedEncoder",
         "mlp": "nfvae.models.encoders.mlp:MLPEncoder",
     },
 )

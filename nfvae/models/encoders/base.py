@@ -4,6 +4,10 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+_FIRST_LOG_SCALE = -1.0  # narrower than the prior: latents carry a signal from the first step on
+_LOG_SCALES = -7.0, 3.0  # bounds of log_scale
 
 
 class Encoding(NamedTuple):
@@ -29,3 +33,33 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Encoding:
         """Encode x with shape (B, P), P the product of the image's shape."""
+
+
+class TrunkEncoder(Encoder):
+    """Layers without their last one, then one linear head that gives loc, log_scale and the context h.
+
+    Args:
+        trunk: maps images with shape (B, P) to (B, width).
+        width: of what the trunk gives.
+        latent: D.
+        context: C.
+    """
+
+    def __init__(self, trunk: nn.Module, width: int, latent: int, context: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.sizes = (latent, latent, context)
+        self.head = nn.Linear(width, sum(self.sizes))
+        nn.init.constant_(self.head.bias[latent : 2 * latent].data, _FIRST_LOG_SCALE)
+
+    def forward(self, x: Tensor) -> Encoding:  # noqa: D102
+        loc, log_scale, h = self.head(self.trunk(x)).split(self.sizes, -1)
+        return Encoding(loc, softly_between(log_scale, *_LOG_SCALES), h)
+
+
+def softly_between(value: Tensor, least: float, most: float) -> Tensor:
+    """Clamp a tensor without a kink: increasing, its slope near 1 well inside and near 0 well outside.
+
+    Formula: a + softplus(v - a) - softplus(v - b).
+    """
+    return least + softplus(value - least) - softplus(value - most)

@@ -1,14 +1,17 @@
 """Priors by name. Adding one is a file beside this one and a line in `PRIORS`."""
 
-from nfvae.models.priors.base import Prior
+from nfvae.models.priors.base import Mixture, Prior, tempered
 from nfvae.registry import Registry
 
-__all__ = ["PRIORS", "Prior"]
+__all__ = ["PRIORS", "Mixture", "Prior", "tempered"]
 
 PRIORS = Registry(
     "prior",
     Prior,  # type: ignore[type-abstract]
     {
+        "flow": "nfvae.models.priors.flow:FlowPrior",
+        "mixture": "nfvae.models.priors.mixture:GaussianMixture",
         "normal": "nfvae.models.priors.normal:StandardNormal",
+        "vamp": "nfvae.models.priors.vamp:VampPrior",
     },
 )

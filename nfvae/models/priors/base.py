@@ -1,14 +1,56 @@
 """What a prior is."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
-from torch import nn
-from torch.distributions import Distribution
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, MixtureSameFamily
+
+from nfvae.models.posterior import Posterior
 
 
 class Prior(nn.Module, ABC):
-    """A module that returns p(z). The constructor takes `latent`, D, then its options."""
+    """A module that returns p(z). The constructor takes `latent`, D; `shape`, that of an image; then its options."""
 
     @abstractmethod
     def forward(self) -> Distribution:
         """Return p(z) with event shape (D,)."""
+
+    def attach(self, posterior: Posterior) -> None:
+        """Make the model's posterior known to a prior that is made of it; called once, when the model is built."""
+
+    def init_pixels(self, pixel_means: Tensor) -> None:
+        """Start what the prior says of pixels from their means in the training images, with shape (P,)."""
+
+    def alone(self) -> dict[str, Tensor]:
+        """Return the state of the prior without the model that it was trained in."""
+        return self.state_dict()
+
+
+class Mixture(MixtureSameFamily):
+    """A mixture of K densities.
+
+    Args:
+        components: with batch shape (K,) and event shape (D,).
+        logits: of their weights, with shape (K,).
+    """
+
+    def __init__(self, components: Distribution, logits: Tensor) -> None:
+        super().__init__(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+
+    def tempered(self, temperature: float) -> "Mixture":
+        """Return the mixture whose components have their noise multiplied."""
+        return Mixture(tempered(self.component_distribution, temperature), self.mixture_distribution.logits)
+
+
+def tempered(density: Any, temperature: float) -> Any:
+    """Return a density whose noise is multiplied by a temperature.
+
+    Raises:
+        ValueError: for a density that does not know how.
+    """
+    if temperature == 1:
+        return density
+    if not hasattr(density, "tempered"):
+        raise ValueError(f"a prior that gives {type(density).__name__} has no temperature")
+    return density.tempered(temperature)

@@ -1,5 +1,7 @@
 """The standard normal prior."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,11 +10,16 @@ from nfvae.models.priors.base import Prior
 
 
 class StandardNormal(Prior):
-    """The prior N(0, I) of D latent features."""
+    """The prior N(0, I).
+
+    Args:
+        latent: D.
+        shape: of an image; ignored.
+    """
 
     zeros: Tensor
 
-    def __init__(self, latent: int) -> None:
+    def __init__(self, latent: int, shape: Sequence[int] = ()) -> None:
         super().__init__()
         self.register_buffer("zeros", torch.zeros(latent), persistent=False)
 

@@ -1,0 +1,35 @@
+"""A mixture of Gaussians as a prior."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from nfvae.flows import DiagonalNormal
+from nfvae.models.priors.base import Mixture, Prior
+from nfvae.registry import check_sizes
+
+_SPREAD = 0.5  # of the means at the start
+
+
+class GaussianMixture(Prior):
+    """A mixture of diagonal Gaussians whose weights, means and scales are trained.
+
+    Args:
+        latent: D.
+        shape: of an image; ignored.
+        components: how many Gaussians.
+
+    Raises:
+        ValueError: for a number of components out of range.
+    """
+
+    def __init__(self, latent: int, shape: Sequence[int] = (), components: int = 100) -> None:
+        super().__init__()
+        check_sizes(components=components)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.loc = nn.Parameter(_SPREAD * torch.randn(components, latent))
+        self.log_scale = nn.Parameter(torch.zeros(components, latent))
+
+    def forward(self) -> Mixture:  # noqa: D102
+        return Mixture(DiagonalNormal(self.loc, self.log_scale.exp()), self.logits)

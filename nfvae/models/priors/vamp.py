@@ -1,0 +1,76 @@
+"""A mixture of the model's own posteriors as a prior."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nfvae.models.posterior import Posterior, make_posterior
+from nfvae.models.priors.base import Mixture, Prior
+from nfvae.registry import check_sizes
+
+_PIXEL = 1e-2  # smallest probability of a pseudo-input's pixel at the start
+_NOISE = 1.0  # of a pseudo-input's logits at the start
+
+
+class VampPrior(Prior):
+    """The mean of the posteriors of K pseudo-inputs, which are trained.
+
+    Pixels of the pseudo-inputs are kept in (0, 1) by a sigmoid, where the reference cuts them off, and start around the
+    means of the training pixels.
+
+    Args:
+        latent: D.
+        shape: of an image.
+        components: K.
+        flow: whether the posteriors are taken with their flow, whose inverse then gives each component's density, or
+            without, as Gaussians.
+        posterior: settings of `make_posterior` for a posterior that is the prior's own, as a student's prior keeps that
+            of its teacher; by default the model's.
+
+    Raises:
+        ValueError: for a number of components out of range.
+
+    References:
+        VAE with a VampPrior, arXiv 1705.07120.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        shape: Sequence[int],
+        components: int = 500,
+        flow: bool = False,
+        posterior: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(components=components)
+        self.flow = flow
+        self.logits = nn.Parameter(_NOISE * torch.randn(components, math.prod(shape)))
+        self.register_buffer("started", torch.tensor(False))
+        self.own = make_posterior(**posterior) if posterior else None
+        self.attached: tuple[Posterior, ...] = ()  # in a tuple it stays no part of the prior, as it is one of the model
+
+    def attach(self, posterior: Posterior) -> None:
+        """Take the model's posterior."""
+        self.attached = (posterior,)
+
+    @torch.no_grad()
+    def init_pixels(self, pixel_means: Tensor) -> None:
+        """Start the pseudo-inputs around the means of the training pixels, once."""
+        if not self.started:
+            self.logits.add_(torch.logit(pixel_means, eps=_PIXEL))
+            self.started.fill_(True)
+
+    def alone(self) -> dict[str, Tensor]:
+        """Return the state of the prior, and of the posterior that it is made of."""
+        if self.own is not None:
+            return self.state_dict()
+        return self.state_dict() | {f"own.{name}": value for name, value in self.attached[0].state_dict().items()}
+
+    def forward(self) -> Mixture:  # noqa: D102
+        posterior: Posterior = self.attached[0] if self.own is None else self.own
+        density = posterior(torch.sigmoid(self.logits))
+        return Mixture(density if self.flow else density.base, self.logits.new_zeros(len(self.logits)))

@@ -1,0 +1,51 @@
+"""Gated layers: one half of what a layer gives opens and closes the other half."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nfvae.networks.mlp import check_widths
+
+
+class Gated(nn.Module):
+    """A layer whose output is gated: h = (W x + b) · sigmoid(V x + c), both halves computed at once.
+
+    Args:
+        layer: gives twice as many channels as there shall be, channels in the second dimension from the front where
+            there are others behind, else in the last.
+
+    References:
+        Language Modeling with Gated Convolutional Networks, arXiv 1612.08083.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return functional.glu(self.layer(x), -1 if isinstance(self.layer, nn.Linear) else 1)
+
+
+def gated_mlp(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
+    """Stack gated linear layers: (*, inputs) -> (*, hidden[-1]).
+
+    Args:
+        inputs: width of the input.
+        hidden: widths of the layers, at least one.
+
+    Raises:
+        ValueError: for no layer, or a width below 1.
+
+    References:
+        VAE with a VampPrior, arXiv 1705.07120.
+    """
+    check_widths(hidden)
+    return nn.Sequential(*(Gated(he(nn.Linear(width, 2 * after))) for width, after in pairwise([inputs, *hidden])))
+
+
+def he(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """Draw a layer's weights so that signals keep their size (He et al. 2015, arXiv 1502.01852), and return it."""
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+    return layer

@@ -1,0 +1,162 @@
+"""Every prior is a density, and does for a model what a prior does."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from nfvae.estimators import annealed_log_likelihood, log_likelihood, sandwich, simulate
+from nfvae.models import PRIORS, make_vae
+from nfvae.models.priors.flow import FlowPrior
+from nfvae.models.priors.vamp import VampPrior
+from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
+
+CASES = {
+    "normal": ("normal", {}),
+    "mixture": ("mixture", {"components": 5}),
+    "vamp": ("vamp", {"components": 4}),
+    "vamp with its flow": ("vamp", {"components": 4, "flow": True}),
+    "maf": ("flow", {"flow_options": {"hidden": 16}}),
+    "nsf": ("flow", {"flow": "nsf", "depth": 2, "flow_options": {"hidden": 16}}),
+    "planar": ("flow", {"flow": "planar"}),
+}
+
+
+def make_prior(case, latent=2):
+    """A prior away from its start."""
+    name, options = CASES[case]
+    prior = PRIORS.make(name, options, latent=latent, shape=(PIXELS,))
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return prior
+
+
+def test_every_prior_is_tried():
+    assert {name for name, _ in CASES.values()} == set(PRIORS)
+
+
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_the_density_integrates_to_one_and_is_that_of_the_samples(case):
+    vae = constant_vae("planar", make_prior(case)).double()
+    side = torch.linspace(-30, 30, 1201, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side)
+    density = vae.prior().log_prob(grid).exp() * (side[1] - side[0]) ** 2
+    assert density.sum() == pytest.approx(1, abs=1e-3)
+    samples, mean = vae.prior().sample((100_000,)), (density[:, None] * grid).sum(0)
+    spread = (density[:, None] * (grid - mean).square()).sum(0)
+    torch.testing.assert_close(samples.mean(0), mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(samples.var(0), spread, rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_average_to_one_under_every_prior_in_both_estimators(case):
+    """The decoder is constant, so that log p(x) = -P ln 2 whatever the prior."""
+    vae = constant_vae("planar", make_prior(case)).double().eval()
+    x, exact = binary(3).double(), -PIXELS * math.log(2)
+    for found in (log_likelihood(vae, x, 50_000), annealed_log_likelihood(vae, x, 1_000, 20)):
+        assert (found.standard_error < 0.1).all()
+        assert ((found.log_likelihood - exact).abs() < 4.5 * found.standard_error).all()
+
+
+@pytest.mark.parametrize("case", ["mixture", "vamp", "maf"])
+def test_the_evidence_of_simulated_images_lies_in_the_sandwich(case):
+    vae = small_vae("iaf", features=2, prior=make_prior(case)).double().eval()
+    found = sandwich(vae, simulate(vae, 20), 4, 50)
+    assert (found.upper - found.log_likelihood).mean().abs() < 0.1
+
+
+def test_an_affine_flow_prior_has_the_evidence_in_closed_form():
+    prior = FlowPrior(3, flow="cholesky", depth=1).double()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+        density = prior()
+        mean = density.bijection(density.base.loc)
+        factor = torch.stack([density.bijection(row) for row in torch.eye(3).double()]) - density.bijection(
+            torch.zeros(3).double()
+        )
+    factor = factor.T * density.base.scale
+    covariance = (factor @ factor.T).detach()
+    z = torch.randn(7, 3, dtype=torch.float64)
+    torch.testing.assert_close(density.log_prob(z), MultivariateNormal(mean, covariance).log_prob(z))
+    vae, decoder = exact_vae(prior, mean=mean.detach(), covariance=covariance)
+    x = decoder(prior().sample((5,))).sample()
+    torch.testing.assert_close(vae(x, 4).log_weight, decoder.evidence(x).expand(4, 5))
+
+
+def test_a_vampprior_of_one_pseudo_input_is_its_posterior():
+    prior = VampPrior(3, (6,), components=1)
+    vae, decoder = exact_vae(prior)  # the posterior of x: a standard normal pushed through an affine map
+    prior.flow = True
+    posterior = decoder.posterior(torch.sigmoid(prior.logits))
+    mean, factor = posterior.bijection.shift[0], posterior.bijection.matrix
+    z = torch.randn(4, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(vae.prior().log_prob(z), MultivariateNormal(mean, scale_tril=factor).log_prob(z))
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_a_vampprior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(flow):
+    vae = small_vae("iaf", prior=VampPrior(3, (PIXELS,), components=5, flow=flow)).double()
+    z, weights = torch.randn(2, 4, 3, dtype=torch.float64), 0
+    for pseudo in torch.sigmoid(vae.prior.logits):
+        posterior = vae.posterior(pseudo[None])
+        weights = weights + (posterior if flow else posterior.base).log_prob(z).exp() / 5
+    torch.testing.assert_close(vae.prior().log_prob(z), weights.log())
+
+
+def test_a_vampprior_learns_with_its_model_and_is_copied_with_it():
+    vae = small_vae("iaf", prior=VampPrior(3, (PIXELS,), components=5))
+    vae(binary(3)).log_weight.mean().backward()
+    assert vae.prior.logits.grad.abs().sum() > 0
+    assert not any("prior" in name and "logits" not in name for name, _ in vae.named_parameters())
+    for other in (copy.deepcopy(vae), pickle.loads(pickle.dumps(vae))):
+        assert other.prior.attached[0] is other.posterior
+        assert other.posterior is not vae.posterior
+
+
+def test_pseudo_inputs_start_around_the_means_of_the_pixels_once():
+    prior, means = VampPrior(3, (4,), components=1000), torch.tensor([0.0, 0.2, 0.5, 0.9])
+    prior.init_pixels(means)
+    prior.init_pixels(1 - means)
+    torch.testing.assert_close(torch.sigmoid(prior.logits.mean(0)), means, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_temperature_multiplies_the_noise(case):
+    vae = constant_vae("planar", make_prior(case))
+    cold = vae.prior().tempered(1e-6)
+    points = cold.sample((2000,))
+    centers = len(torch.unique((points * 1e3).round(), dim=0))
+    assert centers <= 2 * CASES[case][1].get("components", 1)
+    assert vae.sample(3, temperature=0.5).shape == (3, PIXELS)
+    with pytest.raises(ValueError, match="temperature must be above 0; got 0"):
+        vae.sample(3, temperature=0)
+
+
+def test_a_prior_of_ones_own_may_have_no_temperature():
+    vae = make_vae("planar", 1, context=2, prior="tests.helpers.own:WidePrior", latent=2, shape=(3, 3))
+    vae.prior.forward = lambda: torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
+    assert vae.sample(2).shape == (2, 9)
+    with pytest.raises(ValueError, match="a prior that gives Independent has no temperature"):
+        vae.sample(2, temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mixture", {"components": 0}, "components must be at least 1; got 0"),
+        ("vamp", {"components": "x"}, "components must be a whole number; got 'x'"),
+        ("flow", {"flow": "wave"}, "unknown flow 'wave'"),
+        ("flow", {"depth": 0}, "depth must be at least 1; got 0"),
+        ("normal", {"scale": 2}, "unknown option 'scale' of prior 'normal'"),
+        ("wide", {}, "unknown prior 'wide'"),
+    ],
+)
+def test_wrong_options_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_vae(prior=name, prior_options=options)
