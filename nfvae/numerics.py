@@ -125,7 +125,7 @@ def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Te
             if count % _CHECK_EVERY == 0 and _is_settled(step, root, slope):
                 break
     value, slope = function(root)
-    return root - value / slope.detach()
+    return root - first_derivative_only(value) / slope.detach()
 
 
 def triangular_root(
@@ -163,7 +163,46 @@ def triangular_root(
         return root - value / slope
     with torch.no_grad():
         matrix = jacobian(root)
-    return root - solve_triangular(matrix, value, upper=upper)
+    return root - solve_triangular(matrix, first_derivative_only(value), upper=upper)
+
+
+def first_derivative_only(value: Tensor) -> Tensor:
+    """Return a tensor as it is, in whose second derivative there is an error in place of a wrong number."""
+    only: Tensor = _FirstDerivativeOnly.apply(value)
+    return only
+
+
+class _FirstDerivativeOnly(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        gradient: Tensor = _NoDerivative.apply(grad, *ctx.saved_tensors) if torch.is_grad_enabled() else grad
+        return gradient
+
+
+class _NoDerivative(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad: Tensor, value: Tensor) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        raise NotImplementedError("an inverse that is found step by step has first derivatives only")
 
 
 def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Registry(Mapping[str, str], Generic[_Base]):
         Raises:
             ValueError: for an unknown name, or a class that cannot be imported, is abstract or no subclass of the base.
         """
-        path = self.entries.get(name, name)
+        path = self.entries.get(name, name) if isinstance(name, str) else name
         if not is_class_path(path):
             raise ValueError(unknown(self.role, name, [*self, OWN]))
         loaded = import_attribute(self.role, path)
@@ -69,15 +69,26 @@ class Registry(Mapping[str, str], Generic[_Base]):
         Raises:
             ValueError: as `load`, or for an unknown option, or a value that the class refuses.
         """
-        loaded, options = self.load(name), options or {}
+        loaded, options = self.load(name), check_mapping(f"options of {self.role} {name!r}", options)
         known = [key for key in options_of(loaded) if key not in given]
         check_options(self.role, name, options, known)
         try:
             return loaded(**given, **options)
         except ValueError:
             raise
-        except Exception as error:  # an option of a wrong type, or whatever a class of the user's own raises
+        except (Exception, SystemExit) as error:  # a wrong type, or whatever a class of the user's own raises
             raise ValueError(f"cannot build {self.role} {name!r} with options {dict(options)}: {error}") from error
+
+
+def check_mapping(what: str, value: Any) -> Mapping[str, Any]:
+    """Return options by name, none for None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(value, Mapping | None):
+        raise ValueError(f"{what} are given by name, as {{hidden: 64}}; got {value!r}")
+    return value or {}
 
 
 def options_of(called: Callable[..., Any]) -> list[str]:

@@ -107,7 +107,7 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace) -> Non
     for plan in plans:
         for other in plans:
             if plan.folder.path == other.folder.path and _outcome(plan.settings) != _outcome(other.settings):
-                raise ValueError(f"two configs name their runs {plan.folder.path}: give one of them another name")
+                raise ValueError(f"two configs name their runs {plan.folder.path}: write a `name:` into one of them")
         if options.fit and plan.folder.is_trained:
             _check_same_settings(plan)
     if entries and options.baseline and " " not in options.baseline and not options.wandb:

@@ -180,8 +180,11 @@ def _gallery(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
     densities: dict[str, dict[str, FlowDistribution]] = {}
     data = {run.data_settings["dataset"]: _vectors(run) for run in _some(runs)}
     for run in runs:
-        flow = f"{run.settings['flow']}-{run.settings['depth']}"
-        densities.setdefault(flow, {})[run.data_settings["dataset"]] = run.density()()
+        dataset, flow = run.data_settings["dataset"], f"{run.settings['flow']}-{run.settings['depth']}"
+        if (features := data[dataset].shape[1]) != 2:
+            raise ValueError(f"a gallery shows densities of two numbers; {run.folder.path} has one of {features}")
+        row = flow if dataset not in densities.get(flow, {}) else run.folder.path.name  # or a row of its own
+        densities.setdefault(row, {})[dataset] = run.density()()
     return density_gallery(densities, data)
 
 

@@ -21,7 +21,7 @@ from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
 from nfvae.registry import OWN, check_number, class_paths
 from nfvae.runs import Run
-from nfvae.runs.files import read_yaml
+from nfvae.runs.files import load_yaml, read_yaml
 from nfvae.runs.run import DATA
 from nfvae.training import TASKS, TrainingModule
 
@@ -44,7 +44,7 @@ _POSITIVE = (
 _CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
 _DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
-_NAME = re.compile(r"--(model|data)\.(\w+)(?:=(.*))?")
+_NAME = re.compile(r"--((?:model|data)(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
 
 class Sources(NamedTuple):
@@ -137,13 +137,17 @@ def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any
 
 
 def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Drop the options of a role to which the command line gives another name."""
+    """Drop the options of what gets another name on the command line: a role, as model.flow, or a univariate map."""
     for place, word in enumerate(words):
         if found := _NAME.fullmatch(word):
-            section, name, value = found.groups()
-            value = value if value is not None else next(iter(words[place + 1 : place + 2]), None)
-            if f"{name}_options" in settings.get(section, {}):
-                settings = merge(settings, {section: {name: value}})
+            *outer, name = found[1].split(".")
+            value = found[2] if found[2] is not None else next(iter(words[place + 1 : place + 2]), None)
+            held: Any = settings
+            for each in outer:
+                held = held.get(each) if isinstance(held, Mapping) else None
+            if isinstance(held, Mapping) and f"{name}_options" in held and held.get(name) != value:
+                kept = {each: one for each, one in held.items() if each != f"{name}_options"}
+                settings = _put(settings, outer, kept)
     return settings
 
 
@@ -157,7 +161,7 @@ def _with_deep_values(settings: Mapping[str, Any], words: Sequence[str]) -> list
         name, equals, value = word.partition("=")
         names = name.removeprefix("--").split(".")
         try:
-            settings = _put(settings, names, yaml.safe_load(value if equals else next(remaining, "")))
+            settings = _put(settings, names, load_yaml(value if equals else next(remaining, "")))
         except yaml.YAMLError as error:
             raise ValueError(f"cannot read the value of {name}: {' '.join(str(error).split())}") from error
         section, role, option = names[:3]

@@ -77,13 +77,18 @@ class IAF(AutoregressiveFlow):
 class MAF(IAF):
     """Masked autoregressive flow, the inverse of `IAF`: the density of a point takes one pass a layer.
 
-    Arguments and errors are those of `IAF`.
+    Arguments and errors are those of `IAF`, but that `univariate` is `affine`, as in the paper.
 
     References:
         Masked Autoregressive Flow for Density Estimation, arXiv 1705.07057.
     """
 
     sequential: ClassVar[str | None] = "forward"
+
+    def __init__(
+        self, features: int, context: int = 0, depth: int = 1, univariate: str = "affine", **options: Any
+    ) -> None:
+        super().__init__(features, context, depth, univariate, **options)
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         return Chain([Inverse(layer) for layer in reversed(super().forward(h).parts)])

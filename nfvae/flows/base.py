@@ -43,6 +43,7 @@ class Flow(nn.Module, ABC):
         check_sizes(features=features)
         check_number("a flow's context", context, least=0, most=LARGEST_SIZE)
         check_number("a flow's depth", depth, least=1, most=_DEEPEST)
+        check_sizes(**{"a flow's depth": depth})
         self.features, self.context, self.depth = features, context, depth
 
     @abstractmethod

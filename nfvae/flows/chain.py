@@ -30,7 +30,7 @@ class ChainFlow(Flow):
         self, features: int, context: int = 0, depth: int = 1, parts: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         super().__init__(features, context, depth)
-        if isinstance(parts, str | Mapping) or not parts:
+        if not isinstance(parts, Sequence) or isinstance(parts, str) or not parts:
             raise ValueError(f"parts takes a list such as [{{flow: planar, depth: 4}}, {{flow: iaf}}]; got {parts!r}")
         self.flows = nn.ModuleList(self._make(part) for part in parts)
 

@@ -13,6 +13,9 @@ class FlowDensity(nn.Module):
     Args:
         flow: the flow, with context 0.
 
+    Raises:
+        ValueError: for a flow with a context.
+
     Example:
         >>> from nfvae import make_flow
         >>> FlowDensity(make_flow("planar", features=2, depth=4))().draw((5,)).log_prob.shape
@@ -21,6 +24,8 @@ class FlowDensity(nn.Module):
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
+        if flow.context:
+            raise ValueError(f"a density takes a flow with context 0; got {flow.context}")
         self.loc = nn.Parameter(torch.zeros(flow.features))
         self.log_scale = nn.Parameter(torch.zeros(flow.features))
         self.flow = flow

@@ -15,6 +15,7 @@ from torch import Tensor
 from nfvae.flows.conditioner import Conditioner
 from nfvae.flows.univariate import UnivariateMaker
 from nfvae.networks import MaskedMLP, linear
+from nfvae.numerics import first_derivative_only
 
 
 def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Ten
     network = conditioner.network
     assert isinstance(network, MaskedMLP)
     tensors = [*conditioner.biases, *conditioner.weights, network.last_bias]
-    z, log_slope = _SequentialInverse.apply(y, conditioner, *tensors)
+    z, log_slope = _SequentialInverse.apply(first_derivative_only(y), conditioner, *map(first_derivative_only, tensors))
     return z, log_slope
 
 
@@ -70,7 +71,7 @@ class _Unrolled:
 
     def product(self, weight: Tensor, units: Tensor) -> Tensor:
         """Multiply a matrix and units with shape (n, *batch)."""
-        return (weight @ units.reshape(len(units), math.prod(self.batch))).view(-1, *self.batch)
+        return (weight @ units.reshape(len(units), math.prod(self.batch))).view(len(weight), *self.batch)
 
     def solve(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Go through the coordinates in order, and return z and log dz/dy, both with shape (*, D)."""
@@ -190,7 +191,7 @@ class _SequentialInverse(torch.autograd.Function):
         z, *tensors = ctx.saved_tensors
         unrolled = _Unrolled(ctx.conditioner, tensors, z.shape[:-1])
         units, slopes = _evaluate(unrolled, z)
-        numbers = linear(units[-1], tensors[-2], tensors[-1]).view(*z.shape[:-1], -1, z.shape[-1])
+        numbers = linear(units[-1], tensors[-2], tensors[-1]).view(*z.shape[:-1], unrolled.maps.count, z.shape[-1])
         partials = _partials(unrolled.maps, z, numbers)
         grad_y, grad_numbers, grad_hidden = unrolled.back_substitute(partials, slopes, grad_z, grad_log_slope)
         grad_biases = [grad.sum_to_size(bias.shape) for grad, bias in zip(grad_hidden, unrolled.biases, strict=True)]

@@ -1,7 +1,10 @@
 """Flows of the zuko library; an optional dependency."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.distributions import Transform
 
@@ -27,11 +30,12 @@ class ZukoBijection(Bijection):
 
     Args:
         transform: of vectors, or of single numbers.
+        differentiates: whether the transform takes gradients to say what it says.
     """
 
-    def __init__(self, transform: Transform) -> None:
+    def __init__(self, transform: Transform, differentiates: bool = False) -> None:
         super().__init__()
-        self.transform = transform
+        self.transform, self.differentiates = transform, differentiates
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         return self._summed(self.transform, z)
@@ -40,8 +44,22 @@ class ZukoBijection(Bijection):
         return self._summed(self.transform.inv, y)
 
     def _summed(self, transform: Transform, points: Tensor) -> tuple[Tensor, Tensor]:
-        mapped, log_det = transform.call_and_ladj(points)  # type: ignore[attr-defined]  # zuko's addition
-        return mapped, log_det if self.transform.domain.event_dim else log_det.sum(-1)
+        with _graph(self.differentiates) as wanted:
+            mapped, log_det = transform.call_and_ladj(_usable(points))  # type: ignore[attr-defined]  # zuko's addition
+            log_det = log_det if self.transform.domain.event_dim else log_det.sum(-1)
+        return (mapped, log_det) if wanted else (mapped.detach(), log_det.detach())
+
+
+@contextmanager
+def _graph(differentiates: bool) -> Iterator[bool]:
+    """Leave inference mode, as zuko keeps what it computes there; the value says whether gradients were wanted."""
+    wanted = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(wanted or differentiates):
+        yield wanted
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 class ZukoFlow(Flow):
@@ -82,11 +100,22 @@ class ZukoFlow(Flow):
             self.transform = _make(kind, features, context, depth, options)
         except Exception as error:  # zuko names what it does not know in exceptions of many kinds
             raise ValueError(f"zuko's {transform} refuses options {options}: {error}") from error
+        self.differentiates = self._differentiates()
+
+    @torch.no_grad()
+    def _differentiates(self) -> bool:
+        """Tell whether the transform cannot do without gradients."""
+        bijection = ZukoBijection(self.transform(torch.zeros(self.context) if self.context else None))
+        try:
+            bijection.forward_and_log_det(torch.zeros(1, self.features))
+        except RuntimeError:
+            return True
+        return False
 
     def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
-        if self.context:
-            check_context(h, self.context)
-        return ZukoBijection(self.transform(h if self.context else None))
+        given = _usable(check_context(h, self.context)) if self.context else None
+        with _graph(self.differentiates):
+            return ZukoBijection(self.transform(given), self.differentiates)
 
 
 def _load(name: str) -> type[Any]:

@@ -32,8 +32,8 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
         x = torch.zeros(_IMAGES, pixels, dtype=dtype)
         encoded = _result("encoder", encoder, encoder, x)
         if not isinstance(encoded, tuple) or len(encoded) != len(Encoding._fields):
-            count = f"{len(encoded)} things" if isinstance(encoded, tuple) else type(encoded).__name__
-            raise ValueError(f"encoder {_name(encoder)} gives {count}; expected {', '.join(Encoding._fields)}")
+            fields = ", ".join(Encoding._fields)
+            raise ValueError(f"encoder {_name(encoder)} gives {_described(encoded)}; expected {fields}")
         encoding = Encoding(*encoded)
         _expect("encoder", encoder, "loc", encoding.loc, (_IMAGES, flow.features))
         _expect("encoder", encoder, "log_scale", encoding.log_scale, (_IMAGES, flow.features))
@@ -59,7 +59,10 @@ def _points(shape: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> Tensor:
-    """Refuse a flow whose bijection gives wrong shapes or is not undone by its inverse, and return the mapped points.
+    """Refuse a flow whose bijection is none, and return the mapped points.
+
+    Tried are the shapes, that the inverse undoes what was done, and that log-determinants cancel; of a flow of the
+    user's own, that a point is mapped alike in any batch, and the log-determinant against the Jacobian.
 
     Args:
         flow: the flow.
@@ -73,23 +76,61 @@ def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> 
     bijection = _result("flow", flow, flow, h)
     if not isinstance(bijection, Bijection):
         raise ValueError(f"flow {_name(flow)} gives {type(bijection).__name__}; expected a Bijection")
-    y, log_det = _result("flow", flow, bijection.forward_and_log_det, z)
-    _expect("flow", flow, "points", y, z.shape)
-    _expect("flow", flow, "log-determinants", log_det, z.shape[:-1])
-    back, log_det = _result("flow", flow, bijection.inverse_and_log_det, y)
-    _expect("flow", flow, "inverse points", back, z.shape)
-    _expect("flow", flow, "inverse log-determinants", log_det, z.shape[:-1])
+    y, log_det = _mapped(flow, bijection.forward_and_log_det, z, "")
+    back, inverse_log_det = _mapped(flow, bijection.inverse_and_log_det, y, "inverse ")
     if (miss := float((back - z).abs().max())) > _ROUND_TRIP:
-        raise ValueError(f"flow {type(flow).__name__}: its inverse misses a point by {miss:.2g}: it is not invertible")
-    points: Tensor = y
-    return points
+        raise ValueError(f"flow {_name(flow)}: its inverse misses a point by {miss:.2g}: it is not invertible")
+    if (miss := float((log_det + inverse_log_det).abs().max())) > _ROUND_TRIP:
+        raise ValueError(f"flow {_name(flow)}: log-determinants of forward and inverse do not cancel, by {miss:.2g}")
+    if not type(flow).__module__.startswith("nfvae."):  # the others are tested, and forty gradients take their time
+        _check_jacobian(flow, bijection, z, y, log_det)
+    return y
+
+
+def _check_jacobian(flow: Flow, bijection: Bijection, z: Tensor, y: Tensor, log_det: Tensor) -> None:
+    """Refuse a flow that maps a point otherwise among copies of itself, or whose log-determinant is not its own."""
+    point = z.flatten(0, -2)[-1]
+    with torch.enable_grad():
+        alone, jacobian = _differentiated(bijection, point.detach(), z.shape)
+    if (miss := float((alone - y.flatten(0, -2)[-1]).abs().max())) > _ROUND_TRIP:
+        raise ValueError(f"flow {_name(flow)} maps a point otherwise among other points, by {miss:.2g}")
+    if (miss := float((torch.linalg.slogdet(jacobian)[1] - log_det.flatten()[-1]).abs())) > _ROUND_TRIP:
+        raise ValueError(f"flow {_name(flow)}: its log-determinant differs from that of its Jacobian by {miss:.2g}")
+
+
+def _differentiated(bijection: Bijection, point: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Map copies of one point, and return where the last one goes, with the Jacobian there."""
+    point = point.requires_grad_()
+    y = bijection.forward_and_log_det(point.expand(shape))[0].flatten(0, -2)[-1]
+    rows = [torch.autograd.grad(each, point, retain_graph=True)[0] for each in y.unbind()]
+    return y.detach(), torch.stack(rows)
+
+
+def _mapped(flow: Flow, call: Callable[[Tensor], Any], points: Tensor, direction: str) -> tuple[Tensor, Tensor]:
+    """Map points one way, and check what comes out."""
+    pair = _result("flow", flow, call, points)
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        expected = f"{direction}points and log-determinants"
+        raise ValueError(f"flow {_name(flow)} gives {_described(pair)}; expected {expected}")
+    for what, value, shape in zip(("points", "log-determinants"), pair, (points.shape, points.shape[:-1]), strict=True):
+        _expect("flow", flow, direction + what, value, shape)
+        if value.dtype != points.dtype:
+            raise ValueError(f"flow {_name(flow)} gives {direction}{what} of {value.dtype}; expected {points.dtype}")
+        if not value.isfinite().all():
+            raise ValueError(f"flow {_name(flow)} gives {direction}{what} that are not finite")
+    return pair
+
+
+def _described(value: Any) -> str:
+    return f"{len(value)} things" if isinstance(value, tuple) else type(value).__name__
 
 
 def _result(role: str, part: object, call: Callable[..., Any], *given: Any) -> Any:
     try:
         return call(*given)
     except Exception as error:  # whatever a class of the user's own raises
-        raise ValueError(f"{role} {_name(part)} fails: {error or type(error).__name__}") from error
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{role} {_name(part)} fails: {kind}{error}".rstrip(": ")) from error
 
 
 def _expect(role: str, part: object, what: str, value: Any, shape: Sequence[int]) -> None:

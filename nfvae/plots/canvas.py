@@ -1,5 +1,6 @@
 """The style of all pictures; matplotlib is imported when the first one is drawn."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
+_LONGEST_NAME = 32  # letters in a line of a legend or beside an axis
+_LETTERS = 11  # of a title, to an inch
 _Given = ParamSpec("_Given")
 STYLE: Any = {
     "font.size": 11,
@@ -44,6 +47,17 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout=layout)  # type: ignore[arg-type]
+
+
+def headline(figure: "Figure | SubFigure", text: str) -> None:
+    """Write the title of a figure, in as many lines as its width asks for."""
+    most = int(_LETTERS * figure.get_figure(root=True).get_figwidth())
+    figure.suptitle("\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, most)))
+
+
+def wrapped(name: str) -> str:
+    """Return a name in lines that leave room for what it names."""
+    return textwrap.fill(name, _LONGEST_NAME)
 
 
 def plane(values: Tensor, side: int) -> Tensor:

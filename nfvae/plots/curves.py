@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nfvae.plots.canvas import new_figure, styled
+from nfvae.plots.canvas import new_figure, styled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def learning_curves(
         for number, history in enumerate(runs):
             epochs = [int(row["epoch"]) + 1 for row in history if metric in row]
             values = [sign * row[metric] for row in history if metric in row]
-            label = None if number else experiment
+            label = None if number else wrapped(experiment)
             axes.plot(epochs, values, color=f"C{place % 10}", label=label, lw=1.2, marker=".", ms=4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epochs")
@@ -73,7 +73,7 @@ def difference_figure(
         axes.errorbar(mean, place + 1, xerr=error, color="gray", lw=4, alpha=0.6, zorder=0)
     axes.axvline(0, color="gray", lw=1)
     axes.invert_yaxis()
-    axes.set_yticks(range(1, len(differences) + 1), list(differences))
+    axes.set_yticks(range(1, len(differences) + 1), [wrapped(name) for name in differences])
     thick = "; thick: over seeds" if several else ""
     axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean; thin: ± over images{thick})")
     return figure

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.flows import FlowDistribution
-from nfvae.plots.canvas import new_figure, plane, square_grid, styled
+from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def density_figure(
         figure = _densities_on_the_line(points, values, grid[:, 0], extent)
     else:
         figure = _densities_of_the_plane(points, values, extent, side)
-    figure.suptitle(title)
+    headline(figure, title)
     return figure
 
 
@@ -102,7 +102,7 @@ def uniform_figure(data: Tensor, density: FlowDistribution, title: str = "") -> 
     figure = new_figure(11, 3.6)
     draw = _to_uniform_on_the_line if data.shape[1] == 1 else _to_uniform_square
     draw(figure, data, uniform, fresh, back)
-    figure.suptitle(title)
+    headline(figure, title)
     return figure
 
 
@@ -132,7 +132,8 @@ def _to_uniform_on_the_line(figure: "Figure", data: Tensor, uniform: Tensor, fre
 def _to_uniform_square(figure: "Figure", data: Tensor, uniform: Tensor, fresh: Tensor, back: Tensor) -> None:
     """Color points by where they lie among the data, so that one sees where each of them goes."""
     panels = figure.subplots(1, 4)
-    low, high = data.amin(0), data.amax(0)
+    margin = 0.15 * (data.amax(0) - data.amin(0))
+    low, high = data.amin(0) - margin, data.amax(0) + margin
     clouds = {"data": (data, data), "data, mapped to u": (uniform, data), "uniform": (fresh, fresh)}
     for axes, (name, (points, by)) in zip(
         panels, (clouds | {"uniform, mapped to x": (back, fresh)}).items(), strict=True
@@ -143,16 +144,18 @@ def _to_uniform_square(figure: "Figure", data: Tensor, uniform: Tensor, fresh: T
         axes.set_aspect("equal")
         axes.set_title(name)
         squared = points is uniform or points is fresh
+        symbol = "u" if squared else "x"
+        axes.set(xlabel=f"${symbol}_1$", ylabel=f"${symbol}_2$")
         axes.set(xlim=(0, 1) if squared else (low[0], high[0]), ylim=(0, 1) if squared else (low[1], high[1]))
 
 
 @styled
 @torch.no_grad()
 def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], data: Mapping[str, Tensor]) -> "Figure":
-    """Draw densities of the plane, a row for each flow and a column for each data set, over a row of the data.
+    """Draw densities of the plane, a row for each flow and a column for each data set, under a row of the data.
 
     Args:
-        densities: by flow, then by data set; a panel of a density that is not there stays empty.
+        densities: by flow, then by data set; the place of a density that is not there stays empty.
         data: vectors with shape (N, 2) by data set.
 
     Raises:
@@ -163,7 +166,7 @@ def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], dat
     figure = new_figure(1.5 * len(data) + 1.0, 1.5 * (1 + len(densities)) + 0.4)
     panels = figure.subplots(1 + len(densities), len(data), squeeze=False)
     for axes in panels.flat:
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], frame_on=False, aspect="equal")
     for column, (name, vectors) in enumerate(data.items()):
         center = (vectors.amax(0) + vectors.amin(0)) / 2
         reach = 0.55 * (vectors.amax(0) - vectors.amin(0)).max()
@@ -178,5 +181,6 @@ def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], dat
                 nll = -by_data[name].log_prob(vectors).mean().item()
                 panels[row, column].set_xlabel(f"{nll:.2f} nats", fontsize=8, labelpad=1)
     panels[0, 0].set_ylabel("data")
-    figure.suptitle("densities fitted to data by maximum likelihood, and their NLL on the test vectors")
+    scale = "each panel from 0 to its own maximum"
+    headline(figure, f"densities fitted by maximum likelihood, with their NLL on test vectors ({scale})")
     return figure

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nfvae.flows import Bijection, Chain, FlowDistribution, Inverse
 from nfvae.models import VAE
-from nfvae.plots.canvas import new_figure, plane, square_grid, styled
+from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
         ValueError: for a density of more or fewer numbers than two.
     """
     if (features := density.event_shape.numel()) != 2:
-        raise ValueError(f"layers are drawn of two numbers; the density has {features}")
+        raise ValueError(f"layers are drawn in two dimensions; this density has {features}")
     layers = layers_of(density.bijection)
     counts = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
     stages = [FlowDistribution(density.base, Chain(layers[:count])) for count in counts]
@@ -53,11 +53,17 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(counts) :]:
         axes.set_axis_off()
+    for axes in panels.flat[len(counts) - columns : len(counts)]:  # the lowest one of its column
+        axes.tick_params(labelbottom=True)
     for axes, count, stage in zip(panels.flat, counts, stages, strict=False):
         axes.imshow(plane(stage.log_prob(grid).exp(), side), origin="lower", extent=extent, cmap="viridis")
-        axes.set_title(f"after layer {count}" if count else "before the flow")
-        axes.tick_params(labelbottom=True)
-    figure.suptitle(f"{title}\n(colors: each panel from 0 to its own maximum)".lstrip())
+        axes.set_title(f"after layer {count} of {len(layers)}" if count else "before the flow")
+    for axes in panels[-1]:
+        axes.set_xlabel("$z_1$")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("$z_2$")
+    shown = "" if len(counts) > len(layers) else f"{len(counts)} of {len(layers) + 1} stages; "
+    headline(figure, f"{title}\n({shown}colors: each panel from 0 to its own maximum)".lstrip())
     return figure
 
 
@@ -109,7 +115,7 @@ def posterior_contours(
         row[0].set_ylabel(f"{name}\n$z_2$")
     for axes in panels[-1]:
         axes.set_xlabel("$z_1$")
-    figure.suptitle("blue: exact posterior p(z|x) of each model; red: where 50% and 90% of its q(z|x) lie")
+    headline(figure, "blue: exact posterior p(z|x) of each model; red: where 50% and 90% of its q(z|x) lie")
     return figure
 
 
@@ -172,5 +178,5 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         axes.quiver(*start.T.numpy(), *way.T.numpy(), **style)
         axes.set_title(title)
         axes.set_aspect("equal")
-    figure.suptitle(f"gray: before; blue: after; red: how {arrows} points move")
+    headline(figure, f"gray: before; blue: after; red: how {arrows} points move")
     return figure

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators import AnnealedEstimate, Estimate, GapEstimate, SandwichEstimate, k_values
-from nfvae.plots.canvas import new_figure, styled
+from nfvae.plots.canvas import headline, new_figure, styled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Fig
     figure = new_figure(7, 4.6)
     axes = figure.add_subplot(title=title)
     for name, curve in curves.items():
-        axes.plot([int(k) for k in curve], [-bound for bound in curve.values()], marker="o", label=name)
+        axes.plot([int(k) for k in curve], [-bound for bound in curve.values()], marker="o", label=wrapped(name))
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
     axes.set_ylabel("mean bound of -log p(x), nats per image")
@@ -117,7 +117,7 @@ def _images_by(
     """Draw the images where a value is largest, or the first ones where it is not known."""
     known = not bool(values.isnan().any())
     order = values.argsort(descending=True) if known else torch.arange(len(values))
-    figure.suptitle(title)
+    headline(figure, title)
     panels = figure.subplots(1, count, squeeze=False)[0]
     for axes in panels:
         axes.set_axis_off()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -85,9 +85,19 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
 
 
 def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
-    alike = [other for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
-    differing = [key for key in settings if any(other.get(key) != settings[key] for other in alike)]
-    return " ".join([f"{settings['flow']}-{settings['depth']}", *(f"{key}={settings[key]}" for key in differing)])
+    alike = [_flat(other) for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
+    own = _flat(settings)
+    differing = [path for path in own if any(other.get(path) != own[path] for other in alike)]
+    told = [f"{path[-1]}={own[path]}" for path in differing]
+    return " ".join([f"{settings['flow']}-{settings['depth']}", *told])
+
+
+def _flat(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return settings by the names that lead to them, those of options included."""
+    flat: dict[tuple[str, ...], Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, (*path, key)) if isinstance(value, Mapping) else {(*path, key): value}
+    return flat
 
 
 class Difference(NamedTuple):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -79,7 +80,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ValueError: if the file holds something else or is damaged.
     """
     try:
-        content = yaml.load(path.read_text(), _Settings)
+        content = load_yaml(path.read_text())
         _check_size(content)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -91,6 +92,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content or {}
 
 
+def load_yaml(text: str) -> Any:
+    """Read what YAML says, 1e-3 as the number that it is.
+
+    Raises:
+        yaml.YAMLError: if it is none, or a name is set twice.
+    """
+    return yaml.load(text, _Settings)
+
+
 class _Settings(yaml.SafeLoader):  # type: ignore[misc]  # without types
     """Plain YAML in which no name is set twice."""
 
@@ -100,6 +110,11 @@ class _Settings(yaml.SafeLoader):  # type: ignore[misc]  # without types
             raise yaml.YAMLError(f"{repeated[0]} is set twice")
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
+
+
+_Settings.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
 
 
 def _check_size(content: Any) -> None:

@@ -223,10 +223,10 @@ class Sandwich(Annealed):
 
     @staticmethod
     def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
-        widest = max(summary["bracket"] for summary in summaries)
+        widest = max(summary["bracket"] + 2 * (summary["bracket_se"] or 0) for summary in summaries)
         return (
             "On images that a model made itself its NLL lies between the two bounds, in expectation; where they meet,\n"
-            f"annealed importance sampling finds it. Their means are {widest:.2f} nats apart at most; "
+            f"annealed importance sampling finds it. With two standard errors their means are {widest:.2f} apart;\n"
             + ("its NLLs can be believed that far." if widest <= _LOOSE else "take many more temperatures.")
         )
 

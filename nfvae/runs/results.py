@@ -141,6 +141,10 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
         ValueError: if it is damaged, or of another checkpoint.
     """
     command = settings.command(run.folder.path)
+    if run.kind != "vae":
+        raise ValueError(
+            f"{run.folder.path} holds a density of vectors; VAEs are compared: nfvae plot gallery shows it"
+        )
     try:
         summary = read_evaluation(run.evaluation(settings))
     except FileNotFoundError as error:

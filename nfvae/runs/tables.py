@@ -80,13 +80,15 @@ class Table:
         return words, Table(self.rows, [name, *(each for each in others if each not in shared)])
 
     def text(self) -> str:
-        """Return lines of at most 100 characters: what all rows share comes first, and a wide table is cut in two."""
+        """Return lines of at most 100 characters: what all rows share comes first, and a wide table is cut."""
         caption, table = self.shared_and_telling()
-        name, *telling = zip(*table.cells(), strict=True)
-        blocks: list[list[tuple[str, ...]]] = [[name]]
+        columns = list(zip(*table.cells(), strict=True))
+        naming = 2 if len(set(columns[0])) < len(columns[0]) and len(columns) > 2 else 1
+        names, telling = columns[:naming], columns[naming:]
+        blocks: list[list[tuple[str, ...]]] = [list(names)]
         for column in telling:
-            if len(blocks[-1]) > 1 and _width([*blocks[-1], column]) > TEXT_WIDTH:
-                blocks.append([name])
+            if len(blocks[-1]) > naming and _width([*blocks[-1], column]) > TEXT_WIDTH:
+                blocks.append(list(names))
             blocks[-1].append(column)
         lines = ["\n".join(textwrap.wrap(f"in every row: {caption}", TEXT_WIDTH))] if caption else []
         return "\n\n".join([*lines, *map(_aligned, blocks)])

@@ -69,7 +69,7 @@ def test_every_picture_is_drawn(runs, cli):
         (["learning"], "this picture takes runs; got none"),
         (["k-curve"], "this picture takes runs; got none"),
         (["deformation", "runs/flat"], "this picture takes no run"),
-        (["layers", "runs/wide"], "layers are drawn of two numbers; the density has 40"),
+        (["layers", "runs/wide"], "layers are drawn in two dimensions; this density has 40"),
         (["deformation"], "plot deformation names no run: say where the picture goes"),
         (["samples", "runs/flat", "--output", "."], "--output should name a file that ends in .png, .pdf, .svg"),
         (["layers", "runs/flat", "--output", "x.bmp"], "--output should name a file that ends in .png, .pdf, .svg"),

@@ -49,6 +49,8 @@ def test_an_option_of_an_option_is_read_as_in_a_config():
             "univariate": "spline",
             "univariate_options": {"bins": 24, "bound": 3.5},
         }
+    assert model(*mixture, bound, "1e1")["flow_options"]["univariate_options"]["bound"] == 10.0
+    assert model(*mixture, "--model.flow_options.univariate", "logistic")["flow_options"] == {"univariate": "logistic"}
     fresh = model("--model.flow", "coupling", "--model.flow_options.univariate_options.bins", 4)
     assert fresh["flow_options"] == {"univariate_options": {"bins": 4}}
     with pytest.raises(ValueError, match=r"cannot read the value of --model.flow_options.univariate_options.bound"):

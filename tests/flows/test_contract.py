@@ -25,6 +25,14 @@ every_context = pytest.mark.parametrize(
 )
 
 
+FIRST_ONLY = {
+    (name, "forward" if name.startswith("maf") else "inverse")
+    for name in CASES
+    if name.startswith(("iaf", "maf", "naf", "bnaf", "chain", "planar", "sylvester"))
+    or name.endswith(("=logistic", "=sigmoid"))
+}  # directions that search for roots or go coordinate by coordinate
+
+
 def jacobians(function, points):
     return torch.stack([torch.autograd.functional.jacobian(function(i), point) for i, point in enumerate(points)])
 
@@ -108,6 +116,36 @@ def test_gradients_through_the_inverse_are_right(name, context):
 
     assert torch.autograd.gradcheck(lambda y: inverse(y, *values), y, atol=1e-5, rtol=1e-4)
     assert torch.autograd.gradcheck(inverse, (y, *values), atol=1e-5, rtol=1e-4, fast_mode=True)
+
+
+@every_flow
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_second_derivatives_are_right_or_refused(name, direction):
+    bijection, step = random_flow(name, 3, 0, 2)(None), 1e-5
+    z, way = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.randn(4, 3, dtype=torch.float64)
+
+    def gradient(points, create_graph=False):
+        y, log_det = getattr(bijection, direction)(points)
+        value = y.sin().sum() + log_det.square().sum() + log_det.sum()
+        return torch.autograd.grad(value, points, create_graph=create_graph)[0]
+
+    try:
+        (found,) = torch.autograd.grad((gradient(z, True) * way).sum(), z)
+    except NotImplementedError:
+        assert (name, direction[:7]) in FIRST_ONLY
+        return
+    expected = (gradient(z + step * way) - gradient(z - step * way)) / (2 * step)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_flow
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_an_empty_batch_is_mapped_to_one(name, direction):
+    if name.startswith("zuko"):
+        pytest.skip("zuko takes none")
+    y, log_det = getattr(random_flow(name, 3, 0, 2)(None), direction)(torch.zeros(0, 3, dtype=torch.float64))
+    assert y.shape == (0, 3)
+    assert log_det.shape == (0,)
 
 
 @every_context

@@ -44,6 +44,82 @@ class NarrowFlow(Flow):
         return Narrow()
 
 
+class WrongJacobian(Halved):
+    def inverse_and_log_det(self, y):
+        return 2 * y, y.new_zeros(y.shape[:-1])
+
+
+class WrongJacobianFlow(Flow):
+    def forward(self, h=None):
+        return WrongJacobian()
+
+
+class Uncancelled(WrongJacobian):
+    def inverse_and_log_det(self, y):
+        return 2 * y, y.new_ones(y.shape[:-1])
+
+
+class UncancelledFlow(Flow):
+    def forward(self, h=None):
+        return Uncancelled()
+
+
+class Mixes(Halved):
+    def forward_and_log_det(self, z):
+        return z + z.flatten(0, -2).mean(0), z.new_zeros(z.shape[:-1])
+
+    def inverse_and_log_det(self, y):
+        return y - y.flatten(0, -2).mean(0) / 2, y.new_zeros(y.shape[:-1])
+
+
+class MixesFlow(Flow):
+    def forward(self, h=None):
+        return Mixes()
+
+
+class OnlyPoints(Halved):
+    def forward_and_log_det(self, z):
+        return z
+
+
+class OnlyPointsFlow(Flow):
+    def forward(self, h=None):
+        return OnlyPoints()
+
+
+class Endless(Halved):
+    def forward_and_log_det(self, z):
+        return z / 0, z.new_zeros(z.shape[:-1])
+
+
+class EndlessFlow(Flow):
+    def forward(self, h=None):
+        return Endless()
+
+
+class Coarse(Halved):
+    def forward_and_log_det(self, z):
+        return z.half(), z.new_zeros(z.shape[:-1])
+
+
+class CoarseFlow(Flow):
+    def forward(self, h=None):
+        return Coarse()
+
+
+class NotYet(Flow):
+    def forward(self, h=None):
+        raise NotImplementedError
+
+
+class Leaves(Flow):
+    def __init__(self, features, context, depth):
+        raise SystemExit(5)
+
+    def forward(self, h=None):
+        return Halved()
+
+
 class NoBijection(Flow):
     def forward(self, h=None):
         return None

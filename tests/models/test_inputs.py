@@ -105,7 +105,8 @@ def test_an_impossible_bound_is_refused(tmp_path, monkeypatch):
     """A log-determinant that is too small makes a density that integrates to less than one, and bounds above 0."""
     from nfvae.flows.planar import Planar
 
-    forward = Planar.forward_and_log_det
+    forward, inverse = Planar.forward_and_log_det, Planar.inverse_and_log_det
     monkeypatch.setattr(Planar, "forward_and_log_det", lambda self, z: (forward(self, z)[0], forward(self, z)[1] + 90))
+    monkeypatch.setattr(Planar, "inverse_and_log_det", lambda self, y: (inverse(self, y)[0], inverse(self, y)[1] - 90))
     with pytest.raises(FloatingPointError, match=r"val/elbo is .* nats per image, which is impossible"):
         fit(TensorDataset(IMAGES), tmp_path)

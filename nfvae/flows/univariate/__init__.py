@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nfvae.flows.univariate.base import ScaleAndShift, Univariate
-from nfvae.registry import Registry, check_options, check_sizes, options_of
+from nfvae.registry import Registry, check_mapping, check_options, check_sizes, options_of
 
 __all__ = ["UNIVARIATES", "ScaleAndShift", "Univariate", "UnivariateMaker"]
 
@@ -48,7 +48,7 @@ class UnivariateMaker:
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
-        self.kind, options = UNIVARIATES.load(name), options or {}
+        self.kind, options = UNIVARIATES.load(name), check_mapping("univariate_options", options)
         sizes = options_of(self.kind.shapes)
         tensors = list(self.kind.shapes())
         known = [*sizes, *(option for option in options_of(self.kind) if option not in tensors)]

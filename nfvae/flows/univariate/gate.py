@@ -32,6 +32,7 @@ class Gate(ScaleAndShift):
 
     def __init__(self, mean: Tensor, score: Tensor, bias: float = 2.0, floor: float = 1e-3) -> None:
         check_number("a gate's bias", bias, least=-_LARGEST_BIAS, most=_LARGEST_BIAS)
+        check_number("a gate's floor", floor)
         if not 0 <= floor < 1:
             raise ValueError(f"a gate's floor must be in [0, 1); got {floor}")
         self.scale = floor + (1 - floor) * torch.sigmoid(score + bias)

@@ -37,6 +37,8 @@ class VampPrior(Prior):
         VAE with a VampPrior, arXiv 1705.07120.
     """
 
+    started: Tensor
+
     def __init__(
         self,
         latent: int,
@@ -50,7 +52,7 @@ class VampPrior(Prior):
         self.flow = flow
         self.logits = nn.Parameter(_NOISE * torch.randn(components, math.prod(shape)))
         self.register_buffer("started", torch.tensor(False))
-        self.own = make_posterior(**posterior) if posterior else None
+        self.own: Posterior | None = make_posterior(**posterior) if posterior else None
         self.attached: tuple[Posterior, ...] = ()  # in a tuple it stays no part of the prior, as it is one of the model
 
     def attach(self, posterior: Posterior) -> None:
