@@ -15,6 +15,7 @@ SMALLEST_SOFTPLUS = 1e-4
 _MOST_STEPS = 100  # of a search for roots; bisection alone would need about 60
 _CHECK_EVERY = 3  # steps
 _SHORTEST_REACH = 1e-12  # from which a reach must be able to grow again
+_JACOBI_ROUNDING = 4  # rounding errors of the largest entry
 _STEP_LIMIT = 16  # rounding errors that a root at rest may still move by
 
 
@@ -164,6 +165,28 @@ def triangular_root(
     with torch.no_grad():
         matrix = jacobian(root)
     return root - solve_triangular(matrix, first_derivative_only(value), upper=upper)
+
+
+def solve_transposed(z: Tensor, y: Tensor, slope: Tensor, vector: Tensor) -> Tensor:
+    """Solve Jᵀ s = v for the triangular Jacobian J = dy/dz, whatever the order of its coordinates.
+
+    Jacobi's iteration s <- s + (v - Jᵀ s)/diag(J): the rest of a triangular matrix is nilpotent, so that D steps are
+    exact, and mostly a few do; each takes a vector-Jacobian product.
+
+    Args:
+        z: points with shape (*, D) that require a gradient.
+        y: their images, on the graph.
+        slope: diagonal of J with shape (*, D).
+        vector: v with shape (*, D).
+    """
+    solution = vector / slope
+    for _ in range(z.shape[-1] - 1):
+        (product,) = torch.autograd.grad(y, z, solution, retain_graph=True)
+        change = (vector - product) / slope
+        solution = solution + change
+        if change.abs().max() <= _JACOBI_ROUNDING * torch.finfo(z.dtype).eps * solution.abs().max():
+            break
+    return solution
 
 
 def first_derivative_only(value: Tensor) -> Tensor:

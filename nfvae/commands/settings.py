@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from nfvae import __version__
 from nfvae.commands.arguments import Parser
 from nfvae.data import DATASETS, TOYS
-from nfvae.estimators import OBJECTIVES
+from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
 from nfvae.registry import OWN, check_number, class_paths
@@ -32,6 +32,7 @@ _CHOICES: dict[str, Mapping[str, str]] = {
     "model.decoder": DECODERS,
     "model.prior": PRIORS,
     "model.objective": OBJECTIVES,
+    "model.gradient": GRADIENTS,
 }
 _TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
 _TRAINER_HELP = "--help.trainer"

@@ -4,6 +4,7 @@ from nfvae.estimators.annealed import BUDGETS, AnnealedEstimate, annealed_log_li
 from nfvae.estimators.bounds import check_bound, elbo, iwae
 from nfvae.estimators.divergences import reverse_kl
 from nfvae.estimators.gaps import GapEstimate, inference_gaps
+from nfvae.estimators.gradients import GRADIENTS, Gradient, path_draw
 from nfvae.estimators.importance import PROPOSALS, Estimate, k_values, log_likelihood, log_weights
 from nfvae.estimators.objectives import OBJECTIVES, Objective, make_objective
 from nfvae.estimators.pareto import pareto_khat
@@ -11,11 +12,13 @@ from nfvae.estimators.sandwich import SandwichEstimate, Simulated, sandwich, sim
 
 __all__ = [
     "BUDGETS",
+    "GRADIENTS",
     "OBJECTIVES",
     "PROPOSALS",
     "AnnealedEstimate",
     "Estimate",
     "GapEstimate",
+    "Gradient",
     "Objective",
     "SandwichEstimate",
     "Simulated",
@@ -29,6 +32,7 @@ __all__ = [
     "log_weights",
     "make_objective",
     "pareto_khat",
+    "path_draw",
     "reverse_kl",
     "sandwich",
     "simulate",

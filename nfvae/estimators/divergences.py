@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from nfvae.estimators.gradients import path_draw
 from nfvae.flows import FlowDistribution
 
 
-def reverse_kl(student: FlowDistribution, target_log_prob: Callable[[Tensor], Tensor], samples: int) -> Tensor:
+def reverse_kl(
+    student: FlowDistribution, target_log_prob: Callable[[Tensor], Tensor], samples: int, path: bool = False
+) -> Tensor:
     """Estimate KL(student || target) from the student's own samples.
 
     The density of the student's own samples comes with them, so nothing of it is inverted; the target only says how
@@ -19,6 +22,8 @@ def reverse_kl(student: FlowDistribution, target_log_prob: Callable[[Tensor], Te
         target_log_prob: z with shape (samples, *, D) -> log-density with shape (samples, *), in nats; unnormalized, it
             shifts the estimate by its log normalizer.
         samples: of each element of the batch.
+        path: whether the gradient is that along the paths of the samples alone, whose variance vanishes as the student
+            reaches the target: see `path_draw`.
 
     Returns:
         The estimate for each element of the batch, with shape (*), in nats; differentiable in the student.
@@ -31,5 +36,5 @@ def reverse_kl(student: FlowDistribution, target_log_prob: Callable[[Tensor], Te
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1; got {samples}")
-    draw = student.draw((samples,))
+    draw = path_draw(student, (samples,)) if path else student.draw((samples,))
     return (draw.log_prob - target_log_prob(draw.z)).mean(0)

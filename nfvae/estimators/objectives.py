@@ -63,6 +63,11 @@ class ELBO(Objective):
         self.free_bits = free_bits
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the evidence lower bound itself, at every step."""
+        return self.schedule == "constant" and self.final_beta == 1 and not self.free_bits
+
     def forward(self, terms: LogTerms) -> Tensor:  # noqa: D102
         return elbo(terms, self.beta, self.free_bits)
 

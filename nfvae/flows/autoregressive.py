@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from nfvae.flows.bijection import Bijection, Chain, Inverse
 from nfvae.flows.conditioner import ConditionedFlow, Conditioner
 from nfvae.flows.sequential import sequential_inverse
 from nfvae.networks import ConditionedMLP, MaskedMLP
+from nfvae.numerics import solve_transposed
 
 
 class InverseAutoregressive(Bijection):
@@ -30,6 +32,11 @@ class InverseAutoregressive(Bijection):
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y, log_slope = self.conditioner(z).forward_and_log_slope(z)
         return y, log_slope.sum(-1)
+
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+        with torch.no_grad():
+            slope = self.conditioner(z).forward_and_log_slope(z)[1].exp()
+        return solve_transposed(z, y, slope, vector)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         z, log_slope = sequential_inverse(self.conditioner, y)

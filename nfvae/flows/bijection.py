@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 from torch.distributions import Transform, constraints
 
@@ -31,6 +32,22 @@ class Bijection(Transform, ABC):
     @abstractmethod
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Map y with shape (*, D) to z with shape (*, D) and log|det dz/dy| with shape (*), differentiably."""
+
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
+        """Return J⁻ᵀ v, J the Jacobian dy/dz: how a gradient with respect to z, the map undone, becomes one to y.
+
+        Here it is the gradient through the inverse; a subclass that knows better says so.
+
+        Args:
+            z: points with shape (*, D) that require a gradient.
+            y: what `forward_and_log_det` made of them, still on the graph.
+            vector: v with shape (*, D).
+        """
+        with torch.enable_grad():
+            point = y.detach().requires_grad_()
+            back, _ = self.inverse_and_log_det(point)
+            (pulled,) = torch.autograd.grad(back, point, vector)
+        return pulled
 
     @staticmethod
     def constrain(*args: Any, **free: Any) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain
-from nfvae.numerics import shifted_softplus, triangular_root
+from nfvae.numerics import shifted_softplus, solve_triangular, triangular_root
 from nfvae.registry import check_number, check_sizes
 
 _LEAK = 0.01  # slope of the activation far out, without which no layer would be onto R
@@ -48,6 +48,10 @@ class BlockAutoregressive(Bijection):
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y, slope = self._value_and_slope(self._ordered(z))
         return self._ordered(y), slope.log().sum(-1)
+
+    @torch.no_grad()
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+        return self._ordered(solve_triangular(self._jacobian(self._ordered(z)).mT, self._ordered(vector), upper=True))
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         target = self._ordered(y)

@@ -38,6 +38,15 @@ class Coupling(Bijection):
         kept, moved = z.index_select(-1, self.kept), z.index_select(-1, self.moved)
         return self._joined(kept, *self.conditioner(kept).forward_and_log_slope(moved))
 
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+        with torch.no_grad():
+            kept, moved = z.index_select(-1, self.kept), z.index_select(-1, self.moved)
+            slope = self.conditioner(kept).forward_and_log_slope(moved)[1].exp()
+        pulled = vector.index_copy(-1, self.moved, vector.index_select(-1, self.moved) / slope)
+        only_moved = pulled.index_fill(-1, self.kept, 0)
+        (product,) = torch.autograd.grad(y, z, only_moved, retain_graph=True)
+        return pulled - product.index_fill(-1, self.moved, 0)
+
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         kept, moved = y.index_select(-1, self.kept), y.index_select(-1, self.moved)
         return self._joined(kept, *self.conditioner(kept).inverse_and_log_slope(moved))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nfvae.flows.base import Flow, Parameters
@@ -30,6 +31,10 @@ class Elementwise(Bijection):
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y, log_slope = self.maps.forward_and_log_slope(z)
         return y, log_slope.sum(-1)
+
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+        (slope,) = torch.autograd.grad(y.sum(), z, retain_graph=True)
+        return vector / slope
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         z, log_slope = self.maps.inverse_and_log_slope(y)

@@ -49,6 +49,12 @@ class Planar(Bijection):
         t = torch.tanh((self.w * z).sum(-1) + self.b)
         return torch.addcmul(z, self.u, t.unsqueeze(-1)), self._log_det(t)
 
+    @torch.no_grad()
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+        steep = 1 - torch.tanh((self.w * z).sum(-1) + self.b).square()  # J = I + steep û wᵀ
+        along = steep * (self.u * vector).sum(-1) / (1 + self.slope * steep)
+        return vector - along.unsqueeze(-1) * self.w
+
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         w_y = (self.w * y).sum(-1)
 

@@ -121,6 +121,15 @@ class Sylvester(Bijection):
         push, log_det = self._push(self.frame.into(z))
         return z + self.frame.out(push), log_det
 
+    @torch.no_grad()
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+        steep = 1 - self._units(self.frame.into(z)).square()  # J = I + Q R diag(steep) R̃ Qᵀ
+        along = _times(self.outer.mT, self.frame.into(vector))
+        matrix = (self.inner @ self.outer).mT * steep.unsqueeze(-2)
+        matrix = matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+        along = steep * solve_triangular(matrix, along, upper=False)
+        return vector - self.frame.out(_times(self.inner.mT, along))
+
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         target = self.frame.into(y)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfvae.estimators import check_bound, log_likelihood, make_objective
+from nfvae.estimators import GRADIENTS, check_bound, log_likelihood, make_objective
 from nfvae.models import VAE, LogTerms, check_vae, make_vae
 from nfvae.models.vae import ARCHITECTURE
 from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
@@ -33,6 +33,7 @@ class FlowVAE(TrainingModule):
         decoder_options: further arguments of the decoder's class, as `hidden` and `activation` of mlp.
         objective: a name in `nfvae.estimators.OBJECTIVES`.
         objective_options: further arguments of the objective's class, as `beta: 0.5` of elbo.
+        gradient: a name in `nfvae.estimators.GRADIENTS`: `plain`, `path`, `dreg` of iwae, `reinforce` for comparison.
         samples: K, posterior samples an image and step.
         val_samples: importance samples an image for `val/nll`; 0 leaves it out.
         test_samples: importance samples an image for `test/nll`; 0 leaves it out.
@@ -64,6 +65,7 @@ class FlowVAE(TrainingModule):
         decoder_options: dict[str, Any] | None = None,
         objective: str = "elbo",
         objective_options: dict[str, Any] | None = None,
+        gradient: str = "plain",
         samples: int = 1,
         val_samples: int = 0,
         test_samples: int = 1000,
@@ -75,7 +77,8 @@ class FlowVAE(TrainingModule):
         for name in ("val_samples", "test_samples"):
             check_number(name, self.hparams[name], least=0, most=LARGEST_SIZE)
         self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
-        self.objective = make_objective(objective, objective_options)
+        self.objective, self.gradient = make_objective(objective, objective_options), GRADIENTS.make(gradient)
+        self.gradient.check(self.objective)
         self.images_evaluated = 0
 
     def prepare_fit(self, data: Any) -> None:
@@ -90,12 +93,11 @@ class FlowVAE(TrainingModule):
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative objective, and its parts."""
-        objective, metrics = self.objective_and_metrics(batch)
+        objective, metrics = self.objective_and_metrics(self.gradient(self.model, batch, self.hparams["samples"]))
         return -objective, metrics
 
-    def objective_and_metrics(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective_and_metrics(self, terms: LogTerms) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the bound that is maximized, a scalar in nats per image, and the means of its parts."""
-        terms = self.model(x, self.hparams["samples"])
         means = LogTerms(*torch.stack(terms).detach().mean((1, 2)))
         metrics = {"elbo": means.log_weight, "reconstruction": means.likelihood, "kl": means.kl}
         objective = self.objective(terms)
@@ -103,7 +105,7 @@ class FlowVAE(TrainingModule):
 
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the ELBO and its parts, and the NLL where there are samples for it."""
-        metrics = self.objective_and_metrics(batch)[1]
+        metrics = self.objective_and_metrics(self.model(batch, self.hparams["samples"]))[1]
         check_bound(f"{split}/elbo", float(metrics["elbo"]))
         if samples := self.hparams[f"{split}_samples"]:
             metrics["nll"] = self._nll(batch, samples)

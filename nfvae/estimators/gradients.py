@@ -1,0 +1,167 @@
+"""How the gradient of a bound is estimated from the samples of its posterior, by name."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from nfvae.estimators.objectives import ELBO, IWAE, Objective
+from nfvae.flows import Bijection, Chain, Draw, FlowDistribution
+from nfvae.models import VAE, LogTerms
+from nfvae.numerics import full_precision
+from nfvae.registry import Registry
+
+_DECAY = 0.99  # of the mean that a single sample is compared with
+
+
+def path_draw(density: FlowDistribution, sample_shape: torch.Size | tuple[int, ...] = ()) -> Draw:
+    """Draw as `FlowDistribution.draw` does, the log-density differentiable along the samples' paths alone.
+
+    What is left out is the gradient at a fixed sample, whose expectation is zero: near the target it is all noise. The
+    gradient of log q at a sample comes forwards through the flow, s <- J⁻ᵀ (s - ∇ log|det J|) at each layer; nothing is
+    inverted.
+
+    References:
+        Sticking the Landing, arXiv 1703.09194.
+        Fast and Unified Path Gradient Estimators for Normalizing Flows, arXiv 2403.15881.
+    """
+    draw, score = _draw_and_score(density, sample_shape)
+    return draw._replace(log_prob=_with_gradient_of(draw.log_prob, (draw.z * score).sum(-1)))
+
+
+def _draw_and_score(density: FlowDistribution, sample_shape: torch.Size | tuple[int, ...]) -> tuple[Draw, Tensor]:
+    """Return a draw, and the gradient of log q at its samples, the parameters held."""
+    base = density.base
+    noise = torch.randn(torch.Size(sample_shape) + base.loc.shape, dtype=base.loc.dtype, device=base.loc.device)
+    with torch.enable_grad(), full_precision(noise.device):
+        z = torch.addcmul(base.loc, base.scale, noise)
+        z = z if z.requires_grad else z.requires_grad_()
+        score, total = (-noise / base.scale).detach(), z.new_zeros(z.shape[:-1])
+        for layer in _layers(density.bijection):
+            y, log_det = layer.forward_and_log_det(z)
+            score = layer.pull_back(z, y, score - _gradient(log_det, z)).detach()
+            z, total = y, total + log_det
+        return Draw(z, base.log_prob_of_noise(noise) - total, total), score
+
+
+def _layers(bijection: Bijection) -> tuple[Bijection, ...]:
+    return bijection.parts if isinstance(bijection, Chain) else (bijection,)
+
+
+def _gradient(log_det: Tensor, z: Tensor) -> Tensor:
+    if not log_det.requires_grad:
+        return torch.zeros_like(z)
+    (gradient,) = torch.autograd.grad(log_det.sum(), z, retain_graph=True, materialize_grads=True)
+    return gradient
+
+
+def _with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
+    """Return a value with the gradient of another one."""
+    return value.detach() + other - other.detach()
+
+
+class Gradient(nn.Module, ABC):
+    """A module that turns images into log-densities, whose gradient estimates that of a bound."""
+
+    def check(self, objective: Objective) -> None:
+        """Refuse an objective whose gradient this does not estimate.
+
+        Raises:
+            ValueError: for such an objective.
+        """
+
+    @abstractmethod
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:
+        """Return log-densities with shape (K, B) for images with shape (B, P)."""
+
+
+class Plain(Gradient):
+    """The reparametrized gradient as automatic differentiation finds it (arXiv 1312.6114)."""
+
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+        return model(x, samples)  # type: ignore[no-any-return]
+
+
+class Path(Gradient):
+    """Along the paths of the samples alone: see `path_draw`. At an exact posterior it is zero for every sample."""
+
+    def check(self, objective: Objective) -> None:  # noqa: D102
+        if isinstance(objective, IWAE):
+            raise ValueError("gradient path is biased for the objective iwae: take dreg")
+
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+        return model.log_terms(x, path_draw(model.posterior(x), (samples,)))
+
+
+class DoublyReparametrized(Gradient):
+    """The importance-weighted bound along the paths of the samples, by the squares of their normalized weights.
+
+    The decoder and the prior are weighed by the weights themselves, as in `plain`.
+
+    References:
+        Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, arXiv 1810.04152.
+    """
+
+    def check(self, objective: Objective) -> None:  # noqa: D102
+        if not isinstance(objective, IWAE):
+            raise ValueError("gradient dreg is of the objective iwae: take path for elbo")
+
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+        draw, score = _draw_and_score(model.posterior(x), (samples,))
+        z = draw.z.view_as(draw.z)
+        along = _with_gradient_of(draw.log_prob, (z * score).sum(-1))
+        terms = model.log_terms(x, draw._replace(z=z, log_prob=along))
+        if z.requires_grad and torch.is_grad_enabled():
+            weights = terms.log_weight.detach().softmax(0).unsqueeze(-1)
+            z.register_hook(lambda gradient: gradient * weights)  # type: ignore[no-untyped-call]
+        return terms
+
+
+class Reinforce(Gradient):
+    """The score-function gradient, for comparison: no derivative of the decoder in its latents is used.
+
+    A sample's log w is compared with the mean of the image's other samples, or where there is one alone, with a moving
+    average.
+
+    References:
+        Neural Variational Inference and Learning in Belief Networks, arXiv 1402.0030.
+        Variational Inference for Monte Carlo Objectives, arXiv 1602.06725.
+    """
+
+    baseline: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("baseline", torch.tensor(float("nan")))
+
+    def check(self, objective: Objective) -> None:  # noqa: D102
+        if not (isinstance(objective, ELBO) and objective.is_plain):
+            raise ValueError("gradient reinforce is of the objective elbo with beta 1 and no free bits")
+
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+        draw, score = _draw_and_score(model.posterior(x), (samples,))
+        terms = model.log_terms(x, draw._replace(z=draw.z.detach()))
+        at_fixed_sample = draw.log_prob - (draw.z * score).sum(-1)
+        signal = self._compared(terms.log_weight.detach())
+        return terms._replace(posterior=_with_gradient_of(draw.log_prob, -signal * at_fixed_sample))
+
+    def _compared(self, log_weight: Tensor) -> Tensor:
+        """Take a baseline off, which must not depend on the sample itself."""
+        if len(log_weight) > 1:
+            return (log_weight - log_weight.mean(0)) * len(log_weight) / (len(log_weight) - 1)
+        mean = log_weight.mean()
+        signal = log_weight - self.baseline.nan_to_num(float(mean))
+        self.baseline.copy_(torch.where(self.baseline.isnan(), mean, _DECAY * self.baseline + (1 - _DECAY) * mean))
+        return signal
+
+
+GRADIENTS = Registry(
+    "gradient",
+    Gradient,  # type: ignore[type-abstract]
+    {
+        "dreg": "nfvae.estimators.gradients:DoublyReparametrized",
+        "path": "nfvae.estimators.gradients:Path",
+        "plain": "nfvae.estimators.gradients:Plain",
+        "reinforce": "nfvae.estimators.gradients:Reinforce",
+    },
+)
