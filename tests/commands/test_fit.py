@@ -33,10 +33,17 @@ def curve(run, key):
     return [(int(float(row["epoch"])), float(row[key])) for row in rows(run) if row.get(key)]
 
 
-@pytest.mark.parametrize("overlay", sorted((CONFIGS / "mnist").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_mnist_config_runs(overlay, cli, mnist_root):
-    base = ["-c", CONFIGS / "base.yaml", "-c", overlay, "--data.root", mnist_root]
-    code, _, error = cli("fit", *base, "--trainer.fast_dev_run", "true")
+OVERLAYS = [
+    pytest.param(base, path, id=f"{base} {path.stem}")
+    for base, folder in (("base", "mnist"), ("gated", "mnist-gated"))
+    for path in sorted((CONFIGS / folder).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("base", "overlay"), OVERLAYS)
+def test_every_mnist_config_runs(base, overlay, cli, mnist_root):
+    words = ["-c", CONFIGS / f"{base}.yaml", "-c", overlay, "--data.root", mnist_root]
+    code, _, error = cli("fit", *words, "--trainer.fast_dev_run", "true")
     assert code == 0, error
     assert not Path("runs").exists()
 
