@@ -3,14 +3,19 @@
 from nfvae.networks.gated import Gated, gated_mlp, he
 from nfvae.networks.made import ConditionedMLP, MaskedMLP, linear
 from nfvae.networks.mlp import ACTIVATIONS, make_activation, mlp
+from nfvae.networks.residual import ResidualBlock
+from nfvae.networks.sides import halved, height_and_width
 
 __all__ = [
     "ACTIVATIONS",
     "ConditionedMLP",
     "Gated",
     "MaskedMLP",
+    "ResidualBlock",
     "gated_mlp",
+    "halved",
     "he",
+    "height_and_width",
     "linear",
     "make_activation",
     "mlp",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,7 +46,10 @@ def gated_mlp(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*(Gated(he(nn.Linear(width, 2 * after))) for width, after in pairwise([inputs, *hidden])))
 
 
-def he(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def he(layer: Layer) -> Layer:
     """Draw a layer's weights so that signals keep their size (He et al. 2015, arXiv 1502.01852), and return it."""
     nn.init.kaiming_normal_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
     return layer

@@ -1,15 +1,17 @@
 """Decoders by name. Adding one is a file beside this one and a line in `DECODERS`."""
 
-from nfvae.models.decoders.base import Decoder, TrunkDecoder
+from nfvae.models.decoders.base import Decoder, ImageDecoder, TrunkDecoder
 from nfvae.registry import Registry
 
-__all__ = ["DECODERS", "Decoder", "TrunkDecoder"]
+__all__ = ["DECODERS", "Decoder", "ImageDecoder", "TrunkDecoder"]
 
 DECODERS = Registry(
     "decoder",
     Decoder,  # type: ignore[type-abstract]
     {
+        "conv": "nfvae.models.decoders.conv:ConvDecoder",
         "gated": "nfvae.models.decoders.gated:GatedDecoder",
         "mlp": "nfvae.models.decoders.mlp:MLPDecoder",
+        "resnet": "nfvae.models.decoders.resnet:ResNetDecoder",
     },
 )

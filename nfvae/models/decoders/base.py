@@ -60,3 +60,28 @@ class TrunkDecoder(Decoder):
     def output_bias(self) -> Tensor:
         """The bias of the logits with shape (P,)."""
         return self.head.bias
+
+
+class ImageDecoder(Decoder):
+    """Layers that give an image of logits, to which a bias for each pixel is added.
+
+    Args:
+        trunk: maps latents with shape (N, D) to (N, channels, height, width).
+        last: maps that to (N, 1, height, width).
+        shape: of an image.
+    """
+
+    def __init__(self, trunk: nn.Module, last: nn.Conv2d, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.trunk, self.last, self.bias = trunk, last, nn.Parameter(torch.zeros(math.prod(shape)))
+        with torch.no_grad():  # noise of the latents must not drown the pixel means that training starts from
+            self.last.weight.mul_(0.1)
+
+    def forward(self, z: Tensor) -> BernoulliPixels:  # noqa: D102
+        logits = self.last(self.trunk(z.reshape(-1, z.shape[-1]))).flatten(1) + self.bias
+        return BernoulliPixels(logits.view(*z.shape[:-1], logits.shape[-1]))
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the logits with shape (P,)."""
+        return self.bias

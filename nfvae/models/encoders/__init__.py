@@ -9,7 +9,9 @@ ENCODERS = Registry(
     "encoder",
     Encoder,  # type: ignore[type-abstract]
     {
+        "conv": "nfvae.models.encoders.conv:ConvEncoder",
         "gated": "nfvae.models.encoders.gated:GatedEncoder",
         "mlp": "nfvae.models.encoders.mlp:MLPEncoder",
+        "resnet": "nfvae.models.encoders.resnet:ResNetEncoder",
     },
 )

@@ -1,0 +1,46 @@
+"""Gated convolutions as a decoder."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from nfvae.models.decoders.base import ImageDecoder
+from nfvae.networks import Gated, halved, he, height_and_width
+from nfvae.registry import check_sizes
+
+
+class ConvDecoder(ImageDecoder):
+    """A gated transposed convolution to a quarter of the image's size, then five 5x5 ones, two of which double it.
+
+    Args:
+        latent: D.
+        shape: height and width of an image.
+        channels: of the convolutions at full size; twice as many before.
+
+    Raises:
+        ValueError: for images that are not of height and width, or sizes below 1.
+
+    References:
+        Sylvester Normalizing Flows for Variational Inference, arXiv 1803.05649.
+    """
+
+    def __init__(self, latent: int, shape: Sequence[int], channels: int = 32) -> None:
+        check_sizes(channels=channels)
+        sides, c = height_and_width(shape), channels
+        half, quarter = halved(sides), halved(halved(sides))
+        trunk = nn.Sequential(
+            nn.Unflatten(-1, (latent, 1, 1)),
+            Gated(he(nn.ConvTranspose2d(latent, 4 * c, quarter))),
+            Gated(he(nn.Conv2d(2 * c, 4 * c, 5, 1, 2))),
+            Gated(he(_doubling(2 * c, 2 * c, quarter, half))),
+            Gated(he(nn.Conv2d(c, 2 * c, 5, 1, 2))),
+            Gated(he(_doubling(c, 2 * c, half, sides))),
+            Gated(he(nn.Conv2d(c, 2 * c, 5, 1, 2))),
+        )
+        super().__init__(trunk, nn.Conv2d(c, 1, 1), shape)
+
+
+def _doubling(before: int, after: int, size: Sequence[int], doubled: Sequence[int]) -> nn.ConvTranspose2d:
+    """Return a transposed convolution that makes an image twice as large, or one less in a side that is odd."""
+    height, width = (two - (2 * one - 1) for one, two in zip(size, doubled, strict=True))
+    return nn.ConvTranspose2d(before, after, 5, 2, 2, (height, width))

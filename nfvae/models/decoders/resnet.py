@@ -1,0 +1,45 @@
+"""Residual convolutions as a decoder."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from nfvae.models.decoders.base import ImageDecoder
+from nfvae.networks import ResidualBlock, halved, he, height_and_width
+from nfvae.registry import check_sizes
+
+
+class ResNetDecoder(ImageDecoder):
+    """Two layers, then three pairs of residual blocks, at a quarter and half of the image's size and at the whole.
+
+    Args:
+        latent: D.
+        shape: height and width of an image.
+        channels: of the blocks at full size; twice as many before.
+        hidden: width of the first layer.
+
+    Raises:
+        ValueError: for images that are not of height and width, or sizes below 1.
+
+    References:
+        Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
+    """
+
+    def __init__(self, latent: int, shape: Sequence[int], channels: int = 16, hidden: int = 450) -> None:
+        check_sizes(channels=channels, hidden=hidden)
+        sides, c = height_and_width(shape), channels
+        half, quarter = halved(sides), halved(halved(sides))
+        trunk = nn.Sequential(
+            he(nn.Linear(latent, hidden)),
+            nn.ELU(),
+            he(nn.Linear(hidden, 2 * c * quarter[0] * quarter[1])),
+            nn.Unflatten(-1, (2 * c, *quarter)),
+            ResidualBlock(2 * c, 2 * c),
+            ResidualBlock(2 * c, 2 * c, size=half),
+            ResidualBlock(2 * c, 2 * c),
+            ResidualBlock(2 * c, c, size=sides),
+            ResidualBlock(c, c),
+            ResidualBlock(c, c),
+            nn.ELU(),
+        )
+        super().__init__(trunk, nn.Conv2d(c, 1, 3, 1, 1), shape)

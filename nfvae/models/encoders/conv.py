@@ -1,0 +1,37 @@
+"""Gated convolutions as an encoder."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from nfvae.models.encoders.base import TrunkEncoder
+from nfvae.networks import Gated, halved, he, height_and_width
+from nfvae.registry import check_sizes
+
+
+class ConvEncoder(TrunkEncoder):
+    """Five gated 5x5 convolutions, two of which halve the image, then one over the whole of what is left.
+
+    Args:
+        shape: height and width of an image.
+        latent: D.
+        context: C.
+        channels: of the convolutions at full size; twice as many below.
+        hidden: width of the last layer.
+
+    Raises:
+        ValueError: for images that are not of height and width, or sizes below 1.
+
+    References:
+        Sylvester Normalizing Flows for Variational Inference, arXiv 1803.05649.
+    """
+
+    def __init__(self, shape: Sequence[int], latent: int, context: int, channels: int = 32, hidden: int = 256) -> None:
+        check_sizes(channels=channels, hidden=hidden)
+        sides, c = height_and_width(shape), channels
+        sizes = [(1, c, 1), (c, c, 2), (c, 2 * c, 1), (2 * c, 2 * c, 2), (2 * c, 2 * c, 1)]  # in, out, stride
+        layers = [Gated(he(nn.Conv2d(before, 2 * after, 5, stride, 2))) for before, after, stride in sizes]
+        whole = Gated(he(nn.Conv2d(2 * c, 2 * hidden, halved(halved(sides)))))
+        super().__init__(
+            nn.Sequential(nn.Unflatten(-1, (1, *sides)), *layers, whole, nn.Flatten()), hidden, latent, context
+        )
