@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nfvae.commands import COMMANDS
 from nfvae.estimators import BUDGETS, gaps
@@ -101,6 +103,15 @@ def more(words):
     }.get(words[0], [])
 
 
+def own_images(letters):
+    """The files of one's own that the docs speak of."""
+    torch.save(letters, "letters.pt")
+    np.savez("letters.npz", train=letters[:800], val=letters[800:900], test=letters[900:])
+    Path("pictures").mkdir()
+    for place, letter in enumerate(letters[:40]):
+        Image.fromarray(letter.numpy()).save(f"pictures/{place}.png")
+
+
 def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     """One after the other, each training one short epoch."""
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
@@ -112,7 +123,7 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     example_module("letters", "docs/data.md", "class Letters")
     example_module("scaled", "docs/extending.md", "class ScaledNormal")
     example_module("bend", "docs/extending.md", "class Bend")
-    torch.save(torch.randint(0, 256, (1000, 20, 16), dtype=torch.uint8), "letters.pt")
+    own_images(torch.randint(0, 256, (1000, 20, 16), dtype=torch.uint8))
     done = set()
     for page, command in commands():
         words = [found for word in shlex.split(command)[1:] for found in expanded(word)]

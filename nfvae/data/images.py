@@ -4,7 +4,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -24,10 +24,18 @@ class ImageDataset(ABC):
     """A reader of gray images; the constructor takes its options.
 
     Attributes:
-        shape: height and width of an image.
+        shape: height and width of an image, unless the files say it: see `find_shape`.
     """
 
     shape: ClassVar[tuple[int, int]]
+
+    def find_shape(self, root: Path) -> tuple[int, int]:
+        """Return height and width of an image.
+
+        Raises:
+            ValueError: for files that are missing or damaged.
+        """
+        return self.shape
 
     @abstractmethod
     def read(self, root: Path, download: bool) -> Splits:
@@ -57,6 +65,9 @@ DATASETS = Registry(
         "mnist": "nfvae.data.mnist:MNIST",
         "fashion_mnist": "nfvae.data.mnist:FashionMNIST",
         "digits": "nfvae.data.digits:Digits",
+        "omniglot": "nfvae.data.omniglot:Omniglot",
+        "arrays": "nfvae.data.arrays:Arrays",
+        "folder": "nfvae.data.folder:Folder",
     },
 )
 
@@ -68,8 +79,9 @@ class BinarizedImages(pl.LightningDataModule):
     for the digits. On a GPU the tensor is moved there once.
 
     Args:
-        dataset: `mnist`, `fashion_mnist`, `digits` (scikit-learn's 8x8 handwriting, which needs no download), or
-            "package.module:Class" of your own.
+        dataset: `mnist`, `fashion_mnist`, `omniglot`, `digits` (scikit-learn's 8x8 handwriting, which needs no
+            download), `arrays` (your own in a file, which `root` names), `folder` (of your own pictures, which `root`
+            names), or "package.module:Class" of your own.
         binarization: `dynamic` draws training pixels afresh each time an image is used, on the device, and
             validation and test pixels once from a fixed seed; `static` draws all once, or reads the
             published .amat files of MNIST where the data root holds them; `threshold` takes gray > 127.
@@ -99,12 +111,35 @@ class BinarizedImages(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.reader = DATASETS.make(dataset, dataset_options)
-        self.shape = self.reader.shape
         check_choice("binarization", binarization, BINARIZATIONS)
         check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
         self.save_hyperparameters()
         self.root = Path(root or os.environ.get(DATA_ROOT_VARIABLE) or "data")
+        self.shape = self.reader.find_shape(self.root)
         self.splits: Splits | None = None
+
+    @classmethod
+    def from_tensors(cls, train: Tensor, val: Tensor, test: Tensor, **settings: Any) -> Self:
+        """Make a data module of images at hand.
+
+        A run that is trained on them cannot be evaluated from the command line, which finds data by their name: save
+        them as one file for `dataset="arrays"` where that is wanted.
+
+        Args:
+            train: images with shape (N, height, width) that are binary, gray from 0 to 1, or 0 ... 255.
+            val: likewise.
+            test: likewise.
+            settings: `binarization`, `batch_size`, `eval_batch_size` and `seed`, as of the class.
+
+        Raises:
+            ValueError: for other images, or images of several sizes.
+        """
+        from nfvae.data.arrays import GivenTensors
+
+        data = cls("digits", **settings)  # whose reader is then another one
+        data.reader, data.hparams["dataset"] = GivenTensors(train, val, test), "tensors"
+        data.shape = data.reader.find_shape(data.root)
+        return data
 
     def prepare_data(self) -> None:
         """Read, and download where allowed, in one process before the others start."""
@@ -179,7 +214,7 @@ class BinarizedImages(pl.LightningDataModule):
 
 def _read(reader: ImageDataset, name: str, root: Path, download: bool) -> Splits:
     """Read a data set, and check what it gives."""
-    pixels = math.prod(reader.shape)
+    pixels = math.prod(reader.find_shape(root))
     try:
         splits = Splits(*reader.read(root, download))
     except (ValueError, OSError):

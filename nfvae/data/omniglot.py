@@ -1,0 +1,77 @@
+"""OMNIGLOT, handwritten characters of many alphabets."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfvae.data.batches import Splits
+from nfvae.data.images import DATA_ROOT_VARIABLE, ImageDataset
+
+_FILE = "chardata.mat"
+_TRAIN, _TEST, _VALIDATION = 24_345, 8_070, 1_345
+_SIDE = 28
+
+
+class Omniglot(ImageDataset):
+    """28x28 characters in the split of Burda et al. (arXiv 1509.00519), 23,000, 1,345 and 8,070 of them.
+
+    Where the data root has no chardata.mat, the characters of torchvision are taken, made smaller; their split is by
+    alphabets, 19,280 and 13,180, so that likelihoods are not those of the papers.
+    """
+
+    shape = (_SIDE, _SIDE)
+
+    def read(self, root: Path, download: bool) -> Splits:
+        """Read chardata.mat under the data root, or have torchvision read or download its files."""
+        for path in (root / _FILE, root / "omniglot" / _FILE, root / "OMNIGLOT" / _FILE):
+            if path.is_file():
+                return _split(*_chardata(path))
+        return _split(self._torchvision(root, True, download), self._torchvision(root, False, download))
+
+    def _torchvision(self, root: Path, background: bool, download: bool) -> Tensor:
+        from torchvision import datasets
+
+        try:
+            data = datasets.Omniglot(str(root), background=background, download=download)
+            images = [_small(data[place][0]) for place in range(len(data))]
+        except Exception as error:  # torchvision raises whatever its reader stumbles over
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"cannot read OMNIGLOT under {root} ({said}); put {_FILE} there, or point --data.root or "
+                f"{DATA_ROOT_VARIABLE} elsewhere"
+            ) from error
+        return torch.stack(images)
+
+
+def _split(train: Tensor, test: Tensor) -> Splits:
+    return Splits(train[:-_VALIDATION], train[-_VALIDATION:], test)
+
+
+def _chardata(path: Path) -> tuple[Tensor, Tensor]:
+    """Read training and test images, which lie there as columns, each column by column."""
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path)
+        parts = [content[name] for name in ("data", "testdata")]
+    except Exception as error:  # whatever the reader stumbles over
+        raise ValueError(f"cannot read {path}: {error or type(error).__name__}") from error
+    for part, count in zip(parts, (_TRAIN, _TEST), strict=True):
+        if part.shape != (_SIDE**2, count) or part.min() < 0 or part.max() > 1:
+            raise ValueError(f"{path} should hold {count} columns of {_SIDE**2} numbers in [0, 1]; got {part.shape}")
+    train, test = (
+        torch.from_numpy(np.rint(255 * part.T.reshape(-1, _SIDE, _SIDE).transpose(0, 2, 1)).astype(np.uint8)).flatten(1)
+        for part in parts
+    )
+    return train, test
+
+
+def _small(picture: object) -> Tensor:
+    """Make a black drawing on 105x105 white pixels a white one on 28x28 black pixels."""
+    from PIL import Image
+
+    assert isinstance(picture, Image.Image)
+    small = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return 255 - torch.from_numpy(np.array(small)).flatten()
