@@ -29,6 +29,11 @@ class Objective(nn.Module, ABC):
             epochs: epochs done, batches counted as fractions.
         """
 
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the objective has not yet its final form."""
+        return False
+
     def metrics(self, objective: Tensor) -> dict[str, Tensor]:
         """Return by name what is logged beside the ELBO and its parts, given the value of the objective."""
         return {}
@@ -75,6 +80,11 @@ class ELBO(Objective):
         """Set the weight of the KL."""
         if self.schedule != "constant":
             self.beta.fill_(beta_at(self.schedule, step, epochs, self.warmup_epochs, self.final_beta))
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the weight of the KL is below its final one."""
+        return bool(self.beta < self.beta.new_tensor(self.final_beta))
 
     def metrics(self, objective: Tensor) -> dict[str, Tensor]:
         """Return the weight of the KL in training."""

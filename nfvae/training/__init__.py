@@ -1,5 +1,6 @@
 """Training with pytorch-lightning: by the evidence lower bound, by maximum likelihood, and by a teacher."""
 
+from nfvae.training.callbacks import StopAfterWarmUp
 from nfvae.training.density import DensityDistillation, DensityEstimation
 from nfvae.training.distillation import PosteriorDistillation
 from nfvae.training.module import TrainingModule
@@ -13,6 +14,7 @@ __all__ = [
     "DensityEstimation",
     "FlowVAE",
     "PosteriorDistillation",
+    "StopAfterWarmUp",
     "Teacher",
     "TrainingModule",
 ]

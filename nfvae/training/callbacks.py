@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from torch.nn.utils import get_total_norm
 from typing_extensions import override
 
@@ -51,3 +52,26 @@ class Norms(pl.Callback):
         row = cast(Any, pl_module).step_metrics
         row["train/gradient_norm"] = float(get_total_norm(gradients))
         row["train/parameter_norm"] = float(get_total_norm(learning))
+
+
+class StopAfterWarmUp(EarlyStopping):
+    """Lightning's EarlyStopping, whose patience begins once the objective has its final form.
+
+    While a KL warms up, the bound rises and falls for reasons of its own.
+
+    Args:
+        patience: validations without a better value.
+        monitor: what is watched.
+        mode: whether it should be `max` or `min`.
+        min_delta: what counts as better.
+    """
+
+    def __init__(
+        self, patience: int = 50, monitor: str = "val/elbo", mode: str = "max", min_delta: float = 0.0
+    ) -> None:
+        super().__init__(monitor, min_delta, patience, mode=mode)
+
+    @override
+    def _should_skip_check(self, trainer: pl.Trainer) -> bool:
+        warming = getattr(getattr(trainer.lightning_module, "objective", None), "is_warming_up", False)
+        return bool(warming) or super()._should_skip_check(trainer)
