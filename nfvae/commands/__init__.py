@@ -25,5 +25,7 @@ COMMANDS = {
     "gap": Command("nfvae.commands.gap:gap_command", "say why the ELBO of trained runs misses the likelihood"),
     "compare": Command("nfvae.commands.compare:compare_command", "compare runs in one table; train what is missing"),
     "plot": Command("nfvae.commands.plot:plot_command", "draw a picture of trained runs"),
+    "encode": Command("nfvae.commands.encode:encode_command", "encode images of your own into posterior samples"),
+    "score": Command("nfvae.commands.encode:score_command", "say how likely images of your own are under a run"),
     "sample": Command("nfvae.commands.sample:sample_command", "draw images from a trained run"),
 }

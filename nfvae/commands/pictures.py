@@ -17,6 +17,7 @@ from nfvae.plots import (
     density_gallery,
     gap_bars,
     image_grid,
+    interpolation_grid,
     k_curves,
     latent_traversal,
     layers_figure,
@@ -93,10 +94,21 @@ def _samples(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
     return sample_figure(run, 64)
 
 
-def sample_figure(run: Run, count: int) -> "Figure":
+def sample_figure(run: Run, count: int, temperature: float = 1.0) -> "Figure":
     """Draw images from the model of a run."""
-    return image_grid(
-        run.vae().sample(count), run.shape, min(_COLUMNS, count), _title(run, "pixel probabilities of samples")
+    what = "pixel probabilities of samples" + ("" if temperature == 1 else f" at temperature {temperature:g}")
+    return image_grid(run.vae().sample(count, temperature), run.shape, min(_COLUMNS, count), _title(run, what))
+
+
+@torch.no_grad()
+def _interpolation(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    """Pairs of test images, and what lies between their latents."""
+    run = _only(runs)
+    x = _test_images(run, images)
+    if len(x) % 2:
+        raise ValueError(f"an interpolation goes between pairs of images; got {len(x)}")
+    return interpolation_grid(
+        run.vae(), x[::2], x[1::2], run.shape, title=_title(run, "from one test image to another")
     )
 
 
@@ -220,6 +232,7 @@ PICTURES: dict[str, Callable[[Sequence[Run], Images, EvaluationSettings], "Figur
     "samples": _samples,
     "reconstructions": _reconstructions,
     "traversal": _traversal,
+    "interpolation": _interpolation,
     "learning": _learning,
     "k-curve": _k_curve,
     "gap": _gap,

@@ -18,6 +18,7 @@ def plot_command(arguments: list[str]) -> None:
     samples          images from the model
     reconstructions  test images, and what the model makes of them
     traversal        the latents that vary most, moved one at a time
+    interpolation    pairs of test images, and what lies between their latents
     learning         the validation over epochs, of several runs
     k-curve          the bound of k importance samples over k, of evaluated runs
     gap              approximation and amortization gap, of runs that nfvae gap has seen (with its --limit and --budget)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nfvae.data.batches import SPLITS, Splits
+from nfvae.data.binarize import fixed_draw
 from nfvae.data.gray import as_gray, check_shares, drawn_splits
 from nfvae.data.images import ImageDataset
 
@@ -46,6 +47,20 @@ class Arrays(ImageDataset):
         raise ValueError(f"{path} should hold train, val and test, or one array; got {', '.join(arrays) or 'nothing'}")
 
 
+def read_images(path: Path) -> Tensor:
+    """Read the one array of a file as binary images, uint8 with shape (N, height, width).
+
+    Gray pixels are drawn once, as those of a test set are.
+
+    Raises:
+        ValueError: for a file that is missing or damaged, or holds something else.
+    """
+    arrays = _load(path)
+    if len(arrays) != 1:
+        raise ValueError(f"{path} should hold one array; got {', '.join(arrays) or 'nothing'}")
+    return fixed_draw(as_gray(next(iter(arrays.values())), path), SPLITS.index("test"))
+
+
 class GivenTensors(ImageDataset):
     """Images at hand: see `BinarizedImages.from_tensors`."""
 
@@ -73,7 +88,7 @@ def _sides(parts: Splits) -> tuple[int, int]:
 def _load(path: Path) -> dict[str, Tensor]:
     """Read the arrays of a file by name; a single one without a name has an empty one."""
     if not path.is_file():
-        raise ValueError(f"there is no file {path}: --data.root names an .npz, .npy or .pt")
+        raise ValueError(f"there is no file {path}; expected an .npz, .npy or .pt")
     try:
         if path.suffix == ".pt":
             content: Any = torch.load(path, weights_only=True)

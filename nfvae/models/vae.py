@@ -118,6 +118,11 @@ class VAE(nn.Module):
         self.prior.init_pixels(pixel_means)
 
     @torch.no_grad()
+    def encode(self, x: Tensor, samples: int = 1) -> Draw:
+        """Draw posterior samples, with shape (samples, B, D), of each image that `as_images` takes."""
+        return self.posterior(self.as_images(x)).draw((samples,))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode one posterior sample of each image that `as_images` takes: pixel probabilities with shape (B, P)."""
         probabilities: Tensor = self.decoder(self.posterior(self.as_images(x)).rsample()).mean

@@ -10,7 +10,7 @@ from nfvae.plots.flows import (
     posterior_contours,
     posterior_misfit,
 )
-from nfvae.plots.images import image_grid, latent_traversal, reconstruction_grid
+from nfvae.plots.images import image_grid, interpolation_grid, latent_traversal, reconstruction_grid
 from nfvae.plots.likelihood import (
     annealed_figure,
     gap_bars,
@@ -30,6 +30,7 @@ __all__ = [
     "gap_bars",
     "gap_figure",
     "image_grid",
+    "interpolation_grid",
     "k_curves",
     "latent_traversal",
     "layers_figure",

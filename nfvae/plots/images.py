@@ -88,3 +88,26 @@ def latent_traversal(
     figure = image_grid(model.decoder(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
     figure.axes[0].set_xlabel("value given to the latent; to the left its own value at this point")
     return figure
+
+
+@torch.no_grad()
+def interpolation_grid(
+    model: VAE, first: Tensor, second: Tensor, shape: tuple[int, int], steps: int = 8, title: str = ""
+) -> "Figure":
+    """Decode points on the way from one image's latent to another's, a row for each pair, the images at its ends.
+
+    Latents are samples of the two posteriors. The way is straight.
+
+    Args:
+        model: the VAE.
+        first: images with shape (N, P).
+        second: images with shape (N, P).
+        shape: height and width of an image.
+        steps: decoded images a row.
+        title: over the picture.
+    """
+    start, end = (model.posterior(x).draw().z for x in (first, second))
+    way = torch.stack([torch.lerp(start, end, share) for share in torch.linspace(0, 1, steps).tolist()], 1)
+    images = torch.cat([first[:, None], model.decoder(way).mean, second[:, None]], 1)
+    columns = ["image", *(f"{share:.2f}" for share in torch.linspace(0, 1, steps).tolist()), "image"]
+    return image_grid(images.flatten(0, 1), shape, steps + 2, title, column_labels=columns)

@@ -111,7 +111,7 @@ def test_mistakes_are_named(tmp_path):
     for root, dataset, options, message in [
         ("own", "folder", {}, r"pixels, .* give a size"),
         ("none", "folder", {}, "there are no pictures under"),
-        ("none.npz", "arrays", {}, "there is no file .*none.npz: --data.root names an .npz, .npy or .pt"),
+        ("none.npz", "arrays", {}, "there is no file .*none.npz; expected an .npz, .npy or .pt"),
         ("torn.npz", "arrays", {}, "cannot read .*torn.npz"),
         ("two.npz", "arrays", {}, "should hold train, val and test, or one array; got one, two"),
         ("sizes.npz", "arrays", {}, r"the parts hold images of several sizes: \(4, 5\), \(6, 5\)"),

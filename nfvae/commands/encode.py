@@ -1,0 +1,119 @@
+"""`nfvae encode` and `nfvae score`: a trained model on images of one's own."""
+
+import csv
+import io
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nfvae.commands.arguments import Parser, check_file
+from nfvae.data.arrays import read_images
+from nfvae.estimators import BUDGETS, annealed_log_likelihood, log_likelihood
+from nfvae.models import VAE
+from nfvae.registry import check_choice, check_sizes
+from nfvae.runs import Run
+from nfvae.runs.files import whole_file, write_whole
+
+_BATCH = 500  # images that are encoded at once
+_ESTIMATORS = ("annealed", "importance")
+
+
+def encode_command(arguments: list[str]) -> None:
+    """Encode images: samples of the posterior with their log-densities.
+
+    Writes an .npz of
+
+    z      posterior samples with shape (samples, N, D)
+    log_q  their log-densities log q(z|x) with shape (samples, N), in nats
+    mean   their mean with shape (N, D)
+    loc, log_scale  of the Gaussian that the flow starts from, with shape (N, D)
+    """
+    parser = _parser("nfvae encode", encode_command.__doc__)
+    parser.add_argument("--samples", type=int, default=10, help="of each image (default: 10)")
+    parser.add_argument("--output", type=Path, help="file to write (default: RUN/encoded-INPUT.npz)")
+    options = parser.parse_args(arguments)
+    check_sizes(**{"--samples": options.samples})
+    path = _output(options, "encoded", ".npz")
+    model, x = _loaded(options)
+    pl.seed_everything(options.seed, verbose=False)
+    with whole_file(path) as file:
+        np.savez(file, **_encoded(model, x, options.samples))  # type: ignore[arg-type]  # by name, an option too
+    print(path)
+
+
+@torch.no_grad()
+def _encoded(model: VAE, x: Tensor, samples: int) -> dict[str, NDArray[np.floating]]:
+    parts = []
+    for batch in torch.split(x, _BATCH):
+        posterior = model.posterior(batch)
+        draw, base = posterior.draw((samples,)), posterior.base
+        parts.append((draw.z, draw.log_prob, draw.z.mean(0)[None], base.loc[None], base.scale.log()[None]))
+    z, log_q, mean, loc, log_scale = (torch.cat(each, 1) for each in zip(*parts, strict=True))
+    named = {"z": z, "log_q": log_q, "mean": mean[0], "loc": loc[0], "log_scale": log_scale[0]}
+    return {name: value.numpy() for name, value in named.items()}
+
+
+def score_command(arguments: list[str]) -> None:
+    """Score images by their likelihood under the model, as to find those that are unlike its training images.
+
+    Writes a .csv with a row an image: its place, log p(x) in nats, and the standard error of that.
+    """
+    parser = _parser("nfvae score", score_command.__doc__)
+    parser.add_argument("--estimator", default="annealed", help="annealed or importance (default: annealed)")
+    parser.add_argument("--samples", type=int, default=1000, help="of importance (default: 1000)")
+    parser.add_argument("--budget", default="small", help=f"of annealed: {' | '.join(BUDGETS)} (default: small)")
+    parser.add_argument("--output", type=Path, help="file to write (default: RUN/scores-INPUT.csv)")
+    options = parser.parse_args(arguments)
+    check_choice("estimator", options.estimator, _ESTIMATORS)
+    check_choice("budget", options.budget, BUDGETS)
+    check_sizes(**{"--samples": options.samples})
+    path = _output(options, "scores", ".csv")
+    model, x = _loaded(options)
+    if options.estimator == "annealed":
+        found = annealed_log_likelihood(model, x, *BUDGETS[options.budget], seed=options.seed)
+        likelihood, error = found.log_likelihood, found.standard_error
+    else:
+        weighed = log_likelihood(model, x, options.samples, proposal="mixture", seed=options.seed)
+        likelihood, error = weighed.log_likelihood, weighed.standard_error
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", "log_likelihood", "standard_error"])
+    writer.writerows(zip(range(len(x)), likelihood.tolist(), error.tolist(), strict=True))
+    write_whole(path, text.getvalue())
+    print(path)
+
+
+def _parser(name: str, description: str | None) -> Parser:
+    parser = Parser(name, description)
+    parser.add_runs("run", None)
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="images in an .npz, .npy or .pt with one array of shape (N, height, width): binary, or gray, of which "
+        "pixels are then drawn once",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    return parser
+
+
+def _output(options: Namespace, name: str, ending: str) -> Path:
+    if options.output is None:
+        return Run(options.run, options.trust).folder.path / f"{name}-{options.input.stem}{ending}"
+    check_file("--output", options.output, (ending,))
+    path: Path = options.output
+    return path
+
+
+def _loaded(options: Namespace) -> tuple[VAE, Tensor]:
+    """Return the model of a run, and the images that it is asked about, with shape (N, P)."""
+    run = Run(options.run, options.trust)
+    model, images = run.vae(), read_images(options.input)
+    if tuple(images.shape[1:]) != tuple(run.shape):
+        raise ValueError(f"{options.input} has images of {[*images.shape[1:]]} pixels; the run's have {[*run.shape]}")
+    return model, model.as_images(images)
