@@ -65,8 +65,10 @@ def python_examples():
 
 
 @pytest.mark.parametrize("example", python_examples())
-def test_the_python_examples_run(example, workdir, mnist_root, monkeypatch):
+def test_the_python_examples_run(example, cli, mnist_root, monkeypatch):
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
+    if "runs/digits" in example:
+        assert cli("fit", "-c", ROOT / "configs/quickstart.yaml", *SHORT)[0] == 0
     short = "max_epochs=1, limit_train_batches=2, limit_val_batches=1, accelerator='cpu'"
     exec(example.replace("max_epochs=60", short).replace("samples=1000", "samples=20"), {"__name__": "example"})
 
