@@ -19,7 +19,7 @@ from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
 from nfvae.runs.files import locked, write_figure, write_whole
 from nfvae.runs.metrics import MetricFile
-from nfvae.runs.tracking import finish, log_run, summarize_best, wandb_logger
+from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
 from nfvae.training import TrainingModule
 from nfvae.training.callbacks import Norms
 from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
@@ -197,6 +197,8 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             log_run(logger, pictures, folder.config)
+            if plan.settings["artifacts"]:
+                log_artifact(logger, folder)
     finish()
     if run.kind == "density":
         print(density_summary(run))

@@ -274,6 +274,7 @@ def _training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
     parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
+    parser.add_argument("--artifacts", type=bool, default=False, help="Keep checkpoints and config in wandb too.")
     parser.add_class_arguments(
         module, "model", skip={"shape", *module.from_teacher}, instantiate=False, fail_untyped=False
     )

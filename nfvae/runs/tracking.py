@@ -85,6 +85,17 @@ def log_run(logger: WandbLogger, pictures: list[Path], config: Path) -> None:
         logger.experiment.save(str(kept), base_path=str(kept.parent), policy="now")
 
 
+def log_artifact(logger: WandbLogger, folder: RunFolder) -> None:
+    """Keep a run's best and last checkpoint and its config in wandb, as an artifact of type model."""
+    import wandb
+
+    artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", folder.name), type="model")
+    for path in (folder.best, folder.last, folder.config):
+        if path.is_file():
+            artifact.add_file(str(path), name=path.relative_to(folder.path).as_posix())
+    logger.experiment.log_artifact(artifact, aliases=["best"])
+
+
 def log_results(folder: RunFolder, name: str, summary: Mapping[str, Any], figure: Path | None = None) -> None:
     """Add what was found to the summary of the run's wandb, as test/importance-5000/nll; nothing where it has none.
 

@@ -73,6 +73,19 @@ def test_a_density_is_judged_by_its_smallest_nll(cli, no_wandb_account):
     assert "density.path" in log.summary
 
 
+def test_checkpoints_are_artifacts_on_request_only(fit, no_wandb_account, monkeypatch):
+    import wandb
+
+    kept = []
+    monkeypatch.setattr(wandb.Run, "log_artifact", lambda run, artifact, **how: kept.append((artifact, how)))
+    assert fit()[0] == 0
+    assert kept == []
+    assert fit("--artifacts", "true", "--overwrite", "true")[0] == 0
+    ((artifact, how),) = kept
+    assert (artifact.name.partition(":")[0], artifact.type, how) == (RUN.name, "model", {"aliases": ["best"]})
+    assert set(artifact.manifest.entries) == {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml"}
+
+
 def test_norms_are_logged_on_request_only(fit, no_wandb_account):
     assert fit()[0] == 0
     assert "gradient_norm" not in (RUN / "metrics.csv").read_text()
