@@ -35,9 +35,7 @@ def plot_command(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
     parser.add_importance()
     parser.add_budget()
-    parser.add_argument(
-        "--limit", type=int, help="images of the evaluations of k-curve (default: all) or gap (default: 100)"
-    )
+    parser.add_argument("--limit", type=int, help="images of evaluations: k-curve (default: all), gap (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
     parser.add_argument("--output", type=Path, help=where)

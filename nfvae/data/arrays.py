@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nfvae.data.batches import SPLITS, Splits
 from nfvae.data.binarize import fixed_draw
+from nfvae.data.datasets import ImageDataset
 from nfvae.data.gray import as_gray, check_shares, drawn_splits
-from nfvae.data.images import ImageDataset
 
 
 class Arrays(ImageDataset):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from nfvae.data.batches import Splits
-from nfvae.data.images import ImageDataset
+from nfvae.data.datasets import ImageDataset
 
 
 class Digits(ImageDataset):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nfvae.data.batches import SPLITS, Splits
+from nfvae.data.datasets import ImageDataset
 from nfvae.data.gray import check_shares, drawn_splits
-from nfvae.data.images import ImageDataset
 from nfvae.registry import check_sizes
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".webp")

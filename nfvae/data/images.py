@@ -1,75 +1,21 @@
-"""Binarized images: the data module, and the data sets it reads, by name."""
+"""Binarized images: the data module."""
 
-import math
 import os
-from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nfvae.data.arrays import GivenTensors
 from nfvae.data.batches import SPLITS, Splits, loader
 from nfvae.data.binarize import bernoulli_draw, fixed_draw
-from nfvae.registry import Registry, check_choice, check_sizes
+from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
+from nfvae.registry import check_choice, check_sizes
 
 BINARIZATIONS = ("dynamic", "static", "threshold")
-DATA_ROOT_VARIABLE = "NFVAE_DATA"
-
-
-class ImageDataset(ABC):
-    """A reader of gray images; the constructor takes its options.
-
-    Attributes:
-        shape: height and width of an image, unless the files say it: see `find_shape`.
-    """
-
-    shape: ClassVar[tuple[int, int]]
-
-    def find_shape(self, root: Path) -> tuple[int, int]:
-        """Return height and width of an image.
-
-        Raises:
-            ValueError: for files that are missing or damaged.
-        """
-        return self.shape
-
-    @abstractmethod
-    def read(self, root: Path, download: bool) -> Splits:
-        """Read uint8 tensors with shape (N, P), each with its values in 0 ... 255.
-
-        Args:
-            root: folder of all data sets.
-            download: whether missing files may be downloaded.
-
-        Raises:
-            ValueError: for files that are missing or damaged.
-        """
-
-    def read_static(self, root: Path) -> Splits | None:
-        """Read the published static binarization, uint8 zeros and ones, where there is one under the data root.
-
-        Raises:
-            ValueError: for files that are damaged.
-        """
-        return None
-
-
-DATASETS = Registry(
-    "dataset",
-    ImageDataset,  # type: ignore[type-abstract]
-    {
-        "mnist": "nfvae.data.mnist:MNIST",
-        "fashion_mnist": "nfvae.data.mnist:FashionMNIST",
-        "digits": "nfvae.data.digits:Digits",
-        "omniglot": "nfvae.data.omniglot:Omniglot",
-        "arrays": "nfvae.data.arrays:Arrays",
-        "folder": "nfvae.data.folder:Folder",
-    },
-)
 
 
 class BinarizedImages(pl.LightningDataModule):
@@ -79,9 +25,8 @@ class BinarizedImages(pl.LightningDataModule):
     for the digits. On a GPU the tensor is moved there once.
 
     Args:
-        dataset: `mnist`, `fashion_mnist`, `omniglot`, `digits` (scikit-learn's 8x8 handwriting, which needs no
-            download), `arrays` (your own in a file, which `root` names), `folder` (of your own pictures, which `root`
-            names), or "package.module:Class" of your own.
+        dataset: a name in `nfvae.data.DATASETS`, of which `arrays` and `folder` are your own images in what `root`
+            names, or "package.module:Class" of your own.
         binarization: `dynamic` draws training pixels afresh each time an image is used, on the device, and
             validation and test pixels once from a fixed seed; `static` draws all once, or reads the
             published .amat files of MNIST where the data root holds them; `threshold` takes gray > 127.
@@ -122,20 +67,17 @@ class BinarizedImages(pl.LightningDataModule):
     def from_tensors(cls, train: Tensor, val: Tensor, test: Tensor, **settings: Any) -> Self:
         """Make a data module of images at hand.
 
-        A run that is trained on them cannot be evaluated from the command line, which finds data by their name: save
-        them as one file for `dataset="arrays"` where that is wanted.
+        The command line, which finds data by their name, cannot evaluate a run that is trained on them.
 
         Args:
-            train: images with shape (N, height, width) that are binary, gray from 0 to 1, or 0 ... 255.
-            val: likewise.
-            test: likewise.
+            train: images with shape (N, height, width) that are binary, gray from 0 to 1, or 0 ... 255; the others too.
+            val: for validation.
+            test: for the test.
             settings: `binarization`, `batch_size`, `eval_batch_size` and `seed`, as of the class.
 
         Raises:
             ValueError: for other images, or images of several sizes.
         """
-        from nfvae.data.arrays import GivenTensors
-
         data = cls("digits", **settings)  # whose reader is then another one
         data.reader, data.hparams["dataset"] = GivenTensors(train, val, test), "tensors"
         data.shape = data.reader.find_shape(data.root)
@@ -148,7 +90,7 @@ class BinarizedImages(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the images and draw what is drawn once."""
         if self.splits is None:
-            self.splits = self._binarized(self._read())
+            self.splits = _binarized(self._read(), self.hparams["binarization"], self.reader, self.root)
 
     def images(self, split: str) -> Tensor:
         """Return a split as it is evaluated: uint8 zeros and ones with shape (N, P), drawn once from a fixed seed.
@@ -193,37 +135,21 @@ class BinarizedImages(pl.LightningDataModule):
         return bernoulli_draw(batch) if self.trainer.training and self.is_dynamic else batch.float()
 
     def _read(self) -> Splits:
-        return _read(self.reader, self.hparams["dataset"], self.root, self.hparams["download"])
-
-    def _binarized(self, gray: Splits) -> Splits:
-        binarization = self.hparams["binarization"]
-        if binarization == "threshold":
-            return Splits(*((part > 127).to(gray.train.dtype) for part in gray))
-        if binarization == "static" and (published := self.reader.read_static(self.root)):
-            rank_zero_info(f"static binarization: the published files under {self.root}")
-            return published
-        if binarization == "static":
-            rank_zero_info("static binarization: drawn from a fixed seed")
-        drawn = Splits(*(fixed_draw(part, index) for index, part in enumerate(gray)))
-        return drawn._replace(train=gray.train) if self.is_dynamic else drawn
+        return read_checked(self.reader, self.hparams["dataset"], self.root, self.hparams["download"])
 
     def _split(self, split: str) -> Tensor:
         assert self.splits is not None
         return self.splits[SPLITS.index(split)]
 
 
-def _read(reader: ImageDataset, name: str, root: Path, download: bool) -> Splits:
-    """Read a data set, and check what it gives."""
-    pixels = math.prod(reader.find_shape(root))
-    try:
-        splits = Splits(*reader.read(root, download))
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # whatever a class of the user's own raises
-        raise ValueError(f"cannot read dataset {name}: {error or type(error).__name__}") from error
-    for part in splits:
-        is_tensor = isinstance(part, Tensor)
-        got = f"{part.dtype} with shape {tuple(part.shape)}" if is_tensor else type(part).__name__
-        if not (is_tensor and part.dtype == torch.uint8 and part.ndim == 2 and len(part) and part.shape[1] == pixels):
-            raise ValueError(f"dataset {name} gives {got}; expected torch.uint8 with shape (N, {pixels})")
-    return splits
+def _binarized(gray: Splits, binarization: str, reader: ImageDataset, root: Path) -> Splits:
+    """Draw what is drawn once."""
+    if binarization == "threshold":
+        return Splits(*((part > 127).to(gray.train.dtype) for part in gray))
+    if binarization == "static" and (published := reader.read_static(root)):
+        rank_zero_info(f"static binarization: the published files under {root}")
+        return published
+    if binarization == "static":
+        rank_zero_info("static binarization: drawn from a fixed seed")
+    drawn = Splits(*(fixed_draw(part, index) for index, part in enumerate(gray)))
+    return drawn._replace(train=gray.train) if binarization == "dynamic" else drawn

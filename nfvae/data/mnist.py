@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nfvae.data.batches import Splits
-from nfvae.data.images import DATA_ROOT_VARIABLE, ImageDataset
+from nfvae.data.datasets import DATA_ROOT_VARIABLE, ImageDataset
 
 _AMAT = "binarized_mnist_{split}.amat"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.data.batches import Splits
-from nfvae.data.images import DATA_ROOT_VARIABLE, ImageDataset
+from nfvae.data.datasets import DATA_ROOT_VARIABLE, ImageDataset
 
 _FILE = "chardata.mat"
 _TRAIN, _TEST, _VALIDATION = 24_345, 8_070, 1_345

@@ -61,7 +61,7 @@ def test_a_toy_of_your_own_is_fitted(cli):
         (["--model.decoder", "nfvae.models:Decoder"], "'nfvae.models:Decoder' is abstract: it lacks forward"),
         (["--model.prior_options.scale", 2], "unknown option 'scale' of prior 'normal'; known options: none"),
         (["--model.objective", "elob"], "unknown objective 'elob'; known objectives: elbo, iwae, or .* mean elbo"),
-        (["--data.dataset", f"{OWN}:Line"], "is not a subclass of nfvae.data.images.ImageDataset"),
+        (["--data.dataset", f"{OWN}:Line"], "is not a subclass of nfvae.data.datasets.ImageDataset"),
         (
             ["--model.encoder_options", '{"hidden": "abc"}'],
             "hidden takes the widths of the layers.* got 'abc'",

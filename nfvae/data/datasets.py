@@ -1,0 +1,88 @@
+"""What a data set of images is, and the data sets by name."""
+
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nfvae.data.batches import Splits
+from nfvae.registry import Registry
+
+DATA_ROOT_VARIABLE = "NFVAE_DATA"
+
+
+class ImageDataset(ABC):
+    """A reader of gray images; the constructor takes its options.
+
+    Attributes:
+        shape: height and width of an image, unless the files say it: see `find_shape`.
+    """
+
+    shape: ClassVar[tuple[int, int]]
+
+    def find_shape(self, root: Path) -> tuple[int, int]:
+        """Return height and width of an image.
+
+        Raises:
+            ValueError: for files that are missing or damaged.
+        """
+        return self.shape
+
+    @abstractmethod
+    def read(self, root: Path, download: bool) -> Splits:
+        """Read uint8 tensors with shape (N, P), each with its values in 0 ... 255.
+
+        Args:
+            root: folder of all data sets.
+            download: whether missing files may be downloaded.
+
+        Raises:
+            ValueError: for files that are missing or damaged.
+        """
+
+    def read_static(self, root: Path) -> Splits | None:
+        """Read the published static binarization, uint8 zeros and ones, where there is one under the data root.
+
+        Raises:
+            ValueError: for files that are damaged.
+        """
+        return None
+
+
+DATASETS = Registry(
+    "dataset",
+    ImageDataset,  # type: ignore[type-abstract]
+    {
+        "mnist": "nfvae.data.mnist:MNIST",
+        "fashion_mnist": "nfvae.data.mnist:FashionMNIST",
+        "digits": "nfvae.data.digits:Digits",
+        "omniglot": "nfvae.data.omniglot:Omniglot",
+        "arrays": "nfvae.data.arrays:Arrays",
+        "folder": "nfvae.data.folder:Folder",
+    },
+)
+
+
+def read_checked(reader: ImageDataset, name: str, root: Path, download: bool) -> Splits:
+    """Read a data set, and check what it gives.
+
+    Raises:
+        ValueError: for files that are missing or damaged, or a class that gives something else.
+        OSError: for files that cannot be read.
+    """
+    pixels = math.prod(reader.find_shape(root))
+    try:
+        splits = Splits(*reader.read(root, download))
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # whatever a class of the user's own raises
+        raise ValueError(f"cannot read dataset {name}: {error or type(error).__name__}") from error
+    for part in splits:
+        is_tensor = isinstance(part, Tensor)
+        got = f"{part.dtype} with shape {tuple(part.shape)}" if is_tensor else type(part).__name__
+        if not (is_tensor and part.dtype == torch.uint8 and part.ndim == 2 and len(part) and part.shape[1] == pixels):
+            raise ValueError(f"dataset {name} gives {got}; expected torch.uint8 with shape (N, {pixels})")
+    return splits
