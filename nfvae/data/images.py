@@ -21,8 +21,7 @@ BINARIZATIONS = ("dynamic", "static", "threshold")
 class BinarizedImages(pl.LightningDataModule):
     """Binarized images in batches of shape (B, P), kept as one uint8 tensor and cut by index.
 
-    Train, validation and test sets are fixed: 50,000 / 10,000 / 10,000 for MNIST and Fashion-MNIST, 1,285 / 256 / 256
-    for the digits. On a GPU the tensor is moved there once.
+    Train, validation and test sets are fixed. On a GPU the tensor is moved there once.
 
     Args:
         dataset: a name in `nfvae.data.DATASETS`, of which `arrays` and `folder` are your own images in what `root`
