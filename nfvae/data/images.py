@@ -38,8 +38,7 @@ class BinarizedImages(pl.LightningDataModule):
         dataset_options: further arguments of the data set's class.
 
     Raises:
-        ValueError: for an unknown dataset or binarization, or a batch size below 1; at `setup`, for data that are
-            missing, unreadable or of a wrong shape.
+        ValueError: for an unknown name, a batch size below 1, or data that are missing, unreadable or of a wrong shape.
     """
 
     def __init__(
