@@ -25,14 +25,6 @@ every_context = pytest.mark.parametrize(
 )
 
 
-FIRST_ONLY = {
-    (name, "forward" if name.startswith("maf") else "inverse")
-    for name in CASES
-    if name.startswith(("iaf", "maf", "naf", "bnaf", "chain", "planar", "sylvester"))
-    or name.endswith(("=logistic", "=sigmoid"))
-}  # directions that search for roots or go coordinate by coordinate
-
-
 def jacobians(function, points):
     return torch.stack([torch.autograd.functional.jacobian(function(i), point) for i, point in enumerate(points)])
 
@@ -121,7 +113,8 @@ def test_gradients_through_the_inverse_are_right(name, context):
 @every_flow
 @pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
 def test_second_derivatives_are_right_or_refused(name, direction):
-    bijection, step = random_flow(name, 3, 0, 2)(None), 1e-5
+    flow, step = random_flow(name, 3, 0, 2), 1e-5
+    bijection = flow(None)
     z, way = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.randn(4, 3, dtype=torch.float64)
 
     def gradient(points, create_graph=False):
@@ -132,7 +125,8 @@ def test_second_derivatives_are_right_or_refused(name, direction):
     try:
         (found,) = torch.autograd.grad((gradient(z, True) * way).sum(), z)
     except NotImplementedError:
-        assert (name, direction[:7]) in FIRST_ONLY
+        refusing = "forward" if flow.sequential == "forward" else "inverse"
+        assert direction.startswith(refusing), "the other direction is a plain formula"
         return
     expected = (gradient(z + step * way) - gradient(z - step * way)) / (2 * step)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
