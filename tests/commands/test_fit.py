@@ -35,7 +35,7 @@ def curve(run, key):
 
 OVERLAYS = [
     pytest.param(base, path, id=f"{base} {path.stem}")
-    for base, folder in (("base", "mnist"), ("gated", "mnist-gated"))
+    for base, folder in (("base", "mnist"), ("gated", "mnist-gated"), ("iwae", "iwae"))
     for path in sorted((CONFIGS / folder).glob("*.yaml"))
 ]
 
