@@ -1,7 +1,5 @@
 """`nfvae encode` and `nfvae score`: a trained model on images of one's own."""
 
-import csv
-import io
 from argparse import Namespace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from nfvae.models import VAE
 from nfvae.registry import check_choice, check_sizes
 from nfvae.runs import Run
 from nfvae.runs.files import whole_file, write_whole
+from nfvae.runs.tables import Table
 
 _BATCH = 500  # images that are encoded at once
 _ESTIMATORS = ("annealed", "importance")
@@ -38,8 +37,7 @@ def encode_command(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/encoded-INPUT.npz)")
     options = parser.parse_args(arguments)
     check_sizes(**{"--samples": options.samples})
-    path = _output(options, "encoded", ".npz")
-    model, x = _loaded(options)
+    path, model, x = _opened(options, "encoded", ".npz")
     pl.seed_everything(options.seed, verbose=False)
     with whole_file(path) as file:
         np.savez(file, **_encoded(model, x, options.samples))  # type: ignore[arg-type]  # by name, an option too
@@ -72,19 +70,16 @@ def score_command(arguments: list[str]) -> None:
     check_choice("estimator", options.estimator, _ESTIMATORS)
     check_choice("budget", options.budget, BUDGETS)
     check_sizes(**{"--samples": options.samples})
-    path = _output(options, "scores", ".csv")
-    model, x = _loaded(options)
+    path, model, x = _opened(options, "scores", ".csv")
     if options.estimator == "annealed":
         found = annealed_log_likelihood(model, x, *BUDGETS[options.budget], seed=options.seed)
         likelihood, error = found.log_likelihood, found.standard_error
     else:
         weighed = log_likelihood(model, x, options.samples, proposal="mixture", seed=options.seed)
         likelihood, error = weighed.log_likelihood, weighed.standard_error
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "log_likelihood", "standard_error"])
-    writer.writerows(zip(range(len(x)), likelihood.tolist(), error.tolist(), strict=True))
-    write_whole(path, text.getvalue())
+    columns = {"index": range(len(x)), "log_likelihood": likelihood.tolist(), "standard_error": error.tolist()}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    write_whole(path, Table(rows, []).csv() + "\n")
     print(path)
 
 
@@ -102,18 +97,13 @@ def _parser(name: str, description: str | None) -> Parser:
     return parser
 
 
-def _output(options: Namespace, name: str, ending: str) -> Path:
-    if options.output is None:
-        return Run(options.run, options.trust).folder.path / f"{name}-{options.input.stem}{ending}"
-    check_file("--output", options.output, (ending,))
-    path: Path = options.output
-    return path
-
-
-def _loaded(options: Namespace) -> tuple[VAE, Tensor]:
-    """Return the model of a run, and the images that it is asked about, with shape (N, P)."""
+def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tensor]:
+    """Return the file to write, the model of a run, and the images that it is asked about, with shape (N, P)."""
+    if options.output is not None:
+        check_file("--output", options.output, (ending,))
     run = Run(options.run, options.trust)
     model, images = run.vae(), read_images(options.input)
     if tuple(images.shape[1:]) != tuple(run.shape):
         raise ValueError(f"{options.input} has images of {[*images.shape[1:]]} pixels; the run's have {[*run.shape]}")
-    return model, model.as_images(images)
+    path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
+    return path, model, model.as_images(images)

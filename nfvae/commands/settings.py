@@ -127,14 +127,20 @@ def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any
     merged = dict(earlier)
     for key, value in later.items():
         if key in _SECTIONS and isinstance(value, Mapping):
-            kept = dict(merged.get(key) or {})
+            kept = merged.get(key) or {}
             for name in value:
-                if kept.get(name) != value[name]:
-                    kept.pop(f"{name}_options", None)
-            merged[key] = kept | dict(value)
+                kept = _without_options(kept, name, value[name])
+            merged[key] = {**kept, **value}
         else:
             merged[key] = value
     return merged
+
+
+def _without_options(settings: Mapping[str, Any], name: str, value: Any) -> Mapping[str, Any]:
+    """Return settings without the options of a name that gets another value."""
+    if settings.get(name) == value:
+        return settings
+    return {each: one for each, one in settings.items() if each != f"{name}_options"}
 
 
 def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
@@ -146,9 +152,8 @@ def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> 
             held: Any = settings
             for each in outer:
                 held = held.get(each) if isinstance(held, Mapping) else None
-            if isinstance(held, Mapping) and f"{name}_options" in held and held.get(name) != value:
-                kept = {each: one for each, one in held.items() if each != f"{name}_options"}
-                settings = _put(settings, outer, kept)
+            if isinstance(held, Mapping):
+                settings = _put(settings, outer, _without_options(held, name, value))
     return settings
 
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -66,14 +67,14 @@ DATASETS = Registry(
 )
 
 
-def read_checked(reader: ImageDataset, name: str, root: Path, download: bool) -> Splits:
+def read_checked(reader: ImageDataset, name: str, shape: Sequence[int], root: Path, download: bool) -> Splits:
     """Read a data set, and check what it gives.
 
     Raises:
         ValueError: for files that are missing or damaged, or a class that gives something else.
         OSError: for files that cannot be read.
     """
-    pixels = math.prod(reader.find_shape(root))
+    pixels = math.prod(shape)
     try:
         splits = Splits(*reader.read(root, download))
     except (ValueError, OSError):

@@ -133,7 +133,7 @@ class BinarizedImages(pl.LightningDataModule):
         return bernoulli_draw(batch) if self.trainer.training and self.is_dynamic else batch.float()
 
     def _read(self) -> Splits:
-        return read_checked(self.reader, self.hparams["dataset"], self.root, self.hparams["download"])
+        return read_checked(self.reader, self.hparams["dataset"], self.shape, self.root, self.hparams["download"])
 
     def _split(self, split: str) -> Tensor:
         assert self.splits is not None

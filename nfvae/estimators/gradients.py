@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nfvae.estimators.objectives import ELBO, IWAE, Objective
-from nfvae.flows import Bijection, Chain, Draw, FlowDistribution
+from nfvae.flows import Draw, FlowDistribution, layers_of
 from nfvae.models import VAE, LogTerms
 from nfvae.numerics import full_precision
 from nfvae.registry import Registry
@@ -37,15 +37,11 @@ def _draw_and_score(density: FlowDistribution, sample_shape: torch.Size | tuple[
         z = torch.addcmul(base.loc, base.scale, noise)
         z = z if z.requires_grad else z.requires_grad_()
         score, total = (-noise / base.scale).detach(), z.new_zeros(z.shape[:-1])
-        for layer in _layers(density.bijection):
+        for layer in layers_of(density.bijection):
             y, log_det = layer.forward_and_log_det(z)
             score = layer.pull_back(z, y, score - _gradient(log_det, z)).detach()
             z, total = y, total + log_det
         return Draw(z, base.log_prob_of_noise(noise) - total, total), score
-
-
-def _layers(bijection: Bijection) -> tuple[Bijection, ...]:
-    return bijection.parts if isinstance(bijection, Chain) else (bijection,)
 
 
 def _gradient(log_det: Tensor, z: Tensor) -> Tensor:
@@ -107,13 +103,10 @@ class DoublyReparametrized(Gradient):
             raise ValueError("gradient dreg is of the objective iwae: take path for elbo")
 
     def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
-        draw, score = _draw_and_score(model.posterior(x), (samples,))
-        z = draw.z.view_as(draw.z)
-        along = _with_gradient_of(draw.log_prob, (z * score).sum(-1))
-        terms = model.log_terms(x, draw._replace(z=z, log_prob=along))
-        if z.requires_grad and torch.is_grad_enabled():
-            weights = terms.log_weight.detach().softmax(0).unsqueeze(-1)
-            z.register_hook(lambda gradient: gradient * weights)  # type: ignore[no-untyped-call]
+        draw = path_draw(model.posterior(x), (samples,))
+        terms = model.log_terms(x, draw)
+        weights = terms.log_weight.detach().softmax(0).unsqueeze(-1)
+        draw.z.register_hook(lambda gradient: gradient * weights)  # type: ignore[no-untyped-call]
         return terms
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nfvae.flows.base import Flow, Parameters, ParametricFlow, Shapes
-from nfvae.flows.bijection import Bijection, Chain, Inverse
+from nfvae.flows.bijection import Bijection, Chain, Inverse, layers_of
 from nfvae.flows.density import FlowDensity
 from nfvae.flows.distribution import DiagonalNormal, Draw, FlowDistribution
 from nfvae.registry import Registry
@@ -23,6 +23,7 @@ __all__ = [
     "Parameters",
     "ParametricFlow",
     "Shapes",
+    "layers_of",
     "make_density",
     "make_flow",
 ]

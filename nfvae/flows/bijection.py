@@ -122,3 +122,12 @@ class Inverse(Bijection):
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         return self.bijection.forward_and_log_det(y)
+
+
+def layers_of(bijection: Bijection) -> list[Bijection]:
+    """Return the layers of a flow's bijection in the order in which a draw passes them."""
+    if isinstance(bijection, Chain):
+        return list(bijection.parts)
+    if isinstance(bijection, Inverse):
+        return [Inverse(part) for part in reversed(layers_of(bijection.bijection))]
+    return [bijection]

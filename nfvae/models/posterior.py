@@ -38,16 +38,16 @@ class Posterior(nn.Module):
 
 
 def make_posterior(
-    flow: str = "iaf",
-    depth: int = 4,
-    flow_options: Options = None,
-    context: int = 64,
-    encoder: str = "mlp",
-    encoder_options: Options = None,
-    latent: int = 40,
-    shape: Sequence[int] = (28, 28),
+    flow: str,
+    depth: int,
+    flow_options: Options,
+    context: int,
+    encoder: str,
+    encoder_options: Options,
+    latent: int,
+    shape: Sequence[int],
 ) -> Posterior:
-    """Build a posterior from names and numbers alone: see `make_vae`.
+    """Build a posterior from names and numbers alone: see `make_vae`, which has their defaults.
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.

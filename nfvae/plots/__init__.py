@@ -6,7 +6,6 @@ from nfvae.plots.flows import (
     check_plane,
     deformation_figure,
     layers_figure,
-    layers_of,
     posterior_contours,
     posterior_misfit,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "k_curves",
     "latent_traversal",
     "layers_figure",
-    "layers_of",
     "learning_curves",
     "likelihood_figure",
     "posterior_contours",

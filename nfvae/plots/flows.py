@@ -6,22 +6,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nfvae.flows import Bijection, Chain, FlowDistribution, Inverse
+from nfvae.flows import Bijection, Chain, FlowDistribution, layers_of
 from nfvae.models import VAE
 from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def layers_of(bijection: Bijection) -> list[Bijection]:
-    """Return the layers of a flow's bijection in the order in which a draw passes them."""
-    if isinstance(bijection, Chain):
-        return list(bijection.parts)
-    if isinstance(bijection, Inverse):
-        return [Inverse(part) for part in reversed(layers_of(bijection.bijection))]
-    return [bijection]
 
 
 @styled

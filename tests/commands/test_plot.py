@@ -10,7 +10,8 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.commands.pictures import PICTURES
-from nfvae.plots import layers_of, posterior_contours, posterior_misfit
+from nfvae.flows import layers_of
+from nfvae.plots import posterior_contours, posterior_misfit
 from nfvae.plots.canvas import new_figure, square_grid
 from nfvae.plots.flows import _mass_levels, _posteriors
 from nfvae.runs import Run

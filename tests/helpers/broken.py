@@ -19,9 +19,15 @@ class Halved(Bijection):
         return y, y.new_zeros(y.shape[:-1])
 
 
-class NotUndone(Flow):
+class Gives(Flow):
+    """A flow that gives one bijection, whatever the context."""
+
     def forward(self, h=None):
-        return Halved()
+        return self.bijection()
+
+
+class NotUndone(Gives):
+    bijection = Halved
 
 
 class WrongLogDet(Halved):
@@ -29,9 +35,8 @@ class WrongLogDet(Halved):
         return z, torch.zeros_like(z)
 
 
-class WrongLogDetFlow(Flow):
-    def forward(self, h=None):
-        return WrongLogDet()
+class WrongLogDetFlow(Gives):
+    bijection = WrongLogDet
 
 
 class Narrow(Halved):
@@ -39,9 +44,8 @@ class Narrow(Halved):
         return z[..., :1], z.new_zeros(z.shape[:-1])
 
 
-class NarrowFlow(Flow):
-    def forward(self, h=None):
-        return Narrow()
+class NarrowFlow(Gives):
+    bijection = Narrow
 
 
 class WrongJacobian(Halved):
@@ -49,9 +53,8 @@ class WrongJacobian(Halved):
         return 2 * y, y.new_zeros(y.shape[:-1])
 
 
-class WrongJacobianFlow(Flow):
-    def forward(self, h=None):
-        return WrongJacobian()
+class WrongJacobianFlow(Gives):
+    bijection = WrongJacobian
 
 
 class Uncancelled(WrongJacobian):
@@ -59,9 +62,8 @@ class Uncancelled(WrongJacobian):
         return 2 * y, y.new_ones(y.shape[:-1])
 
 
-class UncancelledFlow(Flow):
-    def forward(self, h=None):
-        return Uncancelled()
+class UncancelledFlow(Gives):
+    bijection = Uncancelled
 
 
 class Mixes(Halved):
@@ -72,9 +74,8 @@ class Mixes(Halved):
         return y - y.flatten(0, -2).mean(0) / 2, y.new_zeros(y.shape[:-1])
 
 
-class MixesFlow(Flow):
-    def forward(self, h=None):
-        return Mixes()
+class MixesFlow(Gives):
+    bijection = Mixes
 
 
 class OnlyPoints(Halved):
@@ -82,9 +83,8 @@ class OnlyPoints(Halved):
         return z
 
 
-class OnlyPointsFlow(Flow):
-    def forward(self, h=None):
-        return OnlyPoints()
+class OnlyPointsFlow(Gives):
+    bijection = OnlyPoints
 
 
 class Endless(Halved):
@@ -92,9 +92,8 @@ class Endless(Halved):
         return z / 0, z.new_zeros(z.shape[:-1])
 
 
-class EndlessFlow(Flow):
-    def forward(self, h=None):
-        return Endless()
+class EndlessFlow(Gives):
+    bijection = Endless
 
 
 class Coarse(Halved):
@@ -102,9 +101,8 @@ class Coarse(Halved):
         return z.half(), z.new_zeros(z.shape[:-1])
 
 
-class CoarseFlow(Flow):
-    def forward(self, h=None):
-        return Coarse()
+class CoarseFlow(Gives):
+    bijection = Coarse
 
 
 class NotYet(Flow):
