@@ -15,6 +15,10 @@ _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
 _SAID_IN_VAIN = ("litlogger", "litmodels", "TPU", "GPU available: False", "Loading `", "`Trainer.fit` stopped")
 _DESCRIPTION = "Train, measure and compare variational autoencoders whose posterior is a normalizing flow."
+_OTHERS = """
+
+nfvae COMMAND --help says what a command takes, nfvae --version the version;
+nfvae --print_shtab SHELL prints a script by which a shell completes all of it."""
 
 
 def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int:
@@ -52,9 +56,13 @@ def _dispatch(arguments: list[str], ready: Callable[[], object]) -> None:
 
         print(f"nfvae {__version__}")
         raise SystemExit(0)
+    if name == "--print_shtab":
+        from nfvae.commands.completion import print_completion
+
+        return print_completion(arguments[1:])
     if name not in COMMANDS:
         raise ValueError(unknown("command", name, COMMANDS))
-    command = import_attribute("command", COMMANDS[name].path)
+    command = import_attribute("command", f"{COMMANDS[name].module}:{name}_command")
     ready()
     command(arguments[1:])
 
@@ -63,7 +71,7 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = (f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
     usage = f"usage: nfvae COMMAND ...\n\n{_DESCRIPTION}\n\ncommands:\n"
-    return usage + "\n".join(lines) + "\n\nnfvae COMMAND --help says what a command takes; nfvae --version the version."
+    return usage + "\n".join(lines) + _OTHERS
 
 
 def _mistakes() -> tuple[type[Exception], ...]:

@@ -117,8 +117,8 @@ def test_every_registered_name_resolves(registry):
 
 
 def test_every_command_resolves():
-    for command in COMMANDS.values():
-        assert inspect.getdoc(import_attribute("command", command.path))
+    for name, command in COMMANDS.items():
+        assert inspect.getdoc(import_attribute("command", f"{command.module}:{name}_command"))
 
 
 def modules_after(line):

@@ -130,7 +130,8 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     done = set()
     for page, command in commands():
         words = [found for word in shlex.split(command)[1:] for found in expanded(word)]
-        assert words[0] in {*COMMANDS, "--help"}, (page, command)
+        words, target = (words[:-2], Path(words[-1])) if ">" in words else (words, None)
+        assert words[0] in {*COMMANDS, "--help", "--print_shtab"}, (page, command)
         if len(words) == 1 or tuple(words) in done or "--help" in words or "--help.trainer" in words:
             continue
         done.add(tuple(words))
@@ -139,13 +140,14 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
                 source = "short/plane-none" if "plane" in word else TRAINED
                 shutil.copytree(source, word)
         if "ddp" in words or "--print_config" in words:  # which start or end processes
-            ended = subprocess.run(
-                [sys.executable, "-m", "nfvae", *map(str, [*words, *more(words)])], capture_output=True
-            )
-            code, error = ended.returncode, ended.stderr
+            asked = [sys.executable, "-m", "nfvae", *map(str, [*words, *more(words)])]
+            ended = subprocess.run(asked, capture_output=True, text=True)
+            code, said, error = ended.returncode, ended.stdout, ended.stderr
         else:
-            code, _, error = cli(*words, *more(words))
+            code, said, error = cli(*words, *more(words))
         assert code == 0, (page, command, error)
+        if target and target.suffix:
+            target.write_text(said)
     assert len(done) > 20
     assert RunFolder(TRAINED).evaluation("evaluation-test-importance-20-first30").is_file()
     for name in ("letters", "scaled", "bend"):

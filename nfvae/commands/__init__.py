@@ -10,22 +10,22 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class Command(NamedTuple):
-    """A command: where its function is, and what it does in one line."""
+    """A command NAME: the module that has its `NAME_command` and `NAME_parser`, and what it does in one line."""
 
-    path: str
+    module: str
     summary: str
 
 
 COMMANDS = {
-    "fit": Command("nfvae.commands.fit:fit_command", "train, or go on with a training that was interrupted"),
-    "validate": Command("nfvae.commands.test:validate_command", "report a trained model on the validation set"),
-    "test": Command("nfvae.commands.test:test_command", "report a trained model on the test set"),
-    "predict": Command("nfvae.commands.test:predict_command", "write a posterior sample of each test image"),
-    "evaluate": Command("nfvae.commands.evaluate:evaluate_command", "estimate the likelihood of trained runs"),
-    "gap": Command("nfvae.commands.gap:gap_command", "say why the ELBO of trained runs misses the likelihood"),
-    "compare": Command("nfvae.commands.compare:compare_command", "compare runs in one table; train what is missing"),
-    "plot": Command("nfvae.commands.plot:plot_command", "draw a picture of trained runs"),
-    "encode": Command("nfvae.commands.encode:encode_command", "encode images of your own into posterior samples"),
-    "score": Command("nfvae.commands.encode:score_command", "say how likely images of your own are under a run"),
-    "sample": Command("nfvae.commands.sample:sample_command", "draw images from a trained run"),
+    "fit": Command("nfvae.commands.fit", "train, or go on with a training that was interrupted"),
+    "validate": Command("nfvae.commands.test", "report a trained model on the validation set"),
+    "test": Command("nfvae.commands.test", "report a trained model on the test set"),
+    "predict": Command("nfvae.commands.test", "write a posterior sample of each test image"),
+    "evaluate": Command("nfvae.commands.evaluate", "estimate the likelihood of trained runs"),
+    "gap": Command("nfvae.commands.gap", "say why the ELBO of trained runs misses the likelihood"),
+    "compare": Command("nfvae.commands.compare", "compare runs in one table; train what is missing"),
+    "plot": Command("nfvae.commands.plot", "draw a picture of trained runs"),
+    "encode": Command("nfvae.commands.encode", "encode images of your own into posterior samples"),
+    "score": Command("nfvae.commands.encode", "say how likely images of your own are under a run"),
+    "sample": Command("nfvae.commands.sample", "draw images from a trained run"),
 }

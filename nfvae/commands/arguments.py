@@ -1,7 +1,7 @@
 """How a command reads its arguments."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,17 @@ PICTURES = (".png", ".pdf", ".svg")
 def as_list(given: Any) -> list[Any]:
     """Return what a setting of Lightning's Trainer names, which may be nothing, one thing or a list."""
     return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def offer(action: argparse.Action, names: Iterable[str]) -> None:
+    """Keep with an argument the names that a shell completes; it may take others too."""
+    vars(action)["offered"] = (*names,)
+
+
+def offered(action: argparse.Action) -> tuple[str, ...]:
+    """Return the names that a shell completes."""
+    names: tuple[str, ...] = vars(action).get("offered", ())
+    return names
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def compare_command(arguments: list[str]) -> None:
     Errors are standard errors over seeds where there are several, else over images. With --baseline the last columns
     say how much higher the NLL is than the baseline's, paired image by image: ± over images, then over seeds.
     """
-    options, fit_arguments = _compare_parser().parse_known_args(arguments)
+    options, fit_arguments = compare_parser().parse_known_args(arguments)
     if options.html is not None:
         check_file("--html", options.html, (".html", ".htm"))
     if fit_arguments and not options.fit:
@@ -51,7 +51,8 @@ def compare_command(arguments: list[str]) -> None:
         print(f"written: {options.html}")
 
 
-def _compare_parser() -> Parser:
+def compare_parser() -> Parser:
+    """Return the parser of the command; what it does not know goes to fit."""
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
     parser.add_evaluation(("importance", "annealed"), "of the first so many images (default: of all)")

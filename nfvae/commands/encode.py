@@ -32,16 +32,21 @@ def encode_command(arguments: list[str]) -> None:
     mean   their mean with shape (N, D)
     loc, log_scale  of the Gaussian that the flow starts from, with shape (N, D)
     """
-    parser = _parser("nfvae encode", encode_command.__doc__)
-    parser.add_argument("--samples", type=int, default=10, help="of each image (default: 10)")
-    parser.add_argument("--output", type=Path, help="file to write (default: RUN/encoded-INPUT.npz)")
-    options = parser.parse_args(arguments)
+    options = encode_parser().parse_args(arguments)
     check_sizes(**{"--samples": options.samples})
     path, model, x = _opened(options, "encoded", ".npz")
     pl.seed_everything(options.seed, verbose=False)
     with whole_file(path) as file:
         np.savez(file, **_encoded(model, x, options.samples))  # type: ignore[arg-type]  # by name, an option too
     print(path)
+
+
+def encode_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = _parser("nfvae encode", encode_command.__doc__)
+    parser.add_argument("--samples", type=int, default=10, help="of each image (default: 10)")
+    parser.add_argument("--output", type=Path, help="file to write (default: RUN/encoded-INPUT.npz)")
+    return parser
 
 
 @torch.no_grad()
@@ -61,12 +66,7 @@ def score_command(arguments: list[str]) -> None:
 
     Writes a .csv with a row an image: its place, log p(x) in nats, and the standard error of that.
     """
-    parser = _parser("nfvae score", score_command.__doc__)
-    parser.add_argument("--estimator", default="annealed", help="annealed or importance (default: annealed)")
-    parser.add_argument("--samples", type=int, default=1000, help="of importance (default: 1000)")
-    parser.add_argument("--budget", default="small", help=f"of annealed: {' | '.join(BUDGETS)} (default: small)")
-    parser.add_argument("--output", type=Path, help="file to write (default: RUN/scores-INPUT.csv)")
-    options = parser.parse_args(arguments)
+    options = score_parser().parse_args(arguments)
     check_choice("estimator", options.estimator, _ESTIMATORS)
     check_choice("budget", options.budget, BUDGETS)
     check_sizes(**{"--samples": options.samples})
@@ -81,6 +81,16 @@ def score_command(arguments: list[str]) -> None:
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     write_whole(path, Table(rows, []).csv() + "\n")
     print(path)
+
+
+def score_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = _parser("nfvae score", score_command.__doc__)
+    parser.add_argument("--estimator", default="annealed", help="annealed or importance (default: annealed)")
+    parser.add_argument("--samples", type=int, default=1000, help="of importance (default: 1000)")
+    parser.add_argument("--budget", default="small", help=f"of annealed: {' | '.join(BUDGETS)} (default: small)")
+    parser.add_argument("--output", type=Path, help="file to write (default: RUN/scores-INPUT.csv)")
+    return parser
 
 
 def _parser(name: str, description: str | None) -> Parser:

@@ -32,8 +32,12 @@ def evaluate_command(arguments: list[str]) -> None:
     also says another proposal, limit, seed, data set or binarization than usual, and a checkpoint that is not the best.
     An interrupted call goes on where it was; a finished one is not repeated.
     """
-    parser = evaluate_parser("nfvae evaluate", evaluate_command.__doc__, ("importance", "annealed", "sandwich"))
-    evaluate(parser.parse_args(arguments))
+    evaluate(evaluate_parser().parse_args(arguments))
+
+
+def evaluate_parser() -> Parser:
+    """Return the parser of the command."""
+    return estimation_parser("nfvae evaluate", evaluate_command.__doc__, ("importance", "annealed", "sandwich"))
 
 
 def evaluate(options: Namespace) -> None:
@@ -78,7 +82,7 @@ def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
     return summary
 
 
-def evaluate_parser(name: str, description: str | None, estimators: Sequence[str], **texts: str) -> Parser:
+def estimation_parser(name: str, description: str | None, estimators: Sequence[str], **texts: str) -> Parser:
     """Return the parser of a command that evaluates runs by some of the estimators."""
     parser = Parser(name, description)
     parser.add_runs("runs", "+")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import ArgumentParser
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -15,12 +16,13 @@ from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
+from nfvae.commands.settings import training_parser
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
 from nfvae.runs.files import locked, write_figure, write_whole
 from nfvae.runs.metrics import MetricFile
 from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
-from nfvae.training import TrainingModule
+from nfvae.training import FlowVAE, TrainingModule
 from nfvae.training.callbacks import Norms
 from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
 
@@ -30,6 +32,11 @@ _PICTURED_IMAGES = 32
 def fit_command(arguments: list[str]) -> None:
     """Train, or go on with a training that was interrupted."""
     fit(Plan(arguments))
+
+
+def fit_parser() -> ArgumentParser:
+    """Return the parser of the command, as for a VAE."""
+    return training_parser(FlowVAE)
 
 
 def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:

@@ -1,7 +1,7 @@
 """`nfvae gap`: why the ELBO of trained runs misses the likelihood."""
 
-from nfvae.commands.arguments import evaluation_settings
-from nfvae.commands.evaluate import evaluate, evaluate_parser
+from nfvae.commands.arguments import Parser, evaluation_settings
+from nfvae.commands.evaluate import estimation_parser, evaluate
 from nfvae.commands.pictures import draw
 from nfvae.runs import Run
 from nfvae.runs.files import write_figure
@@ -18,9 +18,14 @@ def gap_command(arguments: list[str]) -> None:
 
     Writes RUN/evaluation-SPLIT-gap-SIZE-firstN.json, .csv and .png, and RUN/plots/gap.png of all runs beside the first.
     """
-    options = evaluate_parser("nfvae gap", gap_command.__doc__, ["gap"], images=_IMAGES).parse_args(arguments)
+    options = gap_parser().parse_args(arguments)
     evaluate(options)
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     path = runs[0].folder.drawn("gap")
     write_figure(path, draw("gap", runs, evaluation=evaluation_settings(options)[0]))
     print(path)
+
+
+def gap_parser() -> Parser:
+    """Return the parser of the command."""
+    return estimation_parser("nfvae gap", gap_command.__doc__, ["gap"], images=_IMAGES)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nfvae.commands.arguments import Parser, budget, check_file
+from nfvae.commands.arguments import Parser, budget, check_file, offer
 from nfvae.commands.pictures import PICTURES, draw
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
@@ -29,17 +29,7 @@ def plot_command(arguments: list[str]) -> None:
     gallery          densities of the plane, a row a flow and a column a data set
     deformation      what a planar and a radial layer do to a Gaussian cloud; takes no run
     """
-    parser = Parser("nfvae plot", plot_command.__doc__)
-    parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES))
-    parser.add_runs("runs", "*")
-    parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
-    parser.add_importance()
-    parser.add_budget()
-    parser.add_argument("--limit", type=int, help="images of evaluations: k-curve (default: all), gap (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
-    where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
-    parser.add_argument("--output", type=Path, help=where)
-    options = parser.parse_args(arguments)
+    options = plot_parser().parse_args(arguments)
     if options.output is not None:
         check_file("--output", options.output)
     runs = [Run(path, options.trust) for path in options.runs]
@@ -51,3 +41,18 @@ def plot_command(arguments: list[str]) -> None:
     path = options.output or runs[0].folder.drawn(options.kind)
     write_figure(path, figure)
     print(path)
+
+
+def plot_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = Parser("nfvae plot", plot_command.__doc__)
+    offer(parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES)), PICTURES)
+    parser.add_runs("runs", "*")
+    parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
+    parser.add_importance()
+    parser.add_budget()
+    parser.add_argument("--limit", type=int, help="images of evaluations: k-curve (default: all), gap (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
+    where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
+    parser.add_argument("--output", type=Path, help=where)
+    return parser

@@ -19,16 +19,7 @@ _MOST_IMAGES = 10_000  # of a picture
 
 def sample_command(arguments: list[str]) -> None:
     """Draw images from a trained run: the probabilities of their pixels."""
-    parser = Parser("nfvae sample", sample_command.__doc__)
-    parser.add_runs("run", None)
-    parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the prior's noise (default: 1)")
-    text = (
-        "picture or .npz to write, or a folder (no ending) of one .png an image (default: RUN/plots/samples-COUNT.png)"
-    )
-    parser.add_argument("--output", type=Path, help=text)
-    options = parser.parse_args(arguments)
+    options = sample_parser().parse_args(arguments)
     check_number("--count", options.count, least=1, most=_MOST_IMAGES)
     if options.output is not None and options.output.suffix:
         check_file("--output", options.output, (*PICTURES, ".npz"))
@@ -40,6 +31,20 @@ def sample_command(arguments: list[str]) -> None:
     else:
         _write_images(path, run.vae().sample(options.count, options.temperature).view(-1, *run.shape))
     print(path)
+
+
+def sample_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = Parser("nfvae sample", sample_command.__doc__)
+    parser.add_runs("run", None)
+    parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the prior's noise (default: 1)")
+    text = (
+        "picture or .npz to write, or a folder (no ending) of one .png an image (default: RUN/plots/samples-COUNT.png)"
+    )
+    parser.add_argument("--output", type=Path, help=text)
+    return parser
 
 
 def _write_images(path: Path, probabilities: Tensor) -> None:

@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from nfvae import __version__
-from nfvae.commands.arguments import Parser
+from nfvae.commands.arguments import Parser, offer
 from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
@@ -200,7 +200,7 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
     Raises:
         ValueError: for a setting that is unknown or of a wrong type.
     """
-    parser = _training_parser(module)
+    parser = training_parser(module)
     if {"-h", "--help", _TRAINER_HELP} & set(sources.words):
         print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
@@ -263,7 +263,8 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"trainer.devices {devices} are more processes than this machine can run, {processors}")
 
 
-def _training_parser(module: type[TrainingModule]) -> ArgumentParser:
+def training_parser(module: type[TrainingModule]) -> ArgumentParser:
+    """Return the parser of a training: every setting of the module, its data and the trainer."""
     parser = ArgumentParser(
         prog="nfvae fit",
         usage="nfvae fit [-c CONFIG ...] [--ckpt_path RUN] [--model.NAME VALUE ...] [--data.NAME VALUE ...] ...",
@@ -294,6 +295,7 @@ def _name_choices(parser: ArgumentParser, choices: Mapping[str, Mapping[str, str
     """Say in the help which names are known."""
     for action in parser._actions:
         if action.dest in choices:
+            offer(action, choices[action.dest])
             action.help = f"{action.help} Known: {', '.join(choices[action.dest])}, or {OWN}."
 
 

@@ -18,7 +18,7 @@ from nfvae.runs.files import write_tensors, write_whole
 from nfvae.runs.run import DATA
 from nfvae.runs.tables import Column
 from nfvae.runs.tracking import log_results
-from nfvae.training import TASKS, TrainingModule
+from nfvae.training import TASKS, FlowVAE, TrainingModule
 
 _MODEL = {"validate": {"val_samples"}, "test": {"test_samples"}, "predict": set[str]()}
 _TRAINER = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "enable_progress_bar"}
@@ -44,6 +44,21 @@ def predict_command(arguments: list[str]) -> None:
     write_tensors(run.folder.latents, torch.cat(samples))
     what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
     print(f"{what}: {run.folder.latents}")
+
+
+def validate_parser() -> ArgumentParser:
+    """Return the parser of the command, as for a VAE."""
+    return _parser("validate", FlowVAE, validate_command.__doc__)
+
+
+def test_parser() -> ArgumentParser:
+    """Return the parser of the command, as for a VAE."""
+    return _parser("test", FlowVAE, test_command.__doc__)
+
+
+def predict_parser() -> ArgumentParser:
+    """Return the parser of the command, as for a VAE."""
+    return _parser("predict", FlowVAE, predict_command.__doc__)
 
 
 def _report(command: str, split: str, arguments: Sequence[str], description: str | None) -> None:
@@ -74,7 +89,7 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         raise ValueError(f"nfvae {command} takes one run; got {named[0]} and --ckpt_path {options.ckpt_path}")
     path = next(iter(named), options.ckpt_path)
     if {"-h", "--help"} & set(words):
-        _parser(command, TASKS.load("vae"), description).print_help()
+        _parser(command, FlowVAE, description).print_help()
         raise SystemExit(0)
     if not path:
         raise ValueError(f"nfvae {command} needs a trained model: nfvae {command} RUN, or --ckpt_path CHECKPOINT")

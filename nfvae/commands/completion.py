@@ -1,0 +1,51 @@
+"""`nfvae --print_shtab`: a script by which a shell completes commands, settings and names."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import shtab
+
+from nfvae.commands import COMMANDS
+from nfvae.commands.arguments import Parser, offered
+from nfvae.registry import check_choice, import_attribute
+
+_FLAGS = ("true", "false")
+
+
+def print_completion(arguments: Sequence[str]) -> None:
+    """Print the script for a shell.
+
+    Raises:
+        ValueError: for an unknown shell.
+    """
+    parser = Parser("nfvae --print_shtab", "Print the script by which a shell completes nfvae.")
+    parser.add_argument("shell", metavar="SHELL", help=" | ".join(shtab.SUPPORTED_SHELLS))
+    shell = parser.parse_args(list(arguments)).shell
+    check_choice("shell", shell, shtab.SUPPORTED_SHELLS)
+    print(shtab.complete(_whole(), shell))
+
+
+def _whole() -> argparse.ArgumentParser:
+    """Return one parser of all commands."""
+    whole = argparse.ArgumentParser("nfvae")
+    commands = whole.add_subparsers()
+    for name, command in COMMANDS.items():
+        own = import_attribute("parser", f"{command.module}:{name}_parser")()
+        part = commands.add_parser(
+            name, help=command.summary, add_help=False, parents=[own], conflict_handler="resolve"
+        )
+        for action in part._actions:
+            _complete(action)
+    return whole
+
+
+def _complete(action: Any) -> None:
+    """Say of a setting which values there are, where nothing says it yet: names, true and false, or files."""
+    if names := offered(action):
+        action.choices = names
+    elif getattr(action, "_typehint", None) is bool:
+        action.choices = _FLAGS
+    elif action.type is Path or action.dest in ("config", "ckpt_path", "data.root"):
+        action.complete = shtab.FILE

@@ -1,0 +1,75 @@
+"""The plain VAE on the Hugging Face hub; an optional dependency."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from nfvae.models import VAE, make_vae
+from nfvae.models.vae import ARCHITECTURE
+from nfvae.registry import check_trusted
+from nfvae.runs.run import Run
+
+try:
+    import safetensors.torch  # noqa: F401  (the hub's library imports it late)
+    from huggingface_hub import PyTorchModelHubMixin
+except ImportError as error:
+    raise ImportError("huggingface_hub is not installed; install it with pip install nfvae[hub]") from error
+
+_CARD = """---
+{{ card_data }}
+---
+A variational autoencoder trained with [nfvae](https://github.com/nfvae/nfvae):
+
+```python
+from nfvae.runs.hub import HubVAE
+
+model = HubVAE.from_pretrained("{{ repo_id | default('user/name', true) }}")
+images = model.sample(64)  # pixel probabilities with shape (64, P)
+```
+"""
+
+
+class HubVAE(
+    VAE,
+    PyTorchModelHubMixin,
+    library_name="nfvae",
+    tags=["variational-autoencoder", "normalizing-flow"],
+    model_card_template=_CARD,
+):
+    """A VAE that is kept as config.json, which holds its settings, and model.safetensors.
+
+    Beside what a VAE does: `save_pretrained(folder)`, `push_to_hub("user/name")` and the class's
+    `from_pretrained(folder or "user/name")`.
+
+    Args:
+        settings: arguments of `nfvae.make_vae`.
+
+    Raises:
+        ValueError: for an unknown name or option, a value out of range, or a class of somebody's own whose module is
+            not imported yet.
+
+    Example:
+        >>> HubVAE(flow="planar", latent=2, shape=[8, 8]).config["flow"]
+        'planar'
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        check_trusted(settings, "config.json")
+        made = make_vae(**settings)
+        super().__init__(made.posterior, made.decoder, made.prior, made.shape)
+        self.config = settings
+
+    @classmethod
+    def from_run(cls, path: Path | str, trust: Collection[str] = ()) -> "HubVAE":
+        """Load the best model of a run; its arguments and what it raises are those of `Run` and `Run.vae`."""
+        run = Run(path, trust)
+        trained = run.vae()
+        model = cls(**{name: run.settings[name] for name in ARCHITECTURE})
+        model.load_state_dict(trained.state_dict())
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> "HubVAE":
+        """Load a model; as the library's own, but weights that do not fit the settings are refused."""
+        model: HubVAE = super().from_pretrained(*args, **{"strict": True} | kwargs)
+        return model.eval()
