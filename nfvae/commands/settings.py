@@ -287,7 +287,9 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_class_arguments(DATA[module.kind], "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
     parser.set_defaults(_TRAINER)
-    _name_choices(parser, _CHOICES | {"data.dataset": DATASETS if module.kind == "vae" else TOYS})
+    vae = module.kind == "vae"
+    names = _CHOICES if vae else {"model.flow": FLOWS}
+    _name_choices(parser, names | {"data.dataset": DATASETS if vae else TOYS})
     return parser
 
 

@@ -2,7 +2,7 @@
 
 from nfvae.estimators.annealed import BUDGETS, AnnealedEstimate, annealed_log_likelihood
 from nfvae.estimators.bounds import check_bound, elbo, iwae
-from nfvae.estimators.divergences import reverse_kl
+from nfvae.estimators.divergences import KL_GRADIENTS, reverse_kl
 from nfvae.estimators.gaps import GapEstimate, inference_gaps
 from nfvae.estimators.gradients import GRADIENTS, Gradient, path_draw
 from nfvae.estimators.importance import PROPOSALS, Estimate, k_values, log_likelihood, log_weights
@@ -13,6 +13,7 @@ from nfvae.estimators.sandwich import SandwichEstimate, Simulated, sandwich, sim
 __all__ = [
     "BUDGETS",
     "GRADIENTS",
+    "KL_GRADIENTS",
     "OBJECTIVES",
     "PROPOSALS",
     "AnnealedEstimate",

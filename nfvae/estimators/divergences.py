@@ -7,6 +7,9 @@ from torch import Tensor
 from nfvae.estimators.gradients import path_draw
 from nfvae.flows import FlowDistribution
 
+KL_GRADIENTS = ("plain", "path")
+"""Names for `path` of `reverse_kl`, false and true."""
+
 
 def reverse_kl(
     student: FlowDistribution, target_log_prob: Callable[[Tensor], Tensor], samples: int, path: bool = False

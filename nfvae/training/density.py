@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfvae.estimators import reverse_kl
+from nfvae.estimators import KL_GRADIENTS, reverse_kl
 from nfvae.flows import FlowDensity, FlowDistribution, make_density
 from nfvae.models import check_flow
-from nfvae.registry import check_number, options_of
+from nfvae.registry import check_choice, check_number, options_of
 from nfvae.training.module import TrainingModule
 from nfvae.training.teacher import Teacher
 
@@ -87,6 +87,8 @@ class DensityDistillation(DensityEstimation):
         teacher: the folder of the teacher's run, or a checkpoint of a density; read for training alone.
         warmup_epochs: epochs over which the teacher's log-density gains its full weight, from a tenth of it: a student
             that starts wide finds modes that it would otherwise drop (arXiv 1505.05770, equation 20).
+        gradient: `plain`, or `path`, whose noise vanishes as the student reaches its teacher: see
+            `nfvae.estimators.path_draw`.
         training: arguments of `DensityEstimation`.
 
     Raises:
@@ -102,9 +104,10 @@ class DensityDistillation(DensityEstimation):
     monitor = "val/reverse_kl"
     weight: Tensor
 
-    def __init__(self, teacher: str | Path, warmup_epochs: int = 0, **training: Any) -> None:
+    def __init__(self, teacher: str | Path, warmup_epochs: int = 0, gradient: str = "plain", **training: Any) -> None:
         super().__init__(**training)
         self.save_hyperparameters({"teacher": str(teacher)})
+        check_choice("distillation gradient", gradient, KL_GRADIENTS)
         check_number("warmup_epochs", warmup_epochs, least=0)
         self.register_buffer("weight", torch.ones(()), persistent=False)
 
@@ -139,5 +142,6 @@ class DensityDistillation(DensityEstimation):
             seen.append(target.log_prob(z))
             return weight * seen[0]
 
-        loss = reverse_kl(self.model(), weighted, samples)
+        path = self.training and self.hparams["gradient"] == "path"
+        loss = reverse_kl(self.model(), weighted, samples, path)
         return loss, {"reverse_kl": (loss - (1 - weight) * seen[0].mean()).detach()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nfvae.estimators import reverse_kl
+from nfvae.estimators import KL_GRADIENTS, reverse_kl
 from nfvae.models.posterior import POSTERIOR
 from nfvae.registry import check_choice
 from nfvae.training.teacher import Teacher
@@ -31,7 +31,7 @@ class PosteriorDistillation(FlowVAE):
 
     Args:
         teacher: the folder of the teacher's run, or a checkpoint of a VAE; read for training alone.
-        target: `posterior` or `joint`.
+        target: `posterior`, whose gradient is `plain` or `path`, or `joint`.
         samples: K, samples of the student an image and step.
         training: arguments of `FlowVAE`. What the student shares with its teacher (`latent`, `prior`, `decoder`, their
             options, `shape`) is taken from there, unless a checkpoint says it. A learning rate of 1e-2 can lead to
@@ -60,6 +60,7 @@ class PosteriorDistillation(FlowVAE):
         self.save_hyperparameters({"teacher": str(teacher)})
         self.by_posterior = target == "posterior"
         if self.by_posterior:
+            check_choice("distillation gradient", self.hparams["gradient"], KL_GRADIENTS)
             self.monitor, self.mode = "val/reverse_kl", "min"
         if loaded:
             self._learn_from(loaded)

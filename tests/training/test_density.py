@@ -122,6 +122,21 @@ def test_the_teachers_weight_grows_over_the_warm_up(tmp_path, monkeypatch):
     assert loss != half
 
 
+@pytest.mark.parametrize("gradient", ["plain", "path"])
+def test_the_path_gradient_of_a_student_that_is_its_teacher_is_zero(gradient, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ToyVectors(count=400, batch_size=100)
+    run = trainer(enable_checkpointing=True)
+    options = {"flow": "planar", "depth": 3}
+    run.fit(DensityEstimation(**options), data)
+    student = DensityDistillation(run.checkpoint_callback.best_model_path, **options, gradient=gradient)
+    student.prepare_fit(data)
+    student.model.load_state_dict(student.teacher.model.state_dict())
+    student.loss_and_metrics(data.splits.train)[0].backward()
+    largest = max(parameter.grad.abs().max().item() for parameter in student.model.parameters())
+    assert largest < 1e-5 if gradient == "path" else largest > 1e-3
+
+
 def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
     code, out, error = cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)
     assert code == 0, error
@@ -154,6 +169,10 @@ def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
         (["--model.teacher", "runs/none"], "there is no run runs/none"),
         (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has shape [1]; the student [2]"),
         (["--model.schedule", "up"], "unknown schedule 'up'"),
+        (
+            ["--model.teacher", "runs/teacher", "--model.gradient", "dreg"],
+            "unknown distillation gradient 'dreg'; known distillation gradients: plain, path",
+        ),
     ],
 )
 def test_mistakes_get_one_line(arguments, message, cli):

@@ -10,6 +10,7 @@ import torch
 
 from nfvae import VAE, BinarizedImages, FlowVAE, PosteriorDistillation
 from nfvae.estimators import log_likelihood, reverse_kl
+from nfvae.models.posterior import POSTERIOR
 from nfvae.runs import Run
 from tests.helpers.flows import small_options
 
@@ -152,6 +153,35 @@ def test_the_checkpoint_stands_alone_and_is_evaluated_as_any_run(target, teacher
     assert summary["elbo"] == pytest.approx(by_hand.elbo.mean().item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("gradient", ["plain", "path"])
+def test_the_path_gradient_of_a_student_that_is_its_teacher_is_zero(gradient, teacher):
+    settings = {name: teacher.hparams[name] for name in POSTERIOR if name not in PosteriorDistillation.from_teacher}
+    module = PosteriorDistillation(TEACHER, **settings, gradient=gradient)
+    module.model.posterior.load_state_dict(module.teacher.model.posterior.state_dict())
+    module.loss_and_metrics(torch.bernoulli(torch.full((20, 64), 0.4)))[0].backward()
+    largest = max(parameter.grad.abs().max().item() for parameter in module.model.posterior.parameters())
+    assert largest < 1e-4 if gradient == "path" else largest > 1e-2
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_a_student_keeps_the_vampprior_of_its_teacher(flow, cli):
+    vamp = ["--model.prior", "vamp", "--model.prior_options", json.dumps({"components": 5, "flow": flow})]
+    own = ["--model.flow", "planar", "--model.depth", 2, *SIZES, *DIGITS, *QUICK]
+    assert cli("fit", "--name", "teacher", *vamp, *own)[0] == 0
+    code, _, error = cli("fit", *STUDENT, "--name", "student", "--model.depth", 1)
+    assert code == 0, error
+    z = torch.randn(7, 4)
+    expected = Run(TEACHER).vae().prior().log_prob(z)
+    shutil.rmtree(TEACHER)
+    torch.testing.assert_close(Run(Path("runs/student")).vae().prior().log_prob(z), expected, rtol=0, atol=0)
+    for command in (
+        ["evaluate", "--estimator", "annealed", "--limit", 5, "--chains", 2, "--temperatures", 4],
+        ["sample"],
+    ):
+        code, _, error = cli(command[0], "runs/student", *command[1:])
+        assert code == 0, error
+
+
 def test_a_resumed_student_goes_on(teacher, cli):
     assert cli("fit", *STUDENT, "--name", "student")[0] == 0
     last = "runs/student/checkpoints/last.ckpt"
@@ -178,6 +208,10 @@ FIRST = "a teacher is trained first, as nfvae fit -c configs/distill/teacher.yam
             "unknown target 'prior'; known targets: posterior, joint; did you mean posterior?",
         ),
         (["--model.samples", "0"], "samples must be at least 1; got 0"),
+        (
+            ["--model.gradient", "reinforce"],
+            "unknown distillation gradient 'reinforce'; known distillation gradients: plain, path",
+        ),
         (["--data.dataset", "mnist"], "the model expects shape [8, 8]; the data have [28, 28]"),
         (
             ["--task", "distil"],
