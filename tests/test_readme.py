@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from nfvae.commands import COMMANDS
 from nfvae.estimators import BUDGETS, gaps
 from nfvae.flows import FLOWS
 from nfvae.runs import RunFolder
+from tests.helpers.own_images import letters, write_arrays, write_pictures
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -24,7 +23,8 @@ BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 TRAINED = "runs/mnist-iaf-4-seed0"
 LIMITED = ["--samples", 20, "--limit", 30]
 SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
-FEW = ("iaf", "none", "planar")  # configs of a folder
+FEW, MOST = ("iaf", "none", "planar"), 4  # configs of a folder with more than so many
+CONVOLUTIONS = {"conv.yaml", "resnet.yaml"}
 PLACEHOLDER = re.compile(r"(?<!:)\b[A-Z]{3,}\b|\.\.\.|x\.y:Z|your\.")
 
 
@@ -84,13 +84,14 @@ def expanded(word):
     if not word.startswith("configs/") and "*" not in word:
         return [word]
     found = sorted((ROOT if word.startswith("configs/") else Path()).glob(word))
-    return [str(path) for path in found if len(found) <= len(FEW) or path.stem in FEW]
+    return [str(path) for path in found if len(found) <= MOST or path.stem in FEW]
 
 
 def more(words):
     """What makes a command short."""
     if words[0] == "fit":
-        return [*SHORT, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
+        small = ["--data.eval_batch_size", 20] if CONVOLUTIONS & {Path(str(word)).name for word in words} else []
+        return [*SHORT, *small, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
     if words[:2] == ["plot", "k-curve"]:
         return LIMITED
     if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
@@ -105,16 +106,6 @@ def more(words):
     }.get(words[0], [])
 
 
-def own_images(letters):
-    """The files of one's own that the docs speak of."""
-    torch.save(letters, "letters.pt")
-    np.savez("letters.npz", train=letters[:800], val=letters[800:900], test=letters[900:])
-    np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
-    Path("pictures").mkdir()
-    for place, letter in enumerate(letters[:40]):
-        Image.fromarray(letter.numpy()).save(f"pictures/{place}.png")
-
-
 def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     """One after the other, each training one short epoch."""
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
@@ -126,7 +117,10 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     example_module("letters", "docs/data.md", "class Letters")
     example_module("scaled", "docs/extending.md", "class ScaledNormal")
     example_module("bend", "docs/extending.md", "class Bend")
-    own_images(torch.randint(0, 256, (1000, 20, 16), dtype=torch.uint8))
+    own = letters()
+    write_arrays(workdir, own)
+    write_pictures(workdir, own)
+    np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
     done = set()
     for page, command in commands():
         words = [found for word in shlex.split(command)[1:] for found in expanded(word)]

@@ -15,9 +15,11 @@ import yaml
 
 from nfvae import FlowVAE
 from nfvae.__main__ import main
+from nfvae.data import DATASETS
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
 from tests.helpers.idx import write_mnist
+from tests.helpers.own_images import write_dataset
 
 CONFIGS = Path(QUICKSTART).parent
 RUN = Path("runs/digits-iaf-4-seed0")
@@ -35,17 +37,36 @@ def curve(run, key):
 
 OVERLAYS = [
     pytest.param(base, path, id=f"{base} {path.stem}")
-    for base, folder in (("base", "mnist"), ("gated", "mnist-gated"), ("iwae", "iwae"))
-    for path in sorted((CONFIGS / folder).glob("*.yaml"))
+    for base, files in (
+        ("base", "mnist/*"),
+        ("gated", "mnist-gated/*"),
+        ("iwae", "iwae/*"),
+        ("conv", "mnist/planar"),
+        ("resnet", "mnist/iaf"),
+        ("quickstart", "gradients/*"),
+    )
+    for path in sorted(CONFIGS.glob(f"{files}.yaml"))
 ]
 
 
 @pytest.mark.parametrize(("base", "overlay"), OVERLAYS)
-def test_every_mnist_config_runs(base, overlay, cli, mnist_root):
+def test_every_config_runs(base, overlay, cli, mnist_root):
     words = ["-c", CONFIGS / f"{base}.yaml", "-c", overlay, "--data.root", mnist_root]
     code, _, error = cli("fit", *words, "--trainer.fast_dev_run", "true")
     assert code == 0, error
     assert not Path("runs").exists()
+
+
+def test_every_data_set_has_a_config():
+    assert {path.stem for path in (CONFIGS / "data").glob("*.yaml")} | {"mnist", "digits"} == set(DATASETS)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_data_set_has_a_config_that_runs(path, cli, workdir, monkeypatch):
+    monkeypatch.setenv("NFVAE_DATA", str(workdir))
+    write_dataset(path.stem, workdir)
+    code, _, error = cli("fit", "-c", QUICKSTART, "-c", path, "--trainer.fast_dev_run", "true")
+    assert code == 0, error
 
 
 def test_quickstart_config_runs(fit):
