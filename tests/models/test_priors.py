@@ -11,6 +11,7 @@ from torch.distributions import MultivariateNormal
 from nfvae.estimators import annealed_log_likelihood, log_likelihood, sandwich, simulate
 from nfvae.models import PRIORS, make_vae
 from nfvae.models.priors.flow import FlowPrior
+from nfvae.models.priors.mixture import GaussianMixture
 from nfvae.models.priors.vamp import VampPrior
 from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
 
@@ -89,6 +90,25 @@ def test_an_affine_flow_prior_has_the_evidence_in_closed_form():
     vae, decoder = exact_vae(prior, mean=mean.detach(), covariance=covariance)
     x = decoder(prior().sample((5,))).sample()
     torch.testing.assert_close(vae(x, 4).log_weight, decoder.evidence(x).expand(4, 5))
+
+
+def test_a_mixture_prior_has_the_evidence_in_closed_form():
+    """With a linear decoder the evidence is a mixture too."""
+    prior = GaussianMixture(3, components=4).double()
+    with torch.no_grad():
+        prior.logits.add_(torch.randn(4))
+        prior.log_scale.add_(0.3 * torch.randn(4, 3) - 0.3)
+    vae, decoder = exact_vae(prior)
+    x = decoder(prior().sample((5,))).sample()
+    with torch.no_grad():
+        mean = decoder.offset + prior.loc @ decoder.weight.T
+        covariance = decoder.weight * prior.log_scale.mul(2).exp()[:, None] @ decoder.weight.T
+        covariance = covariance + decoder.noise**2 * torch.eye(6, dtype=torch.float64)
+        components = MultivariateNormal(mean, covariance).log_prob(x[:, None])
+        exact = (components + prior.logits.log_softmax(0)).logsumexp(1)
+    for found in (log_likelihood(vae, x, 20_000), annealed_log_likelihood(vae, x, 500, 20)):
+        assert (found.standard_error < 0.1).all()
+        assert ((found.log_likelihood - exact).abs() < 4.5 * found.standard_error).all()
 
 
 def test_a_vampprior_of_one_pseudo_input_is_its_posterior():
