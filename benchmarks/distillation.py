@@ -75,7 +75,7 @@ def measure(folders, images, samples):
           "| training, s | 1000 draws of each image, s | teacher / student |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
     for name, folder in folders.items():
-        summary = read_summary(Run(folder), EvaluationSettings(samples=samples))
+        summary = read_summary(Run(folder), EvaluationSettings(samples=samples, limit=images))
         training = sum(epoch["seconds"] for epoch in RunFolder(folder).history())
         distances = ["–", "–"]
         if name.endswith(("posterior", "joint")):

@@ -73,11 +73,11 @@ class Parser(argparse.ArgumentParser):
         names = " | ".join(estimators)
         if len(estimators) > 1:
             text = f"{names}, or several of them (default: {estimators[0]})"
-            self.add_argument("--estimator", nargs="+", metavar="NAME", help=text)
+            offer(self.add_argument("--estimator", nargs="+", metavar="NAME", help=text), estimators)
             self.add_importance()
         self.set_defaults(estimators=estimators)
         self.add_budget()
-        self.add_argument("--split", help="train, val or test (default: test)")
+        offer(self.add_argument("--split", help="train, val or test (default: test)"), SPLITS)
         self.add_argument("--limit", "--images", type=int, help=images)
         self.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
         for name in ("dataset", "binarization"):
@@ -88,11 +88,12 @@ class Parser(argparse.ArgumentParser):
         default = EvaluationSettings._field_defaults
         self.add_argument("--samples", type=int, default=default["samples"], help="importance samples (default: 5000)")
         text = f"of the importance samples: {' | '.join(PROPOSALS)} (default: {default['proposal']})"
-        self.add_argument("--proposal", default=default["proposal"], help=text)
+        offer(self.add_argument("--proposal", default=default["proposal"], help=text), PROPOSALS)
 
     def add_budget(self) -> None:
         """Add what annealed importance sampling is asked."""
-        self.add_argument("--budget", default="default", help=f"of annealing: {' | '.join(BUDGETS)} (default: default)")
+        text = f"of annealing: {' | '.join(BUDGETS)} (default: default)"
+        offer(self.add_argument("--budget", default="default", help=text), BUDGETS)
         for place, name in enumerate(_SIZES):
             sizes = ", ".join(f"{size[place]:,} for {budget}" for budget, size in BUDGETS.items())
             self.add_argument(f"--{name}", type=int, help=f"of annealing (default: by --budget, {sizes})")

@@ -57,7 +57,9 @@ def compare_parser() -> Parser:
     parser.add_runs("runs", "*", ", or a config: see --fit")
     parser.add_evaluation(("importance", "annealed"), "of the first so many images (default: of all)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
-    parser.add_argument("--baseline", help="an experiment in the table, or its flow, that the others are compared with")
+    parser.add_argument(
+        "--baseline", help="a run, a flow, or an experiment in the table that the others are compared with"
+    )
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
     parser.add_argument("--format", default="table", choices=FORMATS, help="of what is printed (default: table)")
     parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")
@@ -113,9 +115,11 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace) -> Non
             _check_same_settings(plan)
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
         settings = [entry.settings["model"] if isinstance(entry, Plan) else entry.settings for entry in entries]
-        names = {f"{each['flow']}-{each['depth']}": each["flow"] for each in settings}
-        if options.baseline not in {*names, *names.values()}:
-            raise ValueError(unknown("baseline", options.baseline, list(names)))
+        runs = [entry.folder for entry in entries]
+        names = {each["flow"] for each in settings} | {f"{each['flow']}-{each['depth']}" for each in settings}
+        names |= {run.name for run in runs} | {str(run.path) for run in runs}
+        if options.baseline.rstrip("/") not in names:
+            raise ValueError(unknown("baseline", options.baseline, [run.name for run in runs]))
 
 
 def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:
@@ -165,7 +169,7 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
     if name is None:
         return None
     for experiment in experiments:
-        if name in (experiment.name, experiment.results[0].settings["flow"]):
+        if experiment.is_called(name):
             return experiment
     raise ValueError(unknown("baseline", name, [experiment.name for experiment in experiments]))
 

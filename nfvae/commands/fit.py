@@ -19,7 +19,7 @@ from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
 from nfvae.commands.settings import training_parser
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
-from nfvae.runs.files import locked, write_figure, write_whole
+from nfvae.runs.files import locked, remove_partial, write_figure, write_whole
 from nfvae.runs.metrics import MetricFile
 from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
 from nfvae.training import FlowVAE, TrainingModule
@@ -174,6 +174,8 @@ def _prepare_folder(plan: Plan) -> bool:
         folder.path.rename(folder.replaced)
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
+    pictures = map(folder.picture, plan.module.pictures)
+    remove_partial(folder.best, folder.last, folder.config, folder.metrics, folder.steps, *pictures)
     steps = read_checkpoint(plan.checkpoint.path)["global_step"] if plan.checkpoint and plan.resumes else 0
     plan.module.epoch_sinks.append(MetricFile(folder.metrics, steps).append)
     plan.module.step_sinks.append(MetricFile(folder.steps, steps, by_line=True).append)

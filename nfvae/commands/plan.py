@@ -83,6 +83,9 @@ class Plan:
         Raises:
             ValueError: for what the model or the data refuse, or a setting that a training which goes on cannot change.
         """
+        teacher = self.settings["model"].get("teacher")
+        if teacher and self.folder.path.resolve() in (Path(teacher).resolve(), *Path(teacher).resolve().parents):
+            raise ValueError(f"run {self.folder.path} would take the place of its own teacher: give it another --name")
         self.module.prepare_fit(self.data)
         if self.checkpoint:
             self.module.check_resumable(self.checkpoint.checkpoint)

@@ -21,7 +21,7 @@ def sample_command(arguments: list[str]) -> None:
     """Draw images from a trained run: the probabilities of their pixels."""
     options = sample_parser().parse_args(arguments)
     check_number("--count", options.count, least=1, most=_MOST_IMAGES)
-    if options.output is not None and options.output.suffix:
+    if options.output is not None and (options.output.suffix or options.output.is_file()):
         check_file("--output", options.output, (*PICTURES, ".npz"))
     run = Run(options.run, options.trust)
     pl.seed_everything(options.seed, verbose=False)

@@ -1,5 +1,6 @@
 """Images of your own in one file of arrays."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,16 +86,22 @@ def _sides(parts: Splits) -> tuple[int, int]:
     return height, width
 
 
+def _as_tensor(value: Any) -> Tensor:
+    """Make a tensor, of arrays in the byte order of another machine too."""
+    return torch.as_tensor(value.astype(value.dtype.newbyteorder("=")) if isinstance(value, np.ndarray) else value)
+
+
 def _load(path: Path) -> dict[str, Tensor]:
     """Read the arrays of a file by name; a single one without a name has an empty one."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}; expected an .npz, .npy or .pt")
     try:
         if path.suffix == ".pt":
-            content: Any = torch.load(path, weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of what is refused anyway
+                content: Any = torch.load(path, weights_only=True)
         else:
             content = np.load(path, allow_pickle=False)
         named = content if isinstance(content, Mapping | np.lib.npyio.NpzFile) else {"": content}
-        return {str(name): torch.as_tensor(named[name]) for name in named}
+        return {str(name): _as_tensor(named[name]) for name in named}
     except Exception as error:  # whatever the readers stumble over
         raise ValueError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error

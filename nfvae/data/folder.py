@@ -13,6 +13,7 @@ from nfvae.data.gray import check_shares, drawn_splits
 from nfvae.registry import check_sizes
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".webp")
+_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that a conversion to 8 bits would cut off
 
 
 class Folder(ImageDataset):
@@ -20,6 +21,7 @@ class Folder(ImageDataset):
 
     Args:
         size: height and width to which pictures are resized; by default all must have one size.
+        invert: whether dark on light is made light on dark, as ink is 1 and paper 0.
         split: shares of the parts, where they are drawn.
         split_seed: of that draw.
 
@@ -28,14 +30,18 @@ class Folder(ImageDataset):
     """
 
     def __init__(
-        self, size: Sequence[int] | None = None, split: Sequence[float] = (0.8, 0.1, 0.1), split_seed: int = 0
+        self,
+        size: Sequence[int] | None = None,
+        invert: bool = False,
+        split: Sequence[float] = (0.8, 0.1, 0.1),
+        split_seed: int = 0,
     ) -> None:
         check_shares(split)
         if size is not None:
             if len(size) != 2:
                 raise ValueError(f"size takes height and width; got {size!r}")
             check_sizes(height=size[0], width=size[1])
-        self.size, self.split, self.split_seed = size, split, split_seed
+        self.size, self.invert, self.split, self.split_seed = size, invert, split, split_seed
 
     def find_shape(self, root: Path) -> tuple[int, int]:  # noqa: D102
         if self.size is not None:
@@ -67,16 +73,19 @@ class Folder(ImageDataset):
 
         try:
             with Image.open(file) as picture:
+                if picture.mode in _WIDE:
+                    raise ValueError(f"its pixels have more than 8 bits (mode {picture.mode}): save it with 8")
                 gray = picture.convert("L")
                 if self.size is not None:
                     gray = gray.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
-                return torch.from_numpy(np.array(gray))
+                values = torch.from_numpy(np.array(gray))
+                return 255 - values if self.invert else values
         except Exception as error:  # whatever the reader stumbles over
             raise ValueError(f"cannot read {file}: {error}") from error
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES and not path.is_fifo())
     if not files:
         raise ValueError(f"there are no pictures under {folder}: --data.root names their folder")
     return files

@@ -8,6 +8,8 @@ from torch import Tensor
 from nfvae.data.batches import SPLITS, Splits
 from nfvae.registry import check_number
 
+_FEWEST_GRAYS = 64  # below which the largest of whole numbers is taken for that of fewer bits
+
 
 def as_gray(images: Tensor, source: object) -> Tensor:
     """Turn images into uint8 with shape (N, height, width), values 0 ... 255.
@@ -20,8 +22,10 @@ def as_gray(images: Tensor, source: object) -> Tensor:
         source: where they come from, for the message.
 
     Raises:
-        ValueError: for other images.
+        ValueError: for other images, and for whole numbers whose largest says that they are of fewer bits.
     """
+    if images.layout != torch.strided or images.device.type == "meta" or images.is_quantized:
+        raise ValueError(f"{source} is no plain tensor")
     if images.ndim == 4 and 1 in (images.shape[1], images.shape[3]):
         images = images.squeeze(1 if images.shape[1] == 1 else 3)
     if images.ndim != 3 or not images.numel():
@@ -33,6 +37,8 @@ def as_gray(images: Tensor, source: object) -> Tensor:
     whole = bool((values == values.round()).all())
     if not (least >= 0 and (most <= 1 or (most <= 255 and whole))):
         raise ValueError(f"{source} should hold 0 and 1, gray from 0 to 1, or 0 ... 255; got {least:g} to {most:g}")
+    if 1 < most < _FEWEST_GRAYS:
+        raise ValueError(f"{source} holds 0 ... {most:g}, nearly black as 0 ... 255: divide it by its largest value")
     return (values * 255 if most <= 1 else values).round().to(torch.uint8)
 
 

@@ -55,11 +55,13 @@ def _chardata(path: Path) -> tuple[Tensor, Tensor]:
 
     try:
         content = loadmat(path)
-        parts = [content[name] for name in ("data", "testdata")]
     except Exception as error:  # whatever the reader stumbles over
         raise ValueError(f"cannot read {path}: {error or type(error).__name__}") from error
+    if missing := [name for name in ("data", "testdata") if name not in content]:
+        raise ValueError(f"{path} holds no {' and no '.join(missing)}, which are Burda's names of its parts")
+    parts = [content["data"], content["testdata"]]
     for part, count in zip(parts, (_TRAIN, _TEST), strict=True):
-        if part.shape != (_SIDE**2, count) or part.min() < 0 or part.max() > 1:
+        if part.shape != (_SIDE**2, count) or part.dtype.kind not in "fiub" or not ((part >= 0) & (part <= 1)).all():
             raise ValueError(f"{path} should hold {count} columns of {_SIDE**2} numbers in [0, 1]; got {part.shape}")
     train, test = (
         torch.from_numpy(np.rint(255 * part.T.reshape(-1, _SIDE, _SIDE).transpose(0, 2, 1)).astype(np.uint8)).flatten(1)

@@ -121,11 +121,13 @@ class Reinforce(Gradient):
         Variational Inference for Monte Carlo Objectives, arXiv 1602.06725.
     """
 
-    baseline: Tensor
+    total: Tensor
+    weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("baseline", torch.tensor(float("nan")))
+        for name in ("total", "weight"):  # of the moving average
+            self.register_buffer(name, torch.zeros(()))
 
     def check(self, objective: Objective) -> None:  # noqa: D102
         if not (isinstance(objective, ELBO) and objective.is_plain):
@@ -143,9 +145,10 @@ class Reinforce(Gradient):
         if len(log_weight) > 1:
             return (log_weight - log_weight.mean(0)) * len(log_weight) / (len(log_weight) - 1)
         mean = log_weight.mean()
-        signal = log_weight - self.baseline.nan_to_num(float(mean))
-        self.baseline.copy_(torch.where(self.baseline.isnan(), mean, _DECAY * self.baseline + (1 - _DECAY) * mean))
-        return signal
+        baseline = torch.where(self.weight > 0, self.total / self.weight, mean)
+        for moving, value in ((self.total, mean), (self.weight, torch.ones_like(mean))):
+            moving.lerp_(value, 1 - _DECAY)
+        return log_weight - baseline
 
 
 GRADIENTS = Registry(

@@ -90,6 +90,7 @@ class FlowDistribution(TransformedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
+        value = value.expand(torch.broadcast_shapes(value.shape, self.base.loc.shape))  # type: ignore[no-untyped-call]
         with full_precision(value.device):
             z, log_det = self.bijection.inverse_and_log_det(value)
         return self.base.log_prob(z) + log_det

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nfvae.flows import Bijection, Flow
 from nfvae.models.encoders import Encoding
+from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.vae import VAE, LogTerms
 
 _IMAGES, _SAMPLES = 2, 3
@@ -45,6 +46,8 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
         _expect("decoder", decoder, "log_prob", likelihood, (_SAMPLES, _IMAGES))
         mean = _result("decoder", decoder, lambda z: decoder(z).mean, z)
         _expect("decoder", decoder, "mean", mean, (_SAMPLES, _IMAGES, pixels))
+        if isinstance(prior, FlowPrior):
+            check_flow(prior.density.flow)
         log_prior = _result("prior", prior, lambda z: prior().log_prob(z), z)
         _expect("prior", prior, "log_prob", log_prior, (_SAMPLES, _IMAGES))
         terms = LogTerms(*[torch.zeros(_SAMPLES, _IMAGES)] * 4)

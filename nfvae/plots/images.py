@@ -83,7 +83,7 @@ def latent_traversal(
     points, values = z.repeat(len(latents), steps, 1), torch.linspace(-reach, reach, steps)
     for row, latent in enumerate(latents):
         points[row, :, latent] = values
-    rows = [f"z[{latent}] = {float(z[latent]):+.1f}" for latent in latents]
+    rows = [f"z[{latent}] = {round(float(z[latent]), 1) + 0.0:+.1f}" for latent in latents]  # and no -0.0
     columns = [f"{value:+.2f}" for value in values.tolist()]
     figure = image_grid(model.decoder(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
     figure.axes[0].set_xlabel("value given to the latent; to the left its own value at this point")
@@ -110,4 +110,6 @@ def interpolation_grid(
     way = torch.stack([torch.lerp(start, end, share) for share in torch.linspace(0, 1, steps).tolist()], 1)
     images = torch.cat([first[:, None], model.decoder(way).mean, second[:, None]], 1)
     columns = ["image", *(f"{share:.2f}" for share in torch.linspace(0, 1, steps).tolist()), "image"]
-    return image_grid(images.flatten(0, 1), shape, steps + 2, title, column_labels=columns)
+    figure = image_grid(images.flatten(0, 1), shape, steps + 2, title, column_labels=columns)
+    figure.axes[0].set_xlabel("share of the way between the latents of the images at both ends")
+    return figure

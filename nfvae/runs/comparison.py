@@ -58,6 +58,11 @@ class Experiment(NamedTuple):
         values = torch.tensor([value(result) for result in self.results], dtype=torch.float64)
         return float(values.std() / len(values) ** 0.5) if len(values) > 1 else math.nan
 
+    def is_called(self, name: str) -> bool:
+        """Tell whether a name is that of the experiment, of its flow, or of one of its runs or their folders."""
+        runs = {str(result.folder) for result in self.results} | {result.folder.name for result in self.results}
+        return name in {self.name, self.results[0].settings["flow"]} or name.rstrip("/") in runs
+
     @property
     def log_likelihood(self) -> Tensor:
         """Mean over the seeds of every image's log-likelihood, with shape (N,)."""
@@ -67,8 +72,9 @@ class Experiment(NamedTuple):
 def pool(results: Sequence[Result]) -> list[Experiment]:
     """Put together the runs that differ in their seed alone.
 
-    An experiment is named by flow and depth, and by whatever else differs between experiments of the same two. Runs of
-    the same settings and seed differ in something else, as their epochs: each stands alone, with its folder's name.
+    An experiment is named by flow and depth, and by whatever else differs between experiments of the same two; where it
+    is the only one with its prior, say, the prior's options go without saying. Runs of the same settings and seed
+    differ in something else, as their epochs: each stands alone, with its folder's name.
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
@@ -85,9 +91,12 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
 
 
 def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
-    alike = [_flat(other) for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
-    own = _flat(settings)
-    differing = [path for path in own if any(other.get(path) != own[path] for other in alike)]
+    alike = [other for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
+    own, others = _flat(settings), [_flat(other) for other in alike]
+    differing = [path for path in own if any(other.get(path) != own[path] for other in others)]
+    roles = {path[0].partition("_options")[0] for path in differing}
+    alone = {role for role in roles if sum(other.get(role) == settings.get(role) for other in alike) == 1}
+    differing = [path for path in differing if path[0] in alone or path[0].partition("_options")[0] not in alone]
     told = [f"{path[-1]}={own[path]}" for path in differing]
     return " ".join([f"{settings['flow']}-{settings['depth']}", *told])
 

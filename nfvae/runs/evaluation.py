@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
 from nfvae.runs.densities import draw_seconds
-from nfvae.runs.files import content_digest, locked, read_json, write_figure, write_tensors, write_whole
+from nfvae.runs.files import content_digest, locked, read_json, remove_partial, write_figure, write_tensors, write_whole
 from nfvae.runs.folder import USUAL, EvaluationSettings
 from nfvae.runs.methods import Method, described, make_method
 from nfvae.runs.run import Run
@@ -100,6 +100,8 @@ class Evaluation:
         model = self.run.vae()
         chunks = LikelihoodChunks(model, self.images, self.parts, self.identity, self.method)
         with locked(self.path, "computed") if trainer.is_global_zero else nullcontext():
+            if trainer.is_global_zero:
+                remove_partial(self.path, self.path.with_suffix(".csv"), self.figure)
             trainer.predict(chunks, return_predictions=False)
             trainer.strategy.barrier()
             estimate, seconds = chunks.collect()

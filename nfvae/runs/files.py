@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, that one process writes at a time, and whose damage shows."""
 
+import glob
 import hashlib
 import io
 import json
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_PARTIAL = ".tmp"  # how the name of a file ends that is not whole yet
 _MOST_SETTINGS = 10_000  # of a YAML file
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only when it is whole and on disk; a failure leaves what was there before."""
-    partial = path.with_name(path.name + ".tmp")
+    """Open a file that takes its name only when it is whole and on disk; a failure leaves what was there before.
+
+    Until then it has a name of this process's own, so that of two that write the same file the last one wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -36,6 +42,13 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial(*files: Path) -> None:
+    """Delete what writers that were killed have left of files; only where no other process may write them."""
+    for file in files:
+        for path in file.parent.glob(f"{glob.escape(file.name)}.*{_PARTIAL}"):
+            path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -56,7 +69,6 @@ def write_figure(path: Path, figure: "Figure") -> None:
     """Write a picture in the format that the file's name says, whole or not at all."""
     from matplotlib import rc_context
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     with rc_context(STYLE):  # ticks are made as they are drawn
         figure.savefig(buffer, format=path.suffix.removeprefix(".").lower())

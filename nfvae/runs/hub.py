@@ -1,12 +1,15 @@
 """The plain VAE on the Hugging Face hub; an optional dependency."""
 
+import inspect
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from nfvae.models import VAE, make_vae
 from nfvae.models.vae import ARCHITECTURE
-from nfvae.registry import check_trusted
+from nfvae.registry import check_options, check_trusted
+from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import Run
 
 try:
@@ -18,13 +21,13 @@ except ImportError as error:
 _CARD = """---
 {{ card_data }}
 ---
-A variational autoencoder trained with [nfvae](https://github.com/nfvae/nfvae):
+A variational autoencoder of [nfvae](https://github.com/nfvae/nfvae): {{ about }}.
 
 ```python
 from nfvae.runs.hub import HubVAE
 
-model = HubVAE.from_pretrained("{{ repo_id | default('user/name', true) }}")
-images = model.sample(64)  # pixel probabilities with shape (64, P)
+model = HubVAE.from_pretrained("{{ repo_id | default("this folder", true) }}")
+images = model.sample(64)  # pixel probabilities with shape (64, {{ pixels }})
 ```
 """
 
@@ -45,8 +48,8 @@ class HubVAE(
         settings: arguments of `nfvae.make_vae`.
 
     Raises:
-        ValueError: for an unknown name or option, a value out of range, or a class of somebody's own whose module is
-            not imported yet.
+        ValueError: for no setting at all, an unknown name or option, a value out of range, or a class of somebody's own
+            whose module is not imported yet.
 
     Example:
         >>> HubVAE(flow="planar", latent=2, shape=[8, 8]).config["flow"]
@@ -54,10 +57,14 @@ class HubVAE(
     """
 
     def __init__(self, **settings: Any) -> None:
+        if not settings:
+            raise ValueError("a model needs its settings; is there a config.json?")
+        check_options("model", "HubVAE", settings, ARCHITECTURE)
         check_trusted(settings, "config.json")
         made = make_vae(**settings)
         super().__init__(made.posterior, made.decoder, made.prior, made.shape)
-        self.config = settings
+        self.config: dict[str, Any] = settings
+        self.data: dict[str, Any] = {}
 
     @classmethod
     def from_run(cls, path: Path | str, trust: Collection[str] = ()) -> "HubVAE":
@@ -66,10 +73,23 @@ class HubVAE(
         trained = run.vae()
         model = cls(**{name: run.settings[name] for name in ARCHITECTURE})
         model.load_state_dict(trained.state_dict())
+        model.data = {name: run.data_settings.get(name) for name in ("dataset", "binarization")}
         return model.eval()
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> "HubVAE":
-        """Load a model; as the library's own, but weights that do not fit the settings are refused."""
+        """Load a model; as the library's own, but weights that do not fit or are not finite are refused."""
         model: HubVAE = super().from_pretrained(*args, **{"strict": True} | kwargs)
+        load_weights(model, model.state_dict(), Path(str(args[0]) if args else "the model"))
         return model.eval()
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the README.md of the model, which says what it is."""
+        bound = inspect.signature(make_vae).bind(**self.config)
+        bound.apply_defaults()
+        made, shape = bound.arguments, bound.arguments["shape"]
+        about = f"posterior {made['flow']} of depth {made['depth']}, prior {made['prior']}, {made['latent']} latents, "
+        about += f"images of {' x '.join(map(str, shape))} pixels"
+        if self.data.get("dataset"):
+            about += f", trained on {self.data['dataset']} with {self.data['binarization']} binarization"
+        return super().generate_model_card(*args, **{"about": about, "pixels": math.prod(shape), **kwargs})

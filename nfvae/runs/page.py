@@ -78,7 +78,6 @@ def write_page(
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
         f"<body>{body}</body></html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
 
 

@@ -48,6 +48,21 @@ def test_experiments_of_one_flow_and_depth_are_named_by_what_differs():
     assert [each.name for each in experiments] == ["iaf-4 lr=0.001", "iaf-4 lr=0.01", "planar-4"]
 
 
+def test_options_of_what_no_other_experiment_has_go_without_saying():
+    flow = {"prior": "flow", "prior_options.depth": 4, "prior_options.flow_options": {"hidden": 8}}
+    wide = flow | {"prior_options.flow_options": {"hidden": 9}}
+    names = lambda *priors: [each.name for each in pool([result(**each) for each in priors])]  # noqa: E731
+    assert names({"prior": "normal"}, flow) == ["iaf-4 prior=normal", "iaf-4 prior=flow"]
+    assert names(flow, wide) == ["iaf-4 hidden=8", "iaf-4 hidden=9"]
+
+
+@pytest.mark.parametrize("name", ["iaf", "iaf-4", "runs/a", "runs/a/", "a"])
+def test_an_experiment_is_called_by_its_runs_too(name):
+    one, other = pool([result(folder="runs/a"), result(flow="planar", folder="runs/b")])
+    assert one.is_called(name)
+    assert not other.is_called(name)
+
+
 def test_a_comparison_is_sorted_by_any_of_its_numbers():
     experiments = pool([result((2.0, 3.0)), result((5.0, 6.0), flow="planar"), result((1.0, 2.0), flow="radial")])
     table = comparison_table(experiments, experiments[0], "difference_mean")
@@ -252,7 +267,10 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
         (["digits/none.yaml", "--trainer.max_epochs", 3], "unrecognized arguments: --trainer.max_epochs 3"),
         (["digits/no.yaml", *FIT], "digits/no.yaml"),
         (["digits/none.yaml", *FIT, "--model.depht", 3], "depht"),
-        (["digits/none.yaml", *FIT, "--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: none-1"),
+        (
+            ["digits/none.yaml", *FIT, "--baseline", "iaf"],
+            "unknown baseline 'iaf'; known baselines: digits-none-1-seed0",
+        ),
         (["digits/none.yaml", *FIT, "--sort", "nl"], "unknown column 'nl'; known columns: experiment, "),
         (["digits/none.yaml", "--format", "pdf"], "invalid choice: 'pdf'"),
     ],
@@ -275,7 +293,7 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
     Path("digits/same.yaml").write_text("name: one\nmodel: {flow: none, depth: 1}\n")
     Path("digits/other.yaml").write_text("name: one\nmodel: {flow: planar, depth: 1}\n")
     for arguments, message in (
-        (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: none-1, planar-2"),
+        (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: digits-none-1-seed0, digits-planar-2-seed0"),
         (["--sort", "nl"], "unknown column 'nl'"),
         (["--split", "tset"], "unknown split 'tset'"),
         (["runs/nothing"], "there is no run runs/nothing"),

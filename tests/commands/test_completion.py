@@ -28,6 +28,8 @@ def test_bash_completes_commands_settings_and_names(cli, workdir):
         (["test", "--model.test"], "--model.test_samples"),
         (["plot", "inter"], "interpolation"),
         (["evaluate", "--format", "la"], "latex"),
+        (["evaluate", "--estimator", ""], "importance annealed sandwich"),
+        (["gap", "--budget", ""], "small default large"),
         (["encode", "--input", "scr"], "script"),
     ]:
         asked = ["bash", "-c", ASK, "bash", "nfvae", *words]

@@ -8,6 +8,7 @@ from pytorch_lightning import Trainer
 
 from nfvae import BinarizedImages, FlowVAE
 from nfvae.data import DATASETS
+from nfvae.data.arrays import Arrays
 from nfvae.data.gray import as_gray, drawn_splits
 from nfvae.data.omniglot import Omniglot
 
@@ -54,6 +55,9 @@ def test_images_of_any_kind_become_gray(images, expected):
         (GRAY.long() * 2, "got 0 to 5"),
         (GRAY * 0.5, "got 0 to 127.5"),
         (GRAY.double() * torch.nan, "got nan to nan"),
+        (GRAY // 16, r"here holds 0 ... 15, nearly black as 0 ... 255: divide it by its largest value"),
+        (GRAY.double().to_sparse(), "here is no plain tensor"),
+        (torch.empty(2, 3, 4, device="meta"), "here is no plain tensor"),
     ],
 )
 def test_other_images_are_refused(images, message):
@@ -100,6 +104,24 @@ def test_a_folder_of_pictures_is_read(tmp_path):
     assert splits(tmp_path / "own", "folder", size=[3, 4]).shape == (3, 4)
     write(tmp_path / "flat")
     assert [len(part) for part in splits(tmp_path / "flat", "folder").splits] == [16, 2, 2]
+
+
+def test_dark_on_light_is_turned_round(tmp_path):
+    write(tmp_path / "own")
+    plain, inverted = (splits(tmp_path / "own", "folder", invert=invert).splits for invert in (False, True))
+    assert torch.equal(inverted.train, 255 - plain.train)
+
+
+def test_pictures_of_more_than_8_bits_are_refused(tmp_path):
+    Image.fromarray(GRAY[0].numpy().astype(np.uint16) * 257).save(tmp_path / "wide.png")
+    with pytest.raises(ValueError, match=r"wide.png: its pixels have more than 8 bits"):
+        splits(tmp_path, "folder")
+
+
+def test_arrays_in_another_byte_order_are_read(tmp_path):
+    np.save(tmp_path / "big.npy", GRAY.numpy().astype(">f4"))
+    found = torch.cat(Arrays().read(tmp_path / "big.npy", download=False))
+    assert sorted(found.tolist()) == sorted(GRAY.flatten(1).tolist())
 
 
 def test_mistakes_are_named(tmp_path):
@@ -149,8 +171,12 @@ def test_omniglot_is_read_as_burda_has_it(tmp_path, monkeypatch):
     expected = torch.from_numpy(images["testdata"]).flatten(1) * 255
     torch.testing.assert_close(found.test.float(), expected.float(), rtol=0, atol=0.51)
     savemat(tmp_path / "chardata.mat", {"data": columns["data"]})
-    with pytest.raises(ValueError, match=r"cannot read .*chardata.mat: 'testdata'"):
+    with pytest.raises(ValueError, match=r"chardata.mat holds no testdata"):
         Omniglot().read(tmp_path, download=False)
+    for wrong in (np.nan, 1j, 2.0):
+        savemat(tmp_path / "chardata.mat", columns | {"data": columns["data"] * wrong})
+        with pytest.raises(ValueError, match=r"should hold 1400 columns of 784 numbers in \[0, 1\]"):
+            Omniglot().read(tmp_path, download=False)
 
 
 def test_omniglot_of_torchvision_is_made_smaller(monkeypatch, tmp_path):

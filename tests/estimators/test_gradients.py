@@ -93,9 +93,18 @@ def test_of_one_sample_reinforce_keeps_a_moving_mean():
     vae, x = small_vae().double(), binary(2).double()
     estimate = GRADIENTS.make("reinforce").double()
     first = estimate(vae, x, 1).log_weight.mean()
-    assert estimate.baseline == first
+    torch.testing.assert_close(estimate.total / estimate.weight, first.detach())
     second = estimate(vae, x, 1).log_weight.mean()
-    torch.testing.assert_close(estimate.baseline, 0.99 * first.detach() + 0.01 * second.detach())
+    expected = (0.99 * first.detach() + second.detach()) / 1.99
+    torch.testing.assert_close(estimate.total / estimate.weight, expected)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_what_reinforce_keeps_is_finite_from_the_start(samples):
+    estimate = GRADIENTS.make("reinforce")
+    for _ in range(2):
+        assert all(value.isfinite() for value in estimate.state_dict().values())
+        estimate(small_vae(), binary(2), samples)
 
 
 def test_distillation_along_the_path_has_no_noise_where_the_student_is_the_teacher():

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from nfvae.estimators import annealed_log_likelihood, log_likelihood, sandwich, simulate
-from nfvae.models import PRIORS, make_vae
+from nfvae.estimators import annealed_log_likelihood, log_likelihood, make_objective, sandwich, simulate
+from nfvae.models import PRIORS, check_vae, make_vae
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.priors.mixture import GaussianMixture
 from nfvae.models.priors.vamp import VampPrior
+from tests.helpers.broken import NotUndone
+from tests.helpers.flows import ALL
 from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
 
 CASES = {
@@ -131,6 +133,22 @@ def test_a_vampprior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(flow):
     torch.testing.assert_close(vae.prior().log_prob(z), weights.log())
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_vampprior_takes_every_posterior_with_its_flow(name):
+    vae = small_vae(name, prior=VampPrior(3, (PIXELS,), components=5, flow=True)).double()
+    z = torch.randn(2, 4, 3, dtype=torch.float64)
+    posterior = vae.posterior(torch.sigmoid(vae.prior.logits))
+    expected = posterior.log_prob(z[:, :, None].expand(-1, -1, 5, -1)).logsumexp(-1) - math.log(5)
+    torch.testing.assert_close(vae.prior().log_prob(z), expected)
+
+
+def test_a_flow_prior_that_is_no_density_is_refused():
+    vae = small_vae(prior=FlowPrior(3))
+    vae.prior.density.flow = NotUndone(3)
+    with pytest.raises(ValueError, match="its inverse misses a point by"):
+        check_vae(vae, PIXELS, make_objective("elbo"))
+
+
 def test_a_vampprior_learns_with_its_model_and_is_copied_with_it():
     vae = small_vae("iaf", prior=VampPrior(3, (PIXELS,), components=5))
     vae(binary(3)).log_weight.mean().backward()
@@ -172,6 +190,7 @@ def test_a_prior_of_ones_own_may_have_no_temperature():
     ("name", "options", "message"),
     [
         ("mixture", {"components": 0}, "components must be at least 1; got 0"),
+        ("vamp", {"flow": "iaf"}, "flow of a VampPrior is true or false, whether with the posterior's; got 'iaf'"),
         ("vamp", {"components": "x"}, "components must be a whole number; got 'x'"),
         ("flow", {"flow": "wave"}, "unknown flow 'wave'"),
         ("flow", {"depth": 0}, "depth must be at least 1; got 0"),

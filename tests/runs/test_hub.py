@@ -39,7 +39,25 @@ def test_a_run_goes_to_a_folder_and_back(workdir, fit):
     loaded = HubVAE.from_pretrained("shared")
     for name, value in run.vae().state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
-    assert "from_pretrained" in (workdir / "shared/README.md").read_text()
+    card = (workdir / "shared/README.md").read_text()
+    assert "8 x 8 pixels, trained on digits with threshold binarization" in card
+    assert "from_pretrained" in card
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = HubVAE(**SMALL)
+    with torch.no_grad():
+        model.decoder.head.bias[0] = torch.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"weights that are not finite: decoder.head.bias"):
+        HubVAE.from_pretrained(tmp_path)
+
+
+def test_a_folder_without_settings_is_refused(tmp_path):
+    HubVAE(**SMALL).save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"a model needs its settings; is there a config.json"):
+        HubVAE.from_pretrained(tmp_path)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
@@ -55,6 +73,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     [
         ({"flow": "stolen.module:Flow"}, "stolen.module:Flow, a class of somebody's own"),
         ({"flow": "iav"}, "did you mean iaf"),
+        ({"flows": "iaf"}, "unknown option 'flows' of model 'HubVAE'"),
     ],
 )
 def test_settings_that_are_refused(setting, message, tmp_path):

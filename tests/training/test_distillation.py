@@ -226,6 +226,13 @@ def test_mistakes_get_one_line(arguments, message, teacher, cli, mnist_root):
     assert sorted(Path("runs").iterdir()) == [TEACHER]
 
 
+def test_a_run_does_not_take_the_place_of_its_teacher(teacher, cli):
+    code, _, error = cli("fit", *STUDENT, "--name", "teacher", "--overwrite", "true")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "run runs/teacher would take the place of its own teacher" in error
+    Run(TEACHER)
+
+
 def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(teacher):
     class Other(BinarizedImages):
         def __init__(self):

@@ -31,7 +31,7 @@ class VampPrior(Prior):
             of its teacher; by default the model's.
 
     Raises:
-        ValueError: for a number of components out of range.
+        ValueError: for a number of components out of range, or a flow that is neither true nor false.
 
     References:
         VAE with a VampPrior, arXiv 1705.07120.
@@ -49,6 +49,8 @@ class VampPrior(Prior):
     ) -> None:
         super().__init__()
         check_sizes(components=components)
+        if not isinstance(flow, bool):
+            raise ValueError(f"flow of a VampPrior is true or false, whether with the posterior's; got {flow!r}")
         self.flow = flow
         self.logits = nn.Parameter(_NOISE * torch.randn(components, math.prod(shape)))
         self.register_buffer("started", torch.tensor(False))
