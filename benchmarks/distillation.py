@@ -21,7 +21,12 @@ from nfvae.runs import EvaluationSettings, RunFolder, draw_seconds
 from nfvae.runs.results import read_summary
 
 CONFIGS = ROOT / "configs" / "distill"
-FLOWS = {"planar": ["--model.depth", "10"], "radial": ["--model.depth", "10"], "iaf": []}
+NARROW = '{"hidden": 100, "hidden_layers": 1, "univariate": "affine"}'  # as in student.yaml
+FLOWS = {
+    "planar": ["--model.depth", "10"],
+    "radial": ["--model.depth", "10"],
+    "iaf": ["--model.depth", "2", "--model.flow_options", NARROW],
+}
 BLOCK = 10  # draws of each image at a time
 
 
