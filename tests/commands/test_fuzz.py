@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from nfvae.__main__ import main
-from nfvae.commands.settings import _training_parser
+from nfvae.commands.settings import training_parser
 from nfvae.training import TASKS
 
 VALUES = ["null", "abc", "-1", "0", "1000000000000", "nan", "inf", "", "ünï😀", "[]", "{}", "[1, -2]", "0.5", "true"]
@@ -23,7 +23,7 @@ SECONDS, LONGEST = 60, 400
 def cases():
     found = []
     for task, small in SMALL.items():
-        keys = [key for key in _training_parser(TASKS.load(task)).get_defaults().keys() if key not in SKIPPED]  # noqa: SIM118  (a Namespace)
+        keys = [key for key in training_parser(TASKS.load(task)).get_defaults().keys() if key not in SKIPPED]  # noqa: SIM118  (a Namespace)
         for place, key in enumerate(keys):
             for turn, value in enumerate(VALUES):
                 if (place + turn) % EVERY == 0:
