@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nfvae.flows.bijection import Bijection, Chain
+from nfvae.networks import linear
 from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 
 _DEEPEST = 1_000  # layers
@@ -92,7 +93,7 @@ class Parameters(nn.Module):
         """Return the numbers of all tensors in one, with shape (*, sum of sizes): see `forward`."""
         if self.weight is None:
             return self.bias
-        return nn.functional.linear(check_context(h, self.weight.shape[1]), self.weight, self.bias)
+        return linear(check_context(h, self.weight.shape[1]), self.weight, self.bias)
 
 
 def check_context(h: Tensor | None, size: int) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain
+from nfvae.networks import linear
 from nfvae.numerics import shifted_softplus, solve_triangular, triangular_root
 from nfvae.registry import check_number, check_sizes
 
@@ -70,7 +71,7 @@ class BlockAutoregressive(Bijection):
         """Return y and dy_i/dz_i, both with shape (*, D)."""
         units, growth = z, None
         for weight, diagonal, bias in zip(self.weights, self.diagonals, self.biases, strict=True):
-            before = nn.functional.linear(units, weight) + bias
+            before = linear(units, weight, bias)
             growth = diagonal[..., 0] if growth is None else torch.einsum("dij,...dj->...di", diagonal, growth)
             if weight is not self.weights[-1]:
                 t = before.tanh()
@@ -83,7 +84,7 @@ class BlockAutoregressive(Bijection):
         """Return dy_i/dz_j with shape (*, D, D)."""
         units, jacobian = z, None
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            before = nn.functional.linear(units, weight) + bias
+            before = linear(units, weight, bias)
             jacobian = weight if jacobian is None else weight @ jacobian
             if weight is not self.weights[-1]:
                 t = before.tanh()

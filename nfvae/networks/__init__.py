@@ -1,7 +1,8 @@
 """Neural networks without a learning problem."""
 
 from nfvae.networks.gated import Gated, gated_mlp, he
-from nfvae.networks.made import ConditionedMLP, MaskedMLP, linear
+from nfvae.networks.linear import Linear, linear
+from nfvae.networks.made import ConditionedMLP, MaskedMLP
 from nfvae.networks.mlp import ACTIVATIONS, make_activation, mlp
 from nfvae.networks.residual import ResidualBlock
 from nfvae.networks.sides import halved, height_and_width
@@ -10,6 +11,7 @@ __all__ = [
     "ACTIVATIONS",
     "ConditionedMLP",
     "Gated",
+    "Linear",
     "MaskedMLP",
     "ResidualBlock",
     "gated_mlp",

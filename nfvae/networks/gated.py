@@ -7,6 +7,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nfvae.networks.linear import Linear
 from nfvae.networks.mlp import check_widths
 
 
@@ -43,7 +44,7 @@ def gated_mlp(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
         VAE with a VampPrior, arXiv 1705.07120.
     """
     check_widths(hidden)
-    return nn.Sequential(*(Gated(he(nn.Linear(width, 2 * after))) for width, after in pairwise([inputs, *hidden])))
+    return nn.Sequential(*(Gated(he(Linear(width, 2 * after))) for width, after in pairwise([inputs, *hidden])))
 
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from nfvae.networks.linear import linear
 from nfvae.networks.mlp import check_widths, make_activation
 
 _LAST_WEIGHT = 0.01  # standard deviation of the last layer's weights at the start
@@ -55,7 +55,7 @@ class ConditionedMLP(nn.Module):
         weights = self.weights() if weights is None else weights
         for weight, bias in zip(weights[:-1], biases, strict=True):
             x = self.activation(linear(x, weight, bias))
-        return functional.linear(x, weights[-1], self.last_bias)
+        return linear(x, weights[-1], self.last_bias)
 
 
 class MaskedMLP(ConditionedMLP):
@@ -99,13 +99,6 @@ class MaskedMLP(ConditionedMLP):
     def weights(self) -> list[Tensor]:
         """Return the masked weight of every layer; computed once, it serves any number of calls."""
         return [weight * self.get_buffer(f"mask{index}") for index, weight in enumerate(super().weights())]
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return x Wᵀ + b for a bias with shape (*, width) that is broadcast against x's batch."""
-    if bias.ndim <= x.ndim and bias.numel() == bias.shape[-1]:  # one bias for all: the product adds it in passing
-        return functional.linear(x, weight, bias.flatten())
-    return functional.linear(x, weight) + bias
 
 
 def _uniform(outputs: int, inputs: int) -> nn.Parameter:

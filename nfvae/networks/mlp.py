@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from nfvae.networks.linear import Linear
 from nfvae.registry import check_choice, check_sizes
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -61,7 +62,7 @@ def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequ
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for width, next_width in pairwise(widths):
-        linear = nn.Linear(width, next_width)
+        linear = Linear(width, next_width)
         nn.init.kaiming_uniform_(linear.weight, nonlinearity="tanh" if activation == "tanh" else "relu")
         layers += [linear, make_activation(activation)]
     return nn.Sequential(*layers)

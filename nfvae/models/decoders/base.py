@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfvae.models.likelihood import BernoulliPixels
+from nfvae.networks import Linear
 
 
 class Decoder(nn.Module, ABC):
@@ -48,7 +49,7 @@ class TrunkDecoder(Decoder):
     def __init__(self, trunk: nn.Module, width: int, shape: Sequence[int]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.head = nn.Linear(width, math.prod(shape))
+        self.head = Linear(width, math.prod(shape))
         with torch.no_grad():  # noise of the latents must not drown the pixel means that training starts from
             self.head.weight.mul_(0.1)
             self.head.bias.zero_()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from nfvae.models.decoders.base import ImageDecoder
-from nfvae.networks import ResidualBlock, halved, he, height_and_width
+from nfvae.networks import Linear, ResidualBlock, halved, he, height_and_width
 from nfvae.registry import check_sizes
 
 
@@ -30,9 +30,9 @@ class ResNetDecoder(ImageDecoder):
         sides, c = height_and_width(shape), channels
         half, quarter = halved(sides), halved(halved(sides))
         trunk = nn.Sequential(
-            he(nn.Linear(latent, hidden)),
+            he(Linear(latent, hidden)),
             nn.ELU(),
-            he(nn.Linear(hidden, 2 * c * quarter[0] * quarter[1])),
+            he(Linear(hidden, 2 * c * quarter[0] * quarter[1])),
             nn.Unflatten(-1, (2 * c, *quarter)),
             ResidualBlock(2 * c, 2 * c),
             ResidualBlock(2 * c, 2 * c, size=half),

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from nfvae.networks import Linear
+
 _FIRST_LOG_SCALE = -1.0  # narrower than the prior: latents carry a signal from the first step on
 _LOG_SCALES = -7.0, 3.0  # bounds of log_scale
 
@@ -49,7 +51,7 @@ class TrunkEncoder(Encoder):
         super().__init__()
         self.trunk = trunk
         self.sizes = (latent, latent, context)
-        self.head = nn.Linear(width, sum(self.sizes))
+        self.head = Linear(width, sum(self.sizes))
         nn.init.constant_(self.head.bias[latent : 2 * latent].data, _FIRST_LOG_SCALE)
 
     def forward(self, x: Tensor) -> Encoding:  # noqa: D102

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from nfvae.models.encoders.base import TrunkEncoder
-from nfvae.networks import ResidualBlock, halved, he, height_and_width
+from nfvae.networks import Linear, ResidualBlock, halved, he, height_and_width
 from nfvae.registry import check_sizes
 
 
@@ -38,7 +38,7 @@ class ResNetEncoder(TrunkEncoder):
             *(ResidualBlock(*size) for size in sizes),
             nn.ELU(),
             nn.Flatten(),
-            he(nn.Linear(2 * c * left, hidden)),
+            he(Linear(2 * c * left, hidden)),
             nn.ELU(),
         )
         super().__init__(trunk, hidden, latent, context)
