@@ -1,6 +1,6 @@
 """One layer of each flow against the same layer of other libraries: both directions, and a step of training.
 
-    pip install normflows nflows torchflows UMNN zuko
+    pip install -r benchmarks/peers.txt
     python benchmarks/flows.py
     python benchmarks/flows.py --rows iaf nsf --rounds 9
     python benchmarks/flows.py --rows planar radial householder linear actnorm --depth 10
