@@ -84,7 +84,7 @@ class Plan:
             ValueError: for what the model or the data refuse, or a setting that a training which goes on cannot change.
         """
         teacher = self.settings["model"].get("teacher")
-        if teacher and self.folder.path.resolve() in (Path(teacher).resolve(), *Path(teacher).resolve().parents):
+        if teacher and Path(teacher).resolve().is_relative_to(self.folder.path.resolve()):
             raise ValueError(f"run {self.folder.path} would take the place of its own teacher: give it another --name")
         self.module.prepare_fit(self.data)
         if self.checkpoint:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from nfvae.estimators.gradients import path_draw
@@ -39,5 +40,5 @@ def reverse_kl(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1; got {samples}")
-    draw = path_draw(student, (samples,)) if path else student.draw((samples,))
+    draw = path_draw(student, (samples,)) if path and torch.is_grad_enabled() else student.draw((samples,))
     return (draw.log_prob - target_log_prob(draw.z)).mean(0)

@@ -94,11 +94,14 @@ def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
     alike = [other for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
     own, others = _flat(settings), [_flat(other) for other in alike]
     differing = [path for path in own if any(other.get(path) != own[path] for other in others)]
-    roles = {path[0].partition("_options")[0] for path in differing}
-    alone = {role for role in roles if sum(other.get(role) == settings.get(role) for other in alike) == 1}
-    differing = [path for path in differing if path[0] in alone or path[0].partition("_options")[0] not in alone]
-    told = [f"{path[-1]}={own[path]}" for path in differing]
+    told = [f"{path[-1]}={own[path]}" for path in differing if not _is_implied(path[0], settings, alike)]
     return " ".join([f"{settings['flow']}-{settings['depth']}", *told])
+
+
+def _is_implied(name: str, settings: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a setting is an option of what no other experiment has, as of the only flow prior."""
+    role, option, _ = name.partition("_options")
+    return bool(option) and sum(other.get(role) == settings.get(role) for other in alike) == 1
 
 
 def _flat(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

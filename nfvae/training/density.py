@@ -142,6 +142,5 @@ class DensityDistillation(DensityEstimation):
             seen.append(target.log_prob(z))
             return weight * seen[0]
 
-        path = self.training and self.hparams["gradient"] == "path"
-        loss = reverse_kl(self.model(), weighted, samples, path)
+        loss = reverse_kl(self.model(), weighted, samples, path=self.hparams["gradient"] == "path")
         return loss, {"reverse_kl": (loss - (1 - weight) * seen[0].mean()).detach()}

@@ -92,7 +92,7 @@ class PosteriorDistillation(FlowVAE):
         """Estimate KL(q(z|x) || q_teacher(z|x)), a scalar in nats per image."""
         assert self.teacher is not None
         target = self.teacher.model.posterior(x)
-        path = self.training and self.hparams["gradient"] == "path"
+        path = self.hparams["gradient"] == "path"
         return reverse_kl(self.model.posterior(x), target.log_prob, self.hparams["samples"], path).mean()
 
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
