@@ -1,15 +1,25 @@
 """What the benchmarks share: the README's models and data, the machine, and matrix arithmetic."""
 
 import datetime
+import math
 import platform
 import time
 from pathlib import Path
 
 import torch
 import yaml
+from torch.utils.flop_counter import register_flop_formula
 
 from nfvae import BinarizedImages, FlowVAE
+from nfvae.data.binarize import bernoulli_draw
 from nfvae.networks import linear
+
+
+@register_flop_formula(torch.ops.nfvae.product)
+def product_flops(x, weight, bias, out_shape=None, **_):
+    """Operations of a product that goes to oneDNN, as PyTorch counts those of its own."""
+    return 2 * math.prod(x) * weight[0]
+
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,6 +52,54 @@ def build_data(batch, data_root):
     data = BinarizedImages(**settings | {"batch_size": batch, "root": str(data_root)})
     data.setup()
     return data
+
+
+def seconds(call):
+    """Wall time of a call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+class StepLoop:
+    """Index, binarize, forward, backward, step: what is left of a training without Lightning.
+
+    Args:
+        loss: binarized images -> a scalar.
+        parameters: what learns.
+        images: gray ones, uint8 with shape (N, P).
+        batch: images a step.
+    """
+
+    def __init__(self, loss, parameters, images, batch):
+        self.loss, self.images, self.batch = loss, images, batch
+        self.optimizer = torch.optim.Adam(parameters, 1e-3, fused=True)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
+
+    def run(self, steps, warm_up):
+        """Seconds a step, after some that are not timed."""
+        order = torch.randperm(len(self.images))
+        per_epoch = len(order) // self.batch
+        for step in range(warm_up + steps):
+            if step == warm_up:
+                start = time.perf_counter()
+            at = step % per_epoch * self.batch
+            loss = self.loss(bernoulli_draw(self.images.index_select(0, order[at : at + self.batch])))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+        return (time.perf_counter() - start) / steps
+
+
+@torch.no_grad()
+def straightforward(log_weight, x, samples, rows):
+    """Log-likelihood of each image, as one would first write it, from rows -> a log-weight of each."""
+    bounds = []
+    for image in x:
+        weights = torch.cat([log_weight(image.repeat(rows, 1)) for _ in range(samples // rows)])
+        bounds.append(weights.logsumexp(0) - torch.log(torch.tensor(float(samples))))
+    return torch.stack(bounds)
 
 
 def print_machine(*more):

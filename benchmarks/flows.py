@@ -13,10 +13,10 @@ turn; medians over rounds, in milliseconds. Ratios compare, single times on a sh
 
 import argparse
 import statistics
-import time
+from functools import partial
 
 import torch
-from common import print_machine
+from common import print_machine, seconds
 from torch import nn
 
 from nfvae import make_flow
@@ -230,12 +230,6 @@ def inverse(layer, z):
         layer.inverse(z)
 
 
-def seconds(work, layer, z):
-    start = time.perf_counter()
-    work(layer, z)
-    return time.perf_counter() - start
-
-
 def measure(work, layers, rounds):
     """Median milliseconds of each library's layer; None where it has no such direction."""
     z = torch.randn(BATCH, FEATURES, requires_grad=True)
@@ -248,7 +242,7 @@ def measure(work, layers, rounds):
         times[name] = []
     for _ in range(rounds):
         for name, taken in times.items():
-            taken.append(seconds(work, layers[name], z))
+            taken.append(seconds(partial(work, layers[name], z)))
     return {name: 1e3 * statistics.median(taken) for name, taken in times.items()}
 
 

@@ -10,30 +10,20 @@ variants one after the other, so that a drift of the machine's speed meets all o
 
 import argparse
 import statistics
-import time
+from functools import partial
 
 import torch
-from common import build_module, matrix_rate, print_machine
+from common import build_module, matrix_rate, print_machine, seconds, straightforward
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
 from nfvae import log_likelihood
 
 
-@torch.no_grad()
-def straightforward(model, x, samples, rows):
-    """Log-likelihood of each image, as one would first write it."""
-    bounds = []
-    for image in x:
-        repeated, weights = image.repeat(rows, 1), []
-        for _ in range(samples // rows):
-            z, log_q, _ = model.posterior(repeated).draw()
-            logits = model.decoder(z).logits
-            log_p = -binary_cross_entropy_with_logits(logits, repeated, reduction="none").sum(-1)
-            log_p += torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
-            weights.append(log_p - log_q)
-        bounds.append(torch.cat(weights).logsumexp(0) - torch.log(torch.tensor(float(samples))))
-    return torch.stack(bounds)
+def log_weight(model, repeated):
+    z, log_q, _ = model.posterior(repeated).draw()
+    log_p = -binary_cross_entropy_with_logits(model.decoder(z).logits, repeated, reduction="none").sum(-1)
+    return log_p + torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1) - log_q
 
 
 @torch.no_grad()
@@ -45,18 +35,12 @@ def flops_per_sample(model, x, rows=1000):
     return counter.get_total_flops() / rows
 
 
-def seconds(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def measure(flow, all_rows, rounds, samples, images):
     model, x = build_module(flow).model.eval(), (torch.rand(images, 784) < 0.13).float()
     total = samples * images
     variants = {"ours": lambda: log_likelihood(model, x, samples)}
     for rows in all_rows:
-        variants[rows] = lambda rows=rows: straightforward(model, x, samples, rows)
+        variants[rows] = lambda rows=rows: straightforward(partial(log_weight, model), x, samples, rows)
     times = {name: [] for name in [*variants, "floor"]}
     for round_ in range(rounds + 1):  # the first one warms up
         floor = total * flops_per_sample(model, x) / matrix_rate()

@@ -1,7 +1,7 @@
 """Time nfvae against what a user would otherwise pick: pythae, normflows, nflows, zuko.
 
     pip install -r benchmarks/peers.txt
-    NFVAE_DATA=data python benchmarks/peers.py [--tables step likelihood draws] [--rounds 5] [--batches 128 1000]
+    NFVAE_DATA=data python benchmarks/peers.py [--tables step likelihood] [--rounds 5] [--batches 128 1000]
 
 The model is that of the README's table: 784-300-300, D = 40, 300-300-784, ReLU, Bernoulli pixels; planar and radial
 with 10 layers, IAF with 4 of two hidden layers of 320. Libraries that bring a flow alone get the same encoder, decoder,
@@ -15,17 +15,15 @@ import contextlib
 import os
 import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
 import torch
-from common import build_data, build_module, print_machine
+from common import StepLoop, build_data, build_module, print_machine, seconds, straightforward
 from torch import nn
 
-from nfvae import log_likelihood, make_flow
+from nfvae import log_likelihood
 from nfvae.data.binarize import bernoulli_draw
-from nfvae.flows import DiagonalNormal, FlowDistribution
 
 D, CONTEXT, PIXELS, WIDTH = 40, 64, 784, 320
 DEPTH = {"none": 1, "planar": 10, "radial": 10, "iaf": 4}
@@ -125,25 +123,13 @@ PEERS = {
 }
 
 
-class Loop:
-    """Index, binarize, forward, backward, step."""
+def steps_of(batch):
+    return 100 if batch < 500 else 20
 
-    def __init__(self, model, images, batch):
-        self.model, self.images, self.batch = model, images, batch
-        self.optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
 
-    def __call__(self):
-        """Milliseconds a step."""
-        order, steps = torch.randperm(len(self.images)), 100 if self.batch < 500 else 20
-        for step in range(WARM_UP + steps):
-            if step == WARM_UP:
-                start = time.perf_counter()
-            rows = order[step * self.batch % (len(order) - self.batch) :][: self.batch]
-            loss = self.model.loss(bernoulli_draw(self.images.index_select(0, rows)))
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-        return 1e3 * (time.perf_counter() - start) / steps
+def step_loop(model, images, batch):
+    """A call that gives seconds a step."""
+    return partial(StepLoop(model.loss, model.parameters(), images, batch).run, steps_of(batch), WARM_UP)
 
 
 def pythae_model(flow):
@@ -185,7 +171,7 @@ class PythaeTrainer:
         from pythae.data.datasets import BaseDataset
         from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
-        self.steps = 100 if batch < 500 else 20
+        self.steps = steps_of(batch)
         x = bernoulli_draw(images[: self.steps * batch])
         config = BaseTrainerConfig(
             output_dir=tempfile.mkdtemp(), per_device_train_batch_size=batch, num_epochs=1, no_cuda=True
@@ -194,9 +180,7 @@ class PythaeTrainer:
         self.trainer.prepare_training()
 
     def __call__(self):
-        start = time.perf_counter()
-        self.trainer.train_step(1)
-        return 1e3 * (time.perf_counter() - start) / self.steps
+        return seconds(lambda: self.trainer.train_step(1)) / self.steps
 
 
 def medians(calls, rounds):
@@ -210,20 +194,11 @@ def medians(calls, rounds):
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def timed(call):
-    def milliseconds():
-        start = time.perf_counter()
-        call()
-        return 1e3 * (time.perf_counter() - start)
-
-    return milliseconds
-
-
 def show(what, results):
     ours = results["nfvae"]
     for name, value in results.items():
         ratio = "" if name == "nfvae" else f"{value / ours:.2f}"
-        print(f"| {what} | {name} | {value:,.1f} ms | {ratio} |", flush=True)
+        print(f"| {what} | {name} | {1e3 * value:,.1f} ms | {ratio} |", flush=True)
 
 
 def steps(asked, images):
@@ -239,21 +214,11 @@ def steps(asked, images):
             calls = {}
             for name, make in models.items():
                 with contextlib.suppress(ImportError):
-                    calls[name] = Loop(make(), images, batch)
+                    calls[name] = step_loop(make(), images, batch)
             if flow != "none":
                 with contextlib.suppress(ImportError):
                     calls["pythae, not amortized, its trainer"] = PythaeTrainer(flow, images, batch)
             show(f"{flow}, {batch}", medians(calls, asked.rounds))
-
-
-@torch.no_grad()
-def zuko_likelihood(script, x, samples, rows=100):
-    """As one would first write it."""
-    bounds = []
-    for image in x:
-        weights = torch.cat([script.log_weight(image.expand(rows, -1)) for _ in range(samples // rows)])
-        bounds.append(weights.logsumexp(0) - torch.tensor(float(samples)).log())
-    return torch.stack(bounds)
 
 
 def likelihoods(asked, images, count=20, samples=5000):
@@ -261,43 +226,18 @@ def likelihoods(asked, images, count=20, samples=5000):
     x = bernoulli_draw(images[:count])
     for flow in ("planar", "iaf"):
         model = build_module(flow).model.eval()
-        calls = {"nfvae": timed(lambda model=model: log_likelihood(model, x, samples))}
+        calls = {"nfvae": partial(seconds, partial(log_likelihood, model, x, samples))}
         if flow == "iaf":
             with contextlib.suppress(ImportError):
-                script = Script(ZukoIAF())
-                calls["zuko, a plain loop"] = timed(lambda script=script: zuko_likelihood(script, x, samples))
+                by_zuko = partial(straightforward, Script(ZukoIAF()).log_weight, x, samples, 100)
+                calls["zuko, a plain loop"] = partial(seconds, by_zuko)
         with contextlib.suppress(ImportError):
-            peer = pythae_model(flow).eval()
-            calls["pythae, get_nll"] = timed(lambda peer=peer: torch.no_grad()(peer.get_nll)(x, samples, 100))
+            get_nll = torch.no_grad()(pythae_model(flow).eval().get_nll)
+            calls["pythae, get_nll"] = partial(seconds, partial(get_nll, x, samples, 100))
         show(flow, medians(calls, max(1, asked.rounds // 3)))
 
 
-def draws(asked, images, count=1000):
-    """MAF's draws, which are IAF's densities of given points: the direction that goes unit by unit."""
-    print(f"\n| {count:,} draws of a MAF layer | library | time | to nfvae |\n|---|---|---|---|")
-    flow, base = make_flow("maf", D, depth=1), DiagonalNormal(torch.zeros(count, D), torch.ones(count, D))
-    calls = {"nfvae": timed(lambda: FlowDistribution(base, flow()).draw())}
-    z = torch.randn(count, D)
-    with contextlib.suppress(ImportError):
-        import zuko
-
-        masked = zuko.flows.MAF(D, transforms=1, hidden_features=(WIDTH, WIDTH))
-        calls["zuko"] = timed(lambda: masked().transform.inv(z))
-    with contextlib.suppress(ImportError):
-        from nflows.transforms import MaskedAffineAutoregressiveTransform as Masked
-
-        nflow = Masked(D, WIDTH, num_blocks=2, use_residual_blocks=False)
-        calls["nflows"] = timed(lambda: nflow.inverse(z))
-    with contextlib.suppress(ImportError):
-        import normflows
-
-        autoregressive = normflows.flows.MaskedAffineAutoregressive(D, WIDTH, num_blocks=2, use_residual_blocks=False)
-        calls["normflows"] = timed(lambda: autoregressive.inverse(z))
-    with torch.no_grad():
-        show("affine", medians(calls, asked.rounds))
-
-
-TABLES = {"step": steps, "likelihood": likelihoods, "draws": draws}
+TABLES = {"step": steps, "likelihood": likelihoods}
 
 
 def main():

@@ -18,42 +18,24 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from common import build_data, build_module, configs, matrix_rate, print_machine
+from common import StepLoop, build_data, build_module, configs, matrix_rate, print_machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from nfvae import BinarizedImages, FlowVAE
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
-from nfvae.data.binarize import bernoulli_draw
 from nfvae.runs.tracking import finish
 
 WARM_UP = 30
 
 
-class BareLoop:
-    """Index, binarize, forward, backward, step: what is left without Lightning."""
+class BareLoop(StepLoop):
+    """What `nfvae fit` trains, without Lightning."""
 
     def __init__(self, module: FlowVAE, data: BinarizedImages, batch: int, compile: bool) -> None:
-        self.module, self.images, self.batch = module, data.splits.train, batch
-        self.step = torch.compile(module.loss_and_metrics) if compile else module.loss_and_metrics
-        self.optimizer = torch.optim.Adam(module.parameters(), 1e-3, fused=True)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
-
-    def run(self, steps):
-        """Seconds a step."""
-        order = torch.randperm(len(self.images))
-        per_epoch = len(order) // self.batch
-        for step in range(WARM_UP + steps):
-            if step == WARM_UP:
-                start = time.perf_counter()
-            at = step % per_epoch * self.batch
-            x = bernoulli_draw(self.images.index_select(0, order[at : at + self.batch]))
-            loss, _ = self.step(x)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.schedule.step()
-        return (time.perf_counter() - start) / steps
+        self.module = module
+        step = torch.compile(module.loss_and_metrics) if compile else module.loss_and_metrics
+        super().__init__(lambda x: step(x)[0], module.parameters(), data.splits.train, batch)
 
     def flops(self):
         """Matrix arithmetic of one step."""
@@ -82,7 +64,7 @@ def run_fit(flow, batch, steps, data_root, compile):
     """Seconds a step of `nfvae fit`; validation is left out, as the bare loop has none."""
     clock = Clock(steps)
     arguments = ["-c", configs(flow)[0], "-c", configs(flow)[1], "--data.batch_size", batch, "--data.root", data_root,
-                 "--trainer.max_steps", WARM_UP + steps + 1, "--trainer.limit_val_batches", 0,
+                 "--trainer.max_steps", WARM_UP + steps + 1, "--trainer.check_val_every_n_epoch", 1000,
                  "--overwrite", "true", "--model.compile", "true" if compile else "false"]  # fmt: skip
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         fit(Plan([str(argument) for argument in arguments]), callbacks=[clock])
@@ -97,7 +79,7 @@ def measure(flow, batch, rounds, data_root, compile):
     times = {"bare": [], "fit": [], "floor": []}
     for _ in range(rounds):
         times["floor"].append(bare.flops() / matrix_rate())
-        times["bare"].append(bare.run(steps))
+        times["bare"].append(bare.run(steps, WARM_UP))
         times["fit"].append(run_fit(flow, batch, steps, data_root, compile))
     bare_ms, fit_ms, floor_ms = (1e3 * statistics.median(times[name]) for name in ("bare", "fit", "floor"))
     ratio = statistics.median(fit / bare for fit, bare in zip(times["fit"], times["bare"], strict=True))
