@@ -15,8 +15,8 @@ from nfvae.data.binarize import bernoulli_draw
 from nfvae.networks import linear
 
 
-@register_flop_formula(torch.ops.nfvae.product)
-def product_flops(x, weight, bias, out_shape=None, **_):
+@register_flop_formula([torch.ops.mkldnn._linear_pointwise, torch.ops.nfvae.product])
+def product_flops(x, weight, *_, **__):
     """Operations of a product that goes to oneDNN, as PyTorch counts those of its own."""
     return 2 * math.prod(x) * weight[0]
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,13 @@ def double(value: Tensor) -> Tensor:
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Switch automatic mixed precision off, where it is on: in 16 bits a flow and its inverse disagree."""
     return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
+def current_precision(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """Return what makes contexts with the automatic mixed precision that there is now."""
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext
+    return partial(torch.autocast, device.type, torch.get_autocast_dtype(device.type))
 
 
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:

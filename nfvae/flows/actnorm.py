@@ -103,13 +103,13 @@ class _FirstBatch(Bijection):
         if not self.flow.started:
             mean, scale = _moments(z)
             self.flow.start(-scale.log(), -mean / scale)
-        return self.flow(self.h).forward_and_log_det(z)  # type: ignore[no-any-return]
+        return self.flow(self.h).forward_and_log_det(z)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         if not self.flow.started:
             mean, scale = _moments(y)
             self.flow.start(scale.log(), mean)
-        return self.flow(self.h).inverse_and_log_det(y)  # type: ignore[no-any-return]
+        return self.flow(self.h).inverse_and_log_det(y)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.networks import linear
+from nfvae.numerics import full_precision
 from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 
 _DEEPEST = 1_000  # layers
@@ -31,6 +33,8 @@ class Flow(nn.Module, ABC):
         sequential: `forward` or `inverse`, the direction that goes through a layer once for each coordinate; None where
             both take one pass.
         steep: whether large parameters make slopes so small that an inverse is rounding; a test takes smaller ones.
+        mixed: whether its networks take part in automatic mixed precision; its maps, as all of another flow, do not,
+            since in 16 bits a flow and its inverse disagree.
 
     Raises:
         ValueError: for features or depth below 1, or a negative context.
@@ -38,6 +42,7 @@ class Flow(nn.Module, ABC):
 
     sequential: ClassVar[str | None] = None
     steep: ClassVar[bool] = False
+    mixed: ClassVar[bool] = False
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__()
@@ -46,6 +51,13 @@ class Flow(nn.Module, ABC):
         check_number("a flow's depth", depth, least=1, most=_DEEPEST)
         check_sizes(**{"a flow's depth": depth})
         self.features, self.context, self.depth = features, context, depth
+
+    def __call__(self, h: Tensor | None = None) -> Bijection:
+        """Build the bijection as `forward` says, in full precision unless the flow is `mixed`."""
+        where = next(self.parameters(), h)
+        with nullcontext() if self.mixed or where is None else full_precision(where.device):
+            bijection: Bijection = super().__call__(h)
+        return bijection
 
     @abstractmethod
     def forward(self, h: Tensor | None = None) -> Bijection:
@@ -83,7 +95,7 @@ class Parameters(nn.Module):
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Cut what `flat` gives into the tensors by name."""
-        values = torch.split(flat, self.sizes, -1)
+        values = torch.split(flat, self.sizes, -1) if len(self.sizes) > 1 else [flat]  # a view less to differentiate
         return {
             name: value.reshape(*value.shape[:-1], *shape)
             for (name, shape), value in zip(self.shapes.items(), values, strict=True)

@@ -1,7 +1,7 @@
 """Flows of different families, one after the other."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -25,6 +25,8 @@ class ChainFlow(Flow):
     Raises:
         ValueError: without parts, for an unknown name, setting or option, or a value that a part refuses.
     """
+
+    mixed: ClassVar[bool] = True  # each part decides
 
     def __init__(
         self, features: int, context: int = 0, depth: int = 1, parts: Sequence[Mapping[str, Any]] = ()

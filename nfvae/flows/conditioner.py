@@ -10,30 +10,36 @@ from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.flows.univariate import Univariate, UnivariateMaker
 from nfvae.networks import ConditionedMLP
+from nfvae.numerics import at_least_float32, current_precision
 from nfvae.registry import check_number, check_sizes
 
 _MOST_LAYERS = 1_000  # of a conditioner
 
 
 class Conditioner:
-    """A network with its biases at hand: coordinates -> the univariate maps of other coordinates.
+    """A network that knows its context: coordinates -> the univariate maps of other coordinates.
+
+    Made under automatic mixed precision, the network keeps to it; the maps are at least float32.
 
     Args:
         network: gives the numbers that parametrize the maps, with shape (*, count · D).
         maps: makes maps of such numbers.
-        biases: of the hidden layers, each with shape (*, width).
+        bias: of the first hidden layer, with shape (*, width).
     """
 
-    def __init__(self, network: ConditionedMLP, maps: UnivariateMaker, biases: Sequence[Tensor]) -> None:
-        self.network, self.maps, self.biases, self.weights = network, maps, biases, network.weights()
+    def __init__(self, network: ConditionedMLP, maps: UnivariateMaker, bias: Tensor) -> None:
+        self.network, self.maps, self.bias, self.weights = network, maps, bias, network.weights()
+        self.precision = current_precision(bias.device)
 
     def __call__(self, z: Tensor) -> Univariate:
         """Return the maps for coordinates with shape (*, inputs)."""
-        return self.maps(self.network(z, self.biases, self.weights).unflatten(-1, (self.maps.count, -1)))
+        with self.precision():
+            numbers = self.network(z, self.bias, self.weights)
+        return self.maps(at_least_float32(numbers.unflatten(-1, (self.maps.count, -1))))
 
 
 class ConditionedFlow(Flow):
-    """A stack of layers with a network each; the context enters every hidden layer, by one head for the whole stack.
+    """A stack of layers with a network each, whose first hidden layer the context enters.
 
     Args:
         features: D, the number of latent coordinates.
@@ -49,6 +55,7 @@ class ConditionedFlow(Flow):
     """
 
     univariate: ClassVar[str]
+    mixed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -67,7 +74,7 @@ class ConditionedFlow(Flow):
         self.steep = self.steep or self.maps.kind.steep  # type: ignore[misc]  # of this flow alone
         widths = [hidden] * hidden_layers
         self.networks = nn.ModuleList(self.make_network(layer, widths, activation) for layer in range(depth))
-        self.head = Parameters({"biases": (depth, hidden_layers, hidden)}, context)
+        self.heads = nn.ModuleList(Parameters({"bias": (hidden,)}, context) for _ in range(depth))
 
     @abstractmethod
     def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:
@@ -78,9 +85,8 @@ class ConditionedFlow(Flow):
         """Make the bijection of a layer."""
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
-        stacks = self.head(h)["biases"].unbind(-3)
         conditioners = [
-            Conditioner(network, self.maps, biases.unbind(-2))  # type: ignore[arg-type]
-            for network, biases in zip(self.networks, stacks, strict=True)
+            Conditioner(network, self.maps, head(h)["bias"])  # type: ignore[arg-type]
+            for network, head in zip(self.networks, self.heads, strict=True)
         ]
         return Chain([self.make_layer(layer, conditioner) for layer, conditioner in enumerate(conditioners)])

@@ -15,7 +15,7 @@ from torch import Tensor
 from nfvae.flows.conditioner import Conditioner
 from nfvae.flows.univariate import UnivariateMaker
 from nfvae.networks import MaskedMLP, linear
-from nfvae.numerics import first_derivative_only
+from nfvae.numerics import at_least_float32, first_derivative_only
 
 
 def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,14 +23,14 @@ def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Ten
 
     Args:
         conditioner: with a `MaskedMLP` as its network.
-        y: points with shape (*, D), broadcast against the conditioner's biases.
+        y: points with shape (*, D), broadcast against the conditioner's bias.
 
     Returns:
         z and the logarithm of dz_i/dy_i, both with shape (*, D).
     """
     network = conditioner.network
     assert isinstance(network, MaskedMLP)
-    tensors = [*conditioner.biases, *conditioner.weights, network.last_bias]
+    tensors = [*network.biases(at_least_float32(conditioner.bias)), *conditioner.weights, network.last_bias]
     z, log_slope = _SequentialInverse.apply(first_derivative_only(y), conditioner, *map(first_derivative_only, tensors))
     return z, log_slope
 
@@ -45,7 +45,7 @@ class _Unrolled:
     """
 
     def __init__(self, conditioner: Conditioner, tensors: Sequence[Tensor], batch: torch.Size) -> None:
-        network, depth = conditioner.network, len(conditioner.biases)
+        network, depth = conditioner.network, len(conditioner.weights) - 1
         assert isinstance(network, MaskedMLP)
         self.maps, self.activation, self.batch = conditioner.maps, network.activation, batch
         self.order, self.features = list(network.order), len(network.order)
@@ -174,9 +174,7 @@ class _SequentialInverse(torch.autograd.Function):
 
     @staticmethod
     def forward(y: Tensor, conditioner: Conditioner, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        batch = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
-            y.shape[:-1], *(bias.shape[:-1] for bias in conditioner.biases)
-        )
+        batch = torch.broadcast_shapes(y.shape[:-1], conditioner.bias.shape[:-1])  # type: ignore[no-untyped-call]
         return _Unrolled(conditioner, tensors, batch).solve(y)
 
     @staticmethod

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nfvae.flows import FLOWS, DiagonalNormal, Flow, FlowDistribution
 from nfvae.models.encoders import ENCODERS, Encoder
-from nfvae.numerics import at_least_float32, full_precision
+from nfvae.numerics import at_least_float32
 from nfvae.registry import check_sizes
 
 Options = Mapping[str, Any] | None
@@ -33,8 +33,7 @@ class Posterior(nn.Module):
     def forward(self, x: Tensor) -> FlowDistribution:
         """Return q(z|x) with batch shape (B,) for x with shape (B, P)."""
         loc, log_scale, h = (at_least_float32(value) for value in self.encoder(x))
-        with full_precision(x.device):
-            return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))
+        return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))
 
 
 def make_posterior(

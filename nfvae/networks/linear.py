@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_LEAST = 2**24  # multiplications from which the detour pays
+_LEAST = 3 * 2**21  # multiplications from which the detour pays
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -34,8 +34,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     bias = bias.flatten() if bias is not None else None
     if not _pays(x, weight):
         return functional.linear(x, weight, bias)
-    product: Tensor = _Product.apply(_dense(x.reshape(-1, x.shape[-1])), _dense(weight), bias)
-    return product.view(*x.shape[:-1], len(weight))
+    product = _opaque if torch.compiler.is_compiling() else _Product.apply
+    shaped: Tensor = product(x, _dense(weight), bias)
+    return shaped
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
@@ -63,40 +64,49 @@ def _half_is_unused() -> bool:
 _HALF_IS_UNUSED = _half_is_unused()
 
 
-@torch.library.custom_op("nfvae::product", mutates_args=())
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Ask oneDNN, as an operation that PyTorch's compiler leaves alone: its own takes constant weights only."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return product
+def _ask_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    product = torch.ops.mkldnn._linear_pointwise(x.reshape(-1, x.shape[-1]), weight, bias, "none", [], "")
+    shaped: Tensor = torch.ops.aten._unsafe_view(product, (*x.shape[:-1], len(weight)))  # may be changed in place
+    return shaped
 
 
-@_product.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty(len(x), len(weight))
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    by_x, by_weight, by_bias = ctx.needs_input_grad
+    again = torch.is_grad_enabled() or torch.compiler.is_compiling()  # for second derivatives
+    product = linear if again else _ask_onednn
+    rows, grads = [_dense(value.reshape(-1, value.shape[-1])) for value in (x, grad)]
+    narrow = len(weight) <= weight.shape[1]  # what is on the left is copied
+    return (
+        product(grads, weight.T, None).view(x.shape) if by_x else None,
+        (product(grads.T, rows.T, None) if narrow else product(rows.T, grads.T, None).T) if by_weight else None,
+        grads.sum(0) if by_bias else None,
+    )
 
 
 class _Product(torch.autograd.Function):
+    """Of oneDNN, differentiable as often as one likes."""
+
+    setup_context, backward = staticmethod(_save), staticmethod(_backward)
+
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        product: Tensor = _product(x, weight, bias)
-        return product
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-        x, weight, _ = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        by_x, by_weight, by_bias = ctx.needs_input_grad
-        narrow = len(weight) < weight.shape[1]  # oneDNN is quicker with fewer rows on the left
-        return (
-            linear(grad, weight.T) if by_x else None,
-            (linear(grad.T, x.T) if narrow else linear(x.T, grad.T).T) if by_weight else None,
-            grad.sum(0) if by_bias else None,
-        )
+        return _ask_onednn(x, weight, bias)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *given: Any) -> tuple[Tensor, int]:
         return torch.vmap(functional.linear, in_dims)(*given), 0
+
+
+# the same for PyTorch's compiler, whose own way to oneDNN takes constant weights only
+_opaque = torch.library.custom_op("nfvae::product", _ask_onednn, mutates_args=())
+_opaque.register_autograd(_backward, setup_context=_save)
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(*x.shape[:-1], len(weight))

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons whose hidden biases come from outside: plain, and masked for an autoregressive order."""
+"""Multilayer perceptrons that know a context: plain, and masked for an autoregressive order."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ _LAST_WEIGHT = 0.01  # standard deviation of the last layer's weights at the sta
 
 
 class ConditionedMLP(nn.Module):
-    """A network whose hidden biases are given with each call, made from a context or free.
+    """A network whose first hidden layer takes its bias with each call, made from a context or free.
 
-    So the context enters every hidden layer, and one head can serve a stack of networks. The output starts near zero.
+    So one product with the context serves a stack of networks. The output starts near zero.
 
     Args:
         inputs: width of the input; may be 0.
@@ -34,6 +34,7 @@ class ConditionedMLP(nn.Module):
         self.activation = make_activation(activation)
         sizes = [(before, after) for before, after in pairwise([inputs, *hidden])]
         self.hidden_weights = nn.ParameterList(_uniform(after, before) for before, after in sizes)
+        self.hidden_biases = nn.ParameterList(torch.zeros(width) for width in hidden[1:])
         self.last_weight = nn.Parameter(_LAST_WEIGHT * torch.randn(outputs, hidden[-1]))
         self.last_bias = nn.Parameter(torch.zeros(outputs))
 
@@ -41,20 +42,24 @@ class ConditionedMLP(nn.Module):
         """Return the weight of every layer as it is used; computed once, it serves any number of calls."""
         return [*self.hidden_weights, self.last_weight]
 
-    def forward(self, x: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
+    def biases(self, first: Tensor) -> list[Tensor]:
+        """Return the bias of every hidden layer, given that of the first one."""
+        return [first, *self.hidden_biases]
+
+    def forward(self, x: Tensor, bias: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:
         """Evaluate the network.
 
         Args:
             x: inputs with shape (*, inputs).
-            biases: one tensor for each hidden layer, with shape (*, width), broadcast against x's batch.
+            bias: of the first hidden layer, with shape (*, width), broadcast against x's batch.
             weights: what `weights` returned, to save computing it again.
 
         Returns:
             Tensor with shape (*, outputs).
         """
         weights = self.weights() if weights is None else weights
-        for weight, bias in zip(weights[:-1], biases, strict=True):
-            x = self.activation(linear(x, weight, bias))
+        for weight, own in zip(weights[:-1], self.biases(bias), strict=True):
+            x = self.activation(linear(x, weight, own))
         return linear(x, weights[-1], self.last_bias)
 
 

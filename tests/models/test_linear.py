@@ -17,10 +17,10 @@ def asked(monkeypatch):
     """Every product goes the fast way, whatever the processor; the shapes of those that did."""
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this PyTorch has no oneDNN")
-    shapes, product = [], MODULE._product
+    shapes, product = [], MODULE._ask_onednn
     monkeypatch.setattr(MODULE, "_LEAST", 0)
     monkeypatch.setattr(MODULE, "_HALF_IS_UNUSED", True)
-    monkeypatch.setattr(MODULE, "_product", lambda *given: shapes.append(given[0].shape) or product(*given))
+    monkeypatch.setattr(MODULE, "_ask_onednn", lambda *given: shapes.append(given[0].shape) or product(*given))
     return shapes
 
 
@@ -34,7 +34,7 @@ def given(*shape, outputs=7, bias=True):
 def test_value_and_gradients_are_those_of_pytorch(shape, bias, asked):
     tensors = given(*shape, outputs=7, bias=bias)
     learning = [tensor for tensor in tensors if tensor is not None]
-    found, expected = linear(*tensors), functional.linear(*tensors)
+    found, expected = (product(*tensors).relu_() for product in (linear, functional.linear))  # in place, as ours is
     torch.testing.assert_close(found, expected, **CLOSE)
     grad = torch.randn_like(expected)
     gradients = [torch.autograd.grad(each, learning, grad) for each in (found, expected)]
@@ -99,4 +99,15 @@ def test_the_operation_is_one_that_pytorch_can_trace():
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this PyTorch has no oneDNN")
     x, weight, bias = (tensor.detach() for tensor in given(30, 20))
-    torch.library.opcheck(MODULE._product, (x, weight, bias), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(MODULE._opaque, (x, weight, bias), test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_compiled_product_is_one_graph_and_the_same(bias, asked):
+    results = []
+    for product in (torch.compile(linear, fullgraph=True), functional.linear):
+        torch.manual_seed(0)
+        tensors = given(6, 30, 20, bias=bias)
+        learning = [tensor for tensor in tensors if tensor is not None]
+        results.append(torch.autograd.grad(product(*tensors).relu_().square().sum(), learning))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-2)
