@@ -46,6 +46,7 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.numel() * len(weight) >= _LEAST
         and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
     )
 
 
@@ -70,10 +71,6 @@ def _ask_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return shaped
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-
-
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     by_x, by_weight, by_bias = ctx.needs_input_grad
@@ -91,20 +88,17 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 class _Product(torch.autograd.Function):
     """Of oneDNN, differentiable as often as one likes."""
 
-    setup_context, backward = staticmethod(_save), staticmethod(_backward)
-
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
         return _ask_onednn(x, weight, bias)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *given: Any) -> tuple[Tensor, int]:
-        return torch.vmap(functional.linear, in_dims)(*given), 0
+    backward = staticmethod(_backward)
 
 
 # the same for PyTorch's compiler, whose own way to oneDNN takes constant weights only
 _opaque = torch.library.custom_op("nfvae::product", _ask_onednn, mutates_args=())
-_opaque.register_autograd(_backward, setup_context=_save)
+_opaque.register_autograd(_backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs[:2]))
 
 
 @_opaque.register_fake
