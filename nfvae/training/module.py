@@ -1,12 +1,12 @@
 """What every training here shares: settings, optimizer, checks, and what its checkpoint says."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
-import torch
 from torch import nn
 
 from nfvae.training.callbacks import ReproducibleEpochs
+from nfvae.training.compiling import CompileWherePays, compiled
 from nfvae.training.optimizers import check_optimization, make_optimizer, with_schedule
 from nfvae.training.rows import MetricRows
 from nfvae.training.saving import SavedModule
@@ -26,7 +26,8 @@ class TrainingModule(SavedModule, MetricRows):
         lr: learning rate.
         schedule: `constant`, `cosine` (to zero at the last step), or `multistep`.
         milestones: epochs at which `multistep` divides the rate by 10.
-        compile: whether the training step goes through `torch.compile`, which costs some seconds at the start.
+        compile: whether the training step goes through `torch.compile`, which costs some seconds at the start; `auto`
+            for whatever is quicker in a long training.
 
     Attributes:
         from_teacher: arguments of the constructor that follow from a teacher, and are no settings.
@@ -55,7 +56,7 @@ class TrainingModule(SavedModule, MetricRows):
         lr: float = 1e-3,
         schedule: str = "constant",
         milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
-        compile: bool = False,
+        compile: bool | Literal["auto"] = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -82,8 +83,8 @@ class TrainingModule(SavedModule, MetricRows):
     # Lightning's hooks, in the order in which a run meets them
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Add what makes a resumed run equal to one that was never interrupted."""
-        return [ReproducibleEpochs()]
+        """Add what makes a resumed run equal to one that was never interrupted, and what chooses how a step is run."""
+        return [ReproducibleEpochs(), *([CompileWherePays()] if self.hparams["compile"] == "auto" else [])]
 
     def setup(self, stage: str) -> None:
         """Check the precision and the data, and compile the step where that is asked for."""
@@ -96,8 +97,8 @@ class TrainingModule(SavedModule, MetricRows):
         self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
         if self.teacher:
             self.teacher.to(self.trainer.strategy.root_device)
-        if stage == "fit" and self.hparams["compile"]:
-            self.step_function = torch.compile(self.loss_and_metrics)
+        if stage == "fit" and self.hparams["compile"] is True:
+            self.step_function = compiled(self.loss_and_metrics, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of what learns, with its schedule."""

@@ -9,24 +9,10 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nfvae import VAE, BinarizedImages, FlowVAE
 from nfvae.commands.progress import MetricProgressBar
-from tests.helpers.flows import ALL, small_options
+from tests.helpers.flows import ALL
+from tests.helpers.training import digits, module, trainer
 
-NARROW = {"hidden": [16]}
 WIDE = {"hidden": [64]}
-SIZES = {"latent": 4, "context": 5, "shape": [8, 8], "encoder_options": NARROW, "decoder_options": NARROW}
-
-
-def module(flow="planar", depth=2, **options):
-    return FlowVAE(flow=flow, depth=depth, **SIZES | {"flow_options": small_options(flow)} | options)
-
-
-def trainer(folder, epochs=1, **options):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    return pl.Trainer(max_epochs=epochs, default_root_dir=folder, **quiet | options)
-
-
-def digits(**options):
-    return BinarizedImages("digits", batch_size=256, **options)
 
 
 @pytest.mark.parametrize("flow", ALL)

@@ -1,0 +1,100 @@
+"""Whether a training step is worth compiling."""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.training.rows import MetricRows
+
+_TRIALS = 7
+_SHORT = 120  # seconds of steps, which are over before compiling pays
+_WORTH = 0.95  # of an eager step's time
+Step = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+
+
+def compiled(step: Step, device: torch.device) -> Step:
+    """Compile a step; on a GPU it becomes one captured graph, whose metrics would be those of the step that follows."""
+    if device.type != "cuda":
+        return torch.compile(step)
+    captured: Step = torch.compile(step, mode="reduce-overhead")
+
+    def keeping(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = captured(batch)
+        return loss, {name: value.clone() for name, value in metrics.items()}
+
+    return keeping
+
+
+class CompileWherePays(pl.Callback):
+    """Time a step on the first batch, as it is and compiled, and go on with the quicker one.
+
+    Nothing is compiled where the whole training takes less than two minutes, nor where it runs in several processes.
+    Weights, buffers and random numbers are afterwards as before; a resumed run keeps to what was chosen.
+    """
+
+    def __init__(self) -> None:
+        self.chosen: bool | None = None
+        self.is_done = False
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.is_done or not isinstance(pl_module, MetricRows):
+            return
+        self.is_done = True
+        if self.chosen is None:
+            self.chosen, why = self._choose(trainer, pl_module, pl_module.as_batch(batch, first=True))
+            trainer.print(f"compile auto: {why}; steps are {'' if self.chosen else 'not '}compiled")
+        if self.chosen:
+            pl_module.step_function = compiled(pl_module.step_function, pl_module.device)
+
+    def _choose(self, trainer: pl.Trainer, module: MetricRows, batch: Tensor) -> tuple[bool, str]:
+        """Say whether a compiled step is quicker, and why."""
+        if trainer.world_size > 1:
+            return False, "there are several processes"
+        saved = copy.deepcopy(module.state_dict())
+        devices = [module.device] if module.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), trainer.precision_plugin.train_step_context():
+            try:
+                return self._compare(trainer.estimated_stepping_batches - trainer.global_step, module, batch)
+            finally:
+                module.load_state_dict(saved)
+
+    def _compare(self, steps: float, module: MetricRows, batch: Tensor) -> tuple[bool, str]:
+        eager = _seconds(module, module.step_function, batch)
+        if steps * eager < _SHORT:
+            return False, f"the training takes less than {_SHORT} s"
+        try:
+            quick = _seconds(module, compiled(module.step_function, module.device), batch)
+        except Exception as error:  # no compiler, or a flow that cannot be traced
+            return False, f"a step cannot be compiled ({str(error).splitlines()[0]})"
+        return quick < _WORTH * eager, f"a step takes {1e3 * eager:.1f} ms, and {1e3 * quick:.1f} ms compiled"
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"chosen": self.chosen}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.chosen = state_dict["chosen"]
+
+
+def _seconds(module: MetricRows, step: Step, batch: Tensor) -> float:
+    """Time a step with its gradients, which are thrown away: the median of several, after two that do not count."""
+    times = []
+    for _ in range(2 + _TRIALS):
+        start = time.perf_counter()
+        step(batch)[0].backward()  # type: ignore[no-untyped-call]
+        if batch.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+        module.zero_grad()
+    return statistics.median(times[2:])
