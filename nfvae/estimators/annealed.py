@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nfvae.estimators.annealing import Path, Target, anneal, moves, tune
+from nfvae.estimators.annealing import Path, Target, anneal, frozen, moves, tune
 from nfvae.estimators.streaming import Images, image_blocks, map_blocks, posterior_noise
 from nfvae.models import VAE
-from nfvae.numerics import double, full_precision, log_mean_exp
+from nfvae.numerics import double, log_mean_exp, network_precision
 from nfvae.registry import check_number, check_sizes
 
 BUDGETS = {"small": (4, 50), "default": (4, 200), "large": (4, 1000)}
@@ -92,7 +92,8 @@ def annealed_log_likelihood(
     """
     check_chains(chains, temperatures)
     blocks = annealing_blocks(model, x, chains, indices, rows)
-    estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, x.device)
+    with frozen(model):
+        estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, x.device)
     return AnnealedEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
@@ -112,7 +113,7 @@ def annealing_blocks(model: VAE, x: Tensor, chains: int, indices: Tensor | None,
 
 
 def _estimate(model: VAE, chains: int, temperatures: int, seed: int, images: Images) -> AnnealedEstimate:
-    with torch.inference_mode(False), torch.no_grad(), full_precision(images.x.device):
+    with torch.inference_mode(False), torch.no_grad(), network_precision(images.x.device):
         target = Target(model, images)
         path = tune(target, temperatures, seed)
         return annealed_estimate(target, path, chains, seed)

@@ -9,6 +9,7 @@ q itself at 0, the exact posterior at 1. Nothing is inverted, and the flow is th
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,19 @@ _STEEPNESS = 2.0  # of the sigmoid that the temperatures are first taken from
 _TRUST = 0.5  # in the spacing that the tuning round finds; the rest is the sigmoid's
 _SMALLEST_VARIANCE = 1e-12  # of log w, where the posterior is exact
 _MOVES_PER_DRAW = 10  # whose random numbers are drawn at once
+
+
+@contextmanager
+def frozen(model: VAE) -> Iterator[None]:
+    """Have no gradient of a model's weights, which chains do not ask for, yet would be computed."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 class State(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 from nfvae.estimators.pareto import pareto_khat
 from nfvae.estimators.streaming import Chunk, Images, image_blocks, map_blocks, stream
 from nfvae.models import VAE
-from nfvae.numerics import double, full_precision, log_mean_exp
+from nfvae.numerics import double, log_mean_exp, network_precision
 from nfvae.registry import check_choice
 
 _SHORTEST_TAIL = 5
@@ -123,7 +123,7 @@ def log_weights(
 def _estimate(model: VAE, samples: int, seed: int, proposal: str, images: Images) -> Estimate:
     scales = PROPOSALS[proposal]
     running = _RunningSums(samples, len(scales))
-    with full_precision(images.x.device):
+    with network_precision(images.x.device):
         for chunk in stream(model, images, samples, seed, scales):
             running.add(chunk)
     return running.estimate()
@@ -131,7 +131,7 @@ def _estimate(model: VAE, samples: int, seed: int, proposal: str, images: Images
 
 @torch.inference_mode()
 def _log_weights(model: VAE, samples: int, seed: int, proposal: str, images: Images) -> Tensor:
-    with full_precision(images.x.device):
+    with network_precision(images.x.device):
         return torch.cat([chunk.log_weight for chunk in stream(model, images, samples, seed, PROPOSALS[proposal])])
 
 

@@ -12,7 +12,7 @@ from nfvae.estimators.annealed import (
     check_chains,
     standard_error,
 )
-from nfvae.estimators.annealing import Target, anneal, moves, tune
+from nfvae.estimators.annealing import Target, anneal, frozen, moves, tune
 from nfvae.estimators.streaming import Images, image_generator, map_blocks
 from nfvae.models import VAE
 from nfvae.numerics import full_precision, log_mean_exp
@@ -117,7 +117,8 @@ def sandwich(
     blocks = annealing_blocks(model, simulated.x, chains, indices, rows)
     latents = torch.split(simulated.z, [len(images.x) for images in blocks])
     both = list(zip(blocks, latents, strict=True))
-    estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), both, simulated.x.device)
+    with frozen(model):
+        estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), both, simulated.x.device)
     return SandwichEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 

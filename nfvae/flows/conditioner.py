@@ -10,7 +10,7 @@ from nfvae.flows.base import Flow, Parameters
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.flows.univariate import Univariate, UnivariateMaker
 from nfvae.networks import ConditionedMLP
-from nfvae.numerics import at_least_float32, current_precision
+from nfvae.numerics import at_least_float32, in_precision, mixed_type
 from nfvae.registry import check_number, check_sizes
 
 _MOST_LAYERS = 1_000  # of a conditioner
@@ -29,12 +29,13 @@ class Conditioner:
 
     def __init__(self, network: ConditionedMLP, maps: UnivariateMaker, bias: Tensor) -> None:
         self.network, self.maps, self.bias, self.weights = network, maps, bias, network.weights()
-        self.precision = current_precision(bias.device)
+        self.mixed = mixed_type(bias.device)
+        self.cast = [weight.to(self.mixed or weight.dtype) for weight in self.weights]  # once, not at every call
 
     def __call__(self, z: Tensor) -> Univariate:
         """Return the maps for coordinates with shape (*, inputs)."""
-        with self.precision():
-            numbers = self.network(z, self.bias, self.weights)
+        with in_precision(z.device, self.mixed):
+            numbers = self.network(z, self.bias, self.cast)
         return self.maps(at_least_float32(numbers.unflatten(-1, (self.maps.count, -1))))
 
 

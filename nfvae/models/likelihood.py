@@ -1,52 +1,85 @@
 """The likelihood p(x|z): independent Bernoulli pixels, from logits."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent
+from torch.distributions.utils import lazy_property
 
 from nfvae.numerics import at_least_float32
 
-_FACTORS = 120  # each at most 2: their product stays within float32
+_FACTORS = 120  # each at least 1/2: their product stays within float32
 _IN_CACHE = 200_000  # pixels of a pass that a processor's cache still holds for the next
 
 
 class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at run time
-    """Independent Bernoulli pixels, given by their logits with shape (*, P)."""
+    """Independent Bernoulli pixels, given by their logits with shape (*, P), from which all is at least float32."""
 
     def __init__(self, logits: Tensor) -> None:
-        logits = at_least_float32(logits)
-        super().__init__(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
+        super().__init__(_Pixels(logits=logits, validate_args=False), 1, validate_args=False)
         self.logits = logits
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value) with shape (*), in nats, for pixels with shape (*, P); differentiable in the logits.
 
-        Formula: Σ x l - Σ max(l, 0) - log Π (1 + exp(-|l|)), whose one logarithm for many pixels takes a third of the
-        time of a softplus for each, at the same precision.
+        Formula: Σ ((x - 1/2) l - |l|/2) + log Π sigmoid(|l|), whose one logarithm for many pixels takes a fraction of
+        the time of a softplus for each, at the same precision.
         """
         log_prob: Tensor = _BernoulliLogProb.apply(self.logits, value)
         return log_prob
+
+
+class _Pixels(Bernoulli):
+    @lazy_property
+    def probs(self) -> Tensor:
+        return torch.sigmoid(at_least_float32(self.logits))
 
 
 class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
-        if logits.ndim <= x.ndim or logits.device.type != "cpu":
+        if not _in_blocks(logits, x):
             return _log_prob(logits, x)
-        samples = max(1, _IN_CACHE // logits[0].numel())
-        return torch.cat([_log_prob(part, x) for part in torch.split(logits, samples)])
+        cut = logits.reshape(-1, *x.shape)
+        log_prob = torch.empty(cut.shape[:-1], dtype=torch.promote_types(logits.dtype, torch.float32))
+        for block in _blocks(cut.shape):
+            log_prob[block] = _log_prob(cut[block], x[block[1]])
+        return log_prob.view(logits.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         logits, x = ctx.saved_tensors
-        return grad.unsqueeze(-1) * (x - torch.sigmoid(logits)), None
+        if torch.is_grad_enabled() or not _in_blocks(logits, x):
+            return grad.unsqueeze(-1) * (x - torch.sigmoid(at_least_float32(logits))), None
+        cut, minus = logits.reshape(-1, *x.shape), -grad.reshape(-1, len(x), 1)
+        slope = torch.empty_like(cut)
+        for block in _blocks(cut.shape):
+            slope[block] = torch.sigmoid(at_least_float32(cut[block])).sub_(x[block[1]]).mul_(minus[block])
+        return slope.view(logits.shape), None
+
+
+def _in_blocks(logits: Tensor, x: Tensor) -> bool:
+    """Tell whether to go through the pixels block by block, each in a processor's cache from one pass to the next."""
+    fits = x.ndim == 2 and logits.shape[-2:] == x.shape and logits.numel() > _IN_CACHE
+    return fits and logits.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _blocks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+    """Cut K samples of B images with P pixels into blocks."""
+    samples, images, pixels = shape
+    rows = max(1, _IN_CACHE // pixels)
+    some = max(1, rows // images)
+    for sample in range(0, samples, some):
+        for image in range(0, images, rows):
+            yield slice(sample, sample + some), slice(image, image + rows)
 
 
 def _log_prob(logits: Tensor, x: Tensor) -> Tensor:
-    pixels = logits.shape[-1]
+    logits, pixels = at_least_float32(logits), logits.shape[-1]
     products = next(n for n in range(1, pixels + 1) if pixels % n == 0 and pixels // n <= _FACTORS)
-    factors = logits.abs().neg_().exp_().add_(1).view(*logits.shape[:-1], products, -1)
-    return (x * logits).sum(-1) - logits.clamp_min(0).sum(-1) - factors.prod(-1).log_().sum(-1)
+    size = logits.abs()
+    linear = torch.addcmul(size, logits, x - 0.5, value=-2.0).sum(-1) / -2
+    return linear + size.sigmoid_().view(*logits.shape[:-1], products, -1).prod(-1).log_().sum(-1)

@@ -1,5 +1,6 @@
 """Annealed importance sampling, the sandwich and the gaps, against models whose evidence is known."""
 
+import contextlib
 import math
 
 import pytest
@@ -244,7 +245,20 @@ def test_threads_inference_mode_and_mixed_precision_change_nothing():
     for other in (together, inferred, mixed):
         torch.testing.assert_close(other.log_likelihood, alone.log_likelihood)
     assert not any(value.requires_grad for value in alone)
-    assert all(parameter.grad is None for parameter in vae.parameters())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in vae.parameters())
+
+
+def test_no_gradient_of_a_weight_is_computed_and_what_was_frozen_stays_so():
+    vae, wanted = small_vae(), []
+    vae.decoder.requires_grad_(False)
+    before = [parameter.requires_grad for parameter in vae.parameters()]
+    vae.decoder.register_forward_hook(lambda *_: wanted.extend(p.requires_grad for p in vae.parameters()))
+    for x in (binary(3), torch.full((3, 5), 0.5)):
+        with contextlib.suppress(ValueError):
+            annealed_log_likelihood(vae, x, 2, 3)
+        assert [parameter.requires_grad for parameter in vae.parameters()] == before
+    assert wanted
+    assert not any(wanted)
 
 
 def test_images_are_encoded_once_and_gradients_stay_within_the_rows():

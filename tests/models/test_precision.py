@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nfvae import annealed_log_likelihood, log_likelihood
+from nfvae import annealed_log_likelihood, log_likelihood, numerics
 from nfvae.flows import FLOWS
 from nfvae.models import make_vae
 from tests.helpers.flows import small_options
@@ -54,3 +54,32 @@ def test_an_evaluation_is_in_float32_whatever_surrounds_it():
             surrounded = estimate()
         assert surrounded.log_likelihood.dtype == torch.float64
         assert torch.equal(plain.log_likelihood, surrounded.log_likelihood)
+
+
+@pytest.mark.parametrize("flow", ["planar", "iaf", "sylvester"])
+def test_networks_are_in_bfloat16_where_torch_is_told_that_this_will_do(flow, monkeypatch):
+    vae, x, seen = model(flow=flow).eval(), images()[:6], set()
+    vae.decoder.register_forward_hook(lambda module, inputs, out: seen.add(out.logits.dtype))
+    estimates = [lambda: log_likelihood(vae, x, 200), lambda: annealed_log_likelihood(vae, x, 2, 20)]
+    exact = [estimate().log_likelihood for estimate in estimates]
+    monkeypatch.setattr(numerics, "_has_bfloat16", lambda device: True)
+    assert [estimate().log_likelihood.tolist() for estimate in estimates] == [each.tolist() for each in exact]
+    assert seen == {torch.float32}
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    for estimate, expected in zip(estimates, exact, strict=True):
+        seen.clear()
+        found = estimate().log_likelihood
+        assert seen == {torch.bfloat16}
+        assert found.dtype == torch.float64
+        assert 0 < (found - expected).abs().max() < 0.1
+        assert abs((found - expected).mean()) < 0.03
+
+
+def test_what_inference_mode_keeps_in_bfloat16_is_no_hindrance_to_a_later_training(monkeypatch):
+    monkeypatch.setattr(numerics, "_has_bfloat16", lambda device: True)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    vae, x = model(), images()
+    with torch.autocast("cpu", torch.bfloat16):
+        log_likelihood(vae, x[:2], 10)
+        vae(x).log_weight.mean().backward()
+    assert all(parameter.grad is not None for parameter in vae.parameters())

@@ -8,7 +8,7 @@ from torch.distributions import Bernoulli, Normal
 
 from nfvae.estimators import elbo, iwae, make_objective
 from nfvae.estimators.objectives import beta_at
-from nfvae.models import BernoulliPixels, LogTerms
+from nfvae.models import LogTerms
 from nfvae.models.decoders.mlp import MLPDecoder
 from tests.helpers.flows import ALL
 from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
@@ -54,31 +54,6 @@ def test_terms_have_their_shapes_and_meaning():
     torch.testing.assert_close(terms.prior, Normal(0.0, 1.0).log_prob(z).sum(-1))
     logits = vae.decoder.head(vae.decoder.trunk(z))
     torch.testing.assert_close(terms.likelihood, Bernoulli(logits=logits).log_prob(x).sum(-1))
-
-
-def test_likelihood_is_exact_where_probabilities_saturate():
-    decoder = MLPDecoder(2, (3,), [4])
-    with torch.no_grad():
-        decoder.head.weight.zero_()
-        decoder.head.bias.copy_(torch.tensor([3200.0, -3200.0, 0.0]))
-    wrong = decoder(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 0.0, 1.0]]))
-    torch.testing.assert_close(wrong, torch.tensor([-3200.0 - math.log(2)]))
-
-
-@pytest.mark.parametrize("pixels", [1, 7, 127, 784])
-def test_pixels_have_the_density_and_the_gradient_of_bernoulli_variables(pixels):
-    x = torch.bernoulli(torch.full((5, pixels), 0.4, dtype=torch.float64))
-    ours, theirs = (10 * torch.randn(3, 5, pixels, dtype=torch.float64).requires_grad_() for _ in range(2))
-    theirs.data.copy_(ours.data)
-    log_prob = BernoulliPixels(ours).log_prob(x)
-    expected = Bernoulli(logits=theirs).log_prob(x).sum(-1)
-    torch.testing.assert_close(log_prob, expected)
-    weights = torch.randn(3, 5, dtype=torch.float64)
-    torch.testing.assert_close(
-        torch.autograd.grad(log_prob, ours, weights), torch.autograd.grad(expected, theirs, weights)
-    )
-    uncertain = BernoulliPixels(torch.zeros(pixels)).log_prob(torch.ones(pixels))
-    torch.testing.assert_close(uncertain, torch.tensor(-pixels * math.log(2)))
 
 
 def constant_terms(likelihood=-90.0, prior=-60.0, posterior=-40.0):

@@ -1,0 +1,78 @@
+"""Bernoulli pixels: the quick way to log p(x|z) against PyTorch's own."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from nfvae.models import likelihood
+from nfvae.models.decoders.mlp import MLPDecoder
+from nfvae.models.likelihood import BernoulliPixels
+
+
+def log_prob(logits, x):
+    return -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+
+
+@pytest.mark.parametrize("shape", [(7, 30), (1, 7, 30), (11, 7, 30), (2, 3, 7, 30)])
+@pytest.mark.parametrize("cached", [1, 45, 200, 10**9])
+@pytest.mark.parametrize("gray", [False, True])
+def test_value_and_gradient_are_those_of_pytorch_in_blocks_of_any_size(shape, cached, gray, monkeypatch):
+    monkeypatch.setattr(likelihood, "_IN_CACHE", cached)
+    logits = (5 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    x = torch.rand(7, 30, dtype=torch.float64)
+    x = x if gray else x.round()
+    found, expected = BernoulliPixels(logits).log_prob(x), log_prob(logits, x)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(shape[:-1], dtype=torch.float64)
+    torch.testing.assert_close(*(torch.autograd.grad(each, logits, weights) for each in (found, expected)))
+
+
+def test_the_largest_logits_cost_nothing_and_the_smallest_are_exact():
+    logits = torch.tensor([[80.0, -80.0, 1e-30, 0.0] * 30])
+    for x in (torch.tensor([[1.0, 0.0, 1.0, 0.0] * 30]), torch.tensor([[0.0, 1.0, 1.0, 0.0] * 30])):
+        torch.testing.assert_close(BernoulliPixels(logits).log_prob(x), log_prob(logits, x))
+
+
+def test_second_derivatives_are_there(monkeypatch):
+    monkeypatch.setattr(likelihood, "_IN_CACHE", 10)
+    logits, x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True), torch.rand(3, 6).double().round()
+    assert torch.autograd.gradgradcheck(lambda value: BernoulliPixels(value).log_prob(x), logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_of_16_bits_are_the_logits_alone(dtype, monkeypatch):
+    monkeypatch.setattr(likelihood, "_IN_CACHE", 100)
+    logits, x = torch.randn(4, 7, 30).to(dtype).requires_grad_(), torch.rand(7, 30).round()
+    pixels = BernoulliPixels(logits)
+    assert pixels.log_prob(x).dtype == pixels.mean.dtype == torch.float32
+    torch.testing.assert_close(pixels.log_prob(x), log_prob(logits.float(), x))
+    (grad,) = torch.autograd.grad(pixels.log_prob(x).sum(), logits)
+    torch.testing.assert_close(grad, (x - torch.sigmoid(logits.float())).to(dtype))
+
+
+def test_likelihood_is_exact_where_probabilities_saturate():
+    decoder = MLPDecoder(2, (3,), [4])
+    with torch.no_grad():
+        decoder.head.weight.zero_()
+        decoder.head.bias.copy_(torch.tensor([3200.0, -3200.0, 0.0]))
+    wrong = decoder(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 0.0, 1.0]]))
+    torch.testing.assert_close(wrong, torch.tensor([-3200.0 - math.log(2)]))
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 127, 784])
+def test_pixels_have_the_density_and_the_gradient_of_bernoulli_variables(pixels):
+    x = torch.bernoulli(torch.full((5, pixels), 0.4, dtype=torch.float64))
+    ours, theirs = (10 * torch.randn(3, 5, pixels, dtype=torch.float64).requires_grad_() for _ in range(2))
+    theirs.data.copy_(ours.data)
+    log_prob = BernoulliPixels(ours).log_prob(x)
+    expected = Bernoulli(logits=theirs).log_prob(x).sum(-1)
+    torch.testing.assert_close(log_prob, expected)
+    weights = torch.randn(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.autograd.grad(log_prob, ours, weights), torch.autograd.grad(expected, theirs, weights)
+    )
+    uncertain = BernoulliPixels(torch.zeros(pixels)).log_prob(torch.ones(pixels))
+    torch.testing.assert_close(uncertain, torch.tensor(-pixels * math.log(2)))
