@@ -2,13 +2,15 @@
 
 import shlex
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nfvae.commands.arguments import Parser, check_file, evaluation_settings
-from nfvae.commands.evaluate import evaluate_command
+from nfvae.commands.evaluate import evaluate_command, evaluate_parser, summarize
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
+from nfvae.commands.sweep import work_off
 from nfvae.registry import check_choice, unknown
 from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
 from nfvae.runs.comparison import sortable
@@ -81,19 +83,29 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
     _check_before_training(entries, options)
     if options.fit and entries:
-        for entry in entries:
-            if isinstance(entry, Plan):
-                _train(entry)
         trust = ["--trust", *options.trust] if options.trust else []
-        paths = [entry.folder.path if isinstance(entry, Plan) else entry.path for entry in entries]
-        for settings in asked:
-            evaluate_command([*map(str, paths), *settings.arguments().split(), *trust])
+        wanted = [[*settings.arguments().split(), *trust] for settings in asked]
+        work_off({_path(entry): partial(_complete, entry, wanted) for entry in entries})
+        for words in wanted:
+            evaluate_command([*map(str, map(_path, entries)), *words])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
     results = [read_result(run, settings) for run in once for settings in asked]
     if options.wandb:
         results += [result for settings in asked for result in read_wandb(options.wandb, settings)]
     return results if len(asked) == 1 else [result.told_by("estimator") for result in results]
+
+
+def _path(entry: Plan | Run) -> Path:
+    return entry.folder.path if isinstance(entry, Plan) else entry.path
+
+
+def _complete(entry: Plan | Run, wanted: list[list[str]]) -> None:
+    """Train and evaluate a run as far as that is not done."""
+    if isinstance(entry, Plan):
+        _train(entry)
+    for words in wanted:
+        summarize(evaluate_parser().parse_args([str(_path(entry)), *words]))
 
 
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 from nfvae.commands import INTERRUPTED, TERMINATED
 from nfvae.commands.arguments import Parser, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
+from nfvae.commands.settings import check_nodes
 from nfvae.commands.signals import EndWhenTerminated
 from nfvae.runs import Evaluation, Run, Table
 from nfvae.runs.folder import wandb_name
@@ -42,13 +44,26 @@ def evaluate_parser() -> Parser:
 
 def evaluate(options: Namespace) -> None:
     """Evaluate what was asked for, and print the table."""
+    _show(summarize(options), options.format)
+
+
+@rank_zero_only
+def _show(summaries: list[dict[str, Any]], format: str) -> None:
+    print(Table(summaries, COLUMNS).render(format))
+    if format == "table":
+        for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
+            print(METHODS[estimator].words([summary for summary in summaries if summary["estimator"] == estimator]))
+
+
+def summarize(options: Namespace) -> list[dict[str, Any]]:
+    """Evaluate what was asked for, and return the summary of each run and estimator."""
     torch.set_float32_matmul_precision(options.matmul_precision)
     asked, root = evaluation_settings(options), getattr(options, "data.root")
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     trainer = _trainer(**_section(options, "trainer"))
     try:
         with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
-            summaries = [
+            return [
                 {"run": str(run.folder.path), **_summary(Evaluation(run, settings, root), trainer)}
                 for run in runs
                 for settings in asked
@@ -56,12 +71,6 @@ def evaluate(options: Namespace) -> None:
     except SystemExit as error:  # what Lightning makes of a keyboard interrupt
         print("interrupted; the same command goes on from here")
         raise SystemExit(TERMINATED if error.code == TERMINATED else INTERRUPTED) from None
-    if trainer.is_global_zero:
-        print(Table(summaries, COLUMNS).render(options.format))
-        if options.format == "table":
-            for settings in asked:
-                of_one = [summary for summary in summaries if summary["estimator"] == settings.estimator]
-                print(METHODS[settings.estimator].words(of_one))
 
 
 def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
@@ -98,6 +107,9 @@ def estimation_parser(name: str, description: str | None, estimators: Sequence[s
     for name in ("accelerator", "devices", "strategy"):
         parser.add_argument(f"--trainer.{name}", default="auto", help="as for Lightning's Trainer (default: auto)")
     parser.add_argument(
+        "--trainer.num_nodes", type=int, default=1, help="machines, started by torchrun or SLURM (default: 1)"
+    )
+    parser.add_argument(
         "--trainer.enable_progress_bar", type=lambda word: word.lower() != "false", default=True, help="true or false"
     )
     return parser
@@ -110,6 +122,7 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
 
 
 def _trainer(enable_progress_bar: bool, **devices: Any) -> pl.Trainer:
+    check_nodes(devices["num_nodes"])
     with refused("trainer"):
         return pl.Trainer(
             **devices,

@@ -256,11 +256,21 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         check_number("trainer.gradient_clip_val", settings["gradient_clip_val"], least=0)
     if settings["overfit_batches"]:
         raise ValueError("trainer.overfit_batches cannot cut these data: take trainer.limit_train_batches")
-    if settings["num_nodes"] > 1 and not _CLUSTERS & os.environ.keys():
-        raise ValueError("trainer.num_nodes above 1 waits for other machines: start by torchrun or SLURM there")
+    check_nodes(settings["num_nodes"])
     devices, processors = str(settings["devices"]), max(os.cpu_count() or 1, _ALWAYS_ALLOWED)
     if settings["accelerator"] == "cpu" and devices.isdigit() and int(devices) > processors:
         raise ValueError(f"trainer.devices {devices} are more processes than this machine can run, {processors}")
+
+
+def check_nodes(nodes: int) -> None:
+    """Refuse to wait for machines where nobody starts processes on them.
+
+    Raises:
+        ValueError: for more than one node without torchrun or SLURM, or fewer than one.
+    """
+    check_number("trainer.num_nodes", nodes, least=1)
+    if nodes > 1 and not _CLUSTERS & os.environ.keys():
+        raise ValueError("trainer.num_nodes above 1 waits for other machines: start by torchrun or SLURM there")
 
 
 def training_parser(module: type[TrainingModule]) -> ArgumentParser:

@@ -90,8 +90,7 @@ def annealed_log_likelihood(
         >>> annealed_log_likelihood(make_vae("planar", depth=2, shape=[8, 8]), torch.zeros(5, 64), 2, 10).spread.shape
         torch.Size([5])
     """
-    check_chains(chains, temperatures)
-    blocks = annealing_blocks(model, x, chains, indices, rows)
+    blocks = annealing_blocks(model, x, chains, temperatures, indices, rows)
     with frozen(model):
         estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, x.device)
     return AnnealedEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
@@ -107,8 +106,15 @@ def check_chains(chains: int, temperatures: int) -> None:
     check_number("temperatures", temperatures, most=_MOST_TEMPERATURES)
 
 
-def annealing_blocks(model: VAE, x: Tensor, chains: int, indices: Tensor | None, rows: int | None) -> list[Images]:
-    """Cut a batch into blocks of as many images as their chains fill the rows: see `image_blocks`."""
+def annealing_blocks(
+    model: VAE, x: Tensor, chains: int, temperatures: int, indices: Tensor | None, rows: int | None
+) -> list[Images]:
+    """Check the settings of chains, and cut a batch into blocks of as many images as fill the rows: see `image_blocks`.
+
+    Raises:
+        ValueError: for settings out of range.
+    """
+    check_chains(chains, temperatures)
     return image_blocks(model, x, chains, indices, _ROWS_ON_CPU if rows is None and x.device.type == "cpu" else rows)
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from nfvae.estimators.annealed import (
     annealed_estimate,
     annealing_blocks,
-    check_chains,
     standard_error,
 )
 from nfvae.estimators.annealing import Target, anneal, frozen, moves, tune
@@ -109,12 +108,11 @@ def sandwich(
     References:
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo, arXiv 1511.02543.
     """
-    check_chains(chains, temperatures)
     if not isinstance(simulated, Simulated) or len(simulated.x) != len(simulated.z):
         raise ValueError(
             "sandwich takes images with the latents that made them, as nfvae.simulate(model, count) gives them"
         )
-    blocks = annealing_blocks(model, simulated.x, chains, indices, rows)
+    blocks = annealing_blocks(model, simulated.x, chains, temperatures, indices, rows)
     latents = torch.split(simulated.z, [len(images.x) for images in blocks])
     both = list(zip(blocks, latents, strict=True))
     with frozen(model):

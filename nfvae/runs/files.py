@@ -139,8 +139,12 @@ def _check_size(content: Any) -> None:
         stack += [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
+class Busy(ValueError):
+    """Another process is at it."""
+
+
 @contextmanager
-def locked(path: Path, action: str) -> Iterator[None]:
+def locked(path: Path, action: str, purpose: str = "") -> Iterator[None]:
     """Do something to a file or folder that no other process may do at the same time.
 
     The lock lies beside it and says which process holds it. It ends with the process, however that ends.
@@ -148,18 +152,19 @@ def locked(path: Path, action: str) -> Iterator[None]:
     Args:
         path: the file or folder.
         action: what is done to it, for the message, as `trained`.
+        purpose: of a lock of its own, beside which others are allowed.
 
     Raises:
-        ValueError: if another process does the same.
+        Busy: if another process does the same.
     """
-    file = path.with_name(f".{path.name}.lock")
+    file = path.with_name(f".{path.name}{purpose and '.'}{purpose}.lock")
     missing = [folder for folder in file.parents if not folder.exists()]
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{path} is being {action} by {_holder(file)}: wait for it, or end it") from None
+        raise Busy(f"{path} is being {action} by {_holder(file)}: wait for it, or end it") from None
     try:
         file.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield

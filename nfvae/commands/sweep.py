@@ -1,0 +1,36 @@
+"""A list of runs that any number of processes work off together."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from nfvae.runs.files import Busy, locked
+
+_PAUSE = 2.0  # seconds between two looks at what other processes do
+
+
+def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
+    """Do the task of each run, one process a run; what another process does is waited for, or taken over if it ends.
+
+    Args:
+        tasks: what is to be done, by the folder of the run; each must leave alone what is done already.
+    """
+    left, told = dict(tasks), set()
+    rank = getattr(rank_zero_only, "rank", 0)  # further processes of one training do what the first one does
+    while left:
+        busy = {}
+        for path, task in left.items():
+            try:
+                with nullcontext() if rank else locked(path, "worked on", "sweep"):
+                    task()
+            except Busy as error:
+                busy[path] = task
+                if path not in told:
+                    print(f"{str(error).partition(':')[0]}: going on without it")
+                    told.add(path)
+        if len(busy) == len(left):
+            time.sleep(_PAUSE)
+        left = busy
