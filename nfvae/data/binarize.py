@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 _DRAW_SEED = 20150521
+_AT_ONCE = 1_000  # images, whose uniform numbers take four times their memory
 
 
 def bernoulli_draw(gray: Tensor) -> Tensor:
@@ -27,5 +28,7 @@ def bernoulli_draw(gray: Tensor) -> Tensor:
 def fixed_draw(gray: Tensor, index: int) -> Tensor:
     """Draw binary pixels once, as uint8, the same in every run; `index` tells the splits apart."""
     generator = torch.Generator().manual_seed(_DRAW_SEED + index)
-    uniform = torch.rand(gray.shape, generator=generator)
-    return (uniform * 255 < gray).to(torch.uint8)
+    drawn = torch.empty_like(gray, dtype=torch.uint8)
+    for some, out in zip(torch.split(gray, _AT_ONCE), torch.split(drawn, _AT_ONCE), strict=True):
+        out.copy_(torch.rand(some.shape, generator=generator).mul_(255) < some)
+    return drawn

@@ -149,5 +149,5 @@ def _binarized(gray: Splits, binarization: str, reader: ImageDataset, root: Path
         return published
     if binarization == "static":
         rank_zero_info("static binarization: drawn from a fixed seed")
-    drawn = Splits(*(fixed_draw(part, index) for index, part in enumerate(gray)))
-    return drawn._replace(train=gray.train) if binarization == "dynamic" else drawn
+    train = gray.train if binarization == "dynamic" else fixed_draw(gray.train, 0)
+    return Splits(train, fixed_draw(gray.val, 1), fixed_draw(gray.test, 2))
