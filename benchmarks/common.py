@@ -69,11 +69,12 @@ class StepLoop:
         parameters: what learns.
         images: gray ones, uint8 with shape (N, P).
         batch: images a step.
+        adam: the optimizer's class.
     """
 
-    def __init__(self, loss, parameters, images, batch):
+    def __init__(self, loss, parameters, images, batch, adam=torch.optim.Adam):
         self.loss, self.images, self.batch = loss, images, batch
-        self.optimizer = torch.optim.Adam(parameters, 1e-3, fused=True)
+        self.optimizer = adam(parameters, 1e-3, fused=True)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
 
     def run(self, steps, warm_up):

@@ -21,6 +21,7 @@ Step = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 def compiled(step: Step, device: torch.device) -> Step:
     """Compile a step; on a GPU it becomes one captured graph, whose metrics would be those of the step that follows."""
+    torch.compiler.reset()  # after some eight trainings of one process there would be no more compiling
     if device.type != "cuda":
         return torch.compile(step)
     captured: Step = torch.compile(step, mode="reduce-overhead")
@@ -41,6 +42,7 @@ class CompileWherePays(pl.Callback):
 
     def __init__(self) -> None:
         self.chosen: bool | None = None
+        self.quick: Step | None = None
         self.is_done = False
 
     @override
@@ -54,7 +56,7 @@ class CompileWherePays(pl.Callback):
             self.chosen, why = self._choose(trainer, pl_module, pl_module.as_batch(batch, first=True))
             trainer.print(f"compile auto: {why}; steps are {'' if self.chosen else 'not '}compiled")
         if self.chosen:
-            pl_module.step_function = compiled(pl_module.step_function, pl_module.device)
+            pl_module.step_function = self.quick or compiled(pl_module.step_function, pl_module.device)
 
     def _choose(self, trainer: pl.Trainer, module: MetricRows, batch: Tensor) -> tuple[bool, str]:
         """Say whether a compiled step is quicker, and why."""
@@ -73,7 +75,8 @@ class CompileWherePays(pl.Callback):
         if steps * eager < _SHORT:
             return False, f"the training takes less than {_SHORT} s"
         try:
-            quick = _seconds(module, compiled(module.step_function, module.device), batch)
+            self.quick = compiled(module.step_function, module.device)
+            quick = _seconds(module, self.quick, batch)
         except Exception as error:  # no compiler, or a flow that cannot be traced
             return False, f"a step cannot be compiled ({str(error).splitlines()[0]})"
         return quick < _WORTH * eager, f"a step takes {1e3 * eager:.1f} ms, and {1e3 * quick:.1f} ms compiled"

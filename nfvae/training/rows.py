@@ -63,7 +63,7 @@ class MetricRows(pl.LightningModule, ABC):
 
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the data of a batch, see `data_of`, of the model's floating type; more is checked of the first one."""
-        return data_of(batch).to(next(self.parameters()).dtype)
+        return data_of(batch).to(self.dtype)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Anneal, and return the loss, in nats.
