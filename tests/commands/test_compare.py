@@ -16,6 +16,7 @@ import yaml
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
 from nfvae.runs.comparison import sortable
 from nfvae.runs.page import _mean_bounds
+from nfvae.runs.tracking import _id_in
 from tests.helpers.checkpoints import changed
 
 SEEDS = itertools.count()
@@ -174,9 +175,9 @@ def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(conf
 def test_each_training_has_a_wandb_run_of_its_own(configs, cli, no_wandb_account):
     code, _, error = cli("compare", configs[0], *FIT, "--seeds", 0, 1, "--trainer.max_epochs", 1)
     assert code == 0, error
-    ids = [
-        {path.name.rpartition("-")[2] for path in Path("runs").glob(f"*-seed{n}/wandb/offline-run-*")} for n in (0, 1)
-    ]
+    folders = [[path.name for path in Path("runs").glob(f"*-seed{n}/wandb/offline-run-*")] for n in (0, 1)]
+    ids = [{_id_in(name) for name in names} for names in folders]  # training and evaluation write to the same one
+    assert [len(each) for each in folders] == [2, 2]
     assert [len(each) for each in ids] == [1, 1]
     assert ids[0] != ids[1]
 
