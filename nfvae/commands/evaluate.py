@@ -31,7 +31,8 @@ def evaluate_command(arguments: list[str]) -> None:
     sandwich    bounds from both sides, on images that the model itself makes
 
     Writes RUN/evaluation-SPLIT-ESTIMATOR-SIZE.json, the values of every image as .csv and a figure as .png; the name
-    also says another proposal, limit, seed, data set or binarization than usual, and a checkpoint that is not the best.
+    also says another proposal, limit, seed, precision, data set or binarization than usual, and a checkpoint that is
+    not the best.
     An interrupted call goes on where it was; a finished one is not repeated.
     """
     evaluate(evaluate_parser().parse_args(arguments))
@@ -102,7 +103,7 @@ def estimation_parser(name: str, description: str | None, estimators: Sequence[s
         "--matmul_precision",
         choices=["highest", "high", "medium"],
         default="highest",
-        help="of float32 matrix products, see torch.set_float32_matmul_precision (default: highest)",
+        help="of float32 matrix products: high has TF32 on a GPU, medium the networks in bfloat16 (default: highest)",
     )
     for name in ("accelerator", "devices", "strategy"):
         parser.add_argument(f"--trainer.{name}", default="auto", help="as for Lightning's Trainer (default: auto)")

@@ -83,6 +83,10 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
     try:
         trainer.fit(plan.module, plan.data, ckpt_path=path, weights_only=True)
     except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise ValueError(
+                f"model.compile fails here, without it the training runs: {str(error).splitlines()[0]}"
+            ) from error
         if "conditioned on metric" not in str(error):
             raise
         raise ValueError(f"trainer.callbacks: {error}") from error  # a metric to monitor that there is not

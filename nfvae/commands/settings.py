@@ -7,7 +7,7 @@ from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import pytorch_lightning as pl
 import yaml
@@ -232,6 +232,8 @@ def _type_in_words(hint: Any) -> str:
     """Write a type as its names alone, as `int or null`."""
     if isinstance(hint, type) and not get_args(hint):
         return "null" if hint is type(None) else hint.__name__
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(map(_type_in_words, get_args(hint)))
     return re.sub(r"[\w.]+\.(\w+)", r"\1", str(hint))

@@ -29,7 +29,7 @@ def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
             except Busy as error:
                 busy[path] = task
                 if path not in told:
-                    print(f"{str(error).partition(':')[0]}: going on without it")
+                    print(f"{str(error).partition(':')[0]}: its turn comes when that ends")
                     told.add(path)
         if len(busy) == len(left):
             time.sleep(_PAUSE)

@@ -44,7 +44,9 @@ class _BernoulliLogProb(torch.autograd.Function):
         if not _in_blocks(logits, x):
             return _log_prob(logits, x)
         cut = logits.reshape(-1, *x.shape)
-        log_prob = torch.empty(cut.shape[:-1], dtype=torch.promote_types(logits.dtype, torch.float32))
+        log_prob = torch.empty(
+            cut.shape[:-1], dtype=torch.promote_types(torch.promote_types(logits.dtype, torch.float32), x.dtype)
+        )
         for block in _blocks(cut.shape):
             log_prob[block] = _log_prob(cut[block], x[block[1]])
         return log_prob.view(logits.shape[:-1])
@@ -79,7 +81,7 @@ def _blocks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
 
 def _log_prob(logits: Tensor, x: Tensor) -> Tensor:
     logits, pixels = at_least_float32(logits), logits.shape[-1]
-    products = next(n for n in range(1, pixels + 1) if pixels % n == 0 and pixels // n <= _FACTORS)
+    products = next((n for n in range(1, pixels + 1) if pixels % n == 0 and pixels // n <= _FACTORS), 1)
     size = logits.abs()
-    linear = torch.addcmul(size, logits, x - 0.5, value=-2.0).sum(-1) / -2
-    return linear + size.sigmoid_().view(*logits.shape[:-1], products, -1).prod(-1).log_().sum(-1)
+    linear = torch.addcmul(size, logits, 2 * x - 1, value=-1.0).sum(-1) / -2
+    return linear + size.sigmoid_().view(*logits.shape[:-1], products, pixels // products).prod(-1).log_().sum(-1)

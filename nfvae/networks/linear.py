@@ -32,8 +32,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None and (bias.ndim > x.ndim or bias.numel() != bias.shape[-1]):
         return linear(x, weight) + bias
     bias = bias.flatten() if bias is not None else None
-    if not _pays(x, weight):
+    if not _pays(x, weight) or (bias is not None and bias.shape != weight.shape[:1]):
         return functional.linear(x, weight, bias)
+    bias = bias.contiguous() if bias is not None else None  # of a bias with gaps oneDNN would read what lies between
     product = _opaque if torch.compiler.is_compiling() else _Product.apply
     shaped: Tensor = product(x, _dense(weight), bias)
     return shaped
@@ -43,6 +44,8 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
     return (
         _HALF_IS_UNUSED
         and x.dtype == weight.dtype == torch.float32
+        and x.layout == weight.layout == torch.strided
+        and x.shape[-1:] == weight.shape[1:]
         and x.device.type == "cpu"
         and x.numel() * len(weight) >= _LEAST
         and not torch.is_autocast_enabled("cpu")

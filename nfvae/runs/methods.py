@@ -299,9 +299,12 @@ def make_method(settings: EvaluationSettings) -> Method:
 
 def described(summary: Summary) -> str:
     """Say with what an evaluation estimated, as `5,000 importance samples (mixture) an image`."""
+    precision = summary.get("matmul_precision", "highest")
+    coarse = "" if precision == "highest" else f", {precision} precision of products"
     if summary["estimator"] == "importance":
-        return f"{summary['samples']:,} importance samples ({summary['proposal']} proposal) an image"
-    return f"{summary['estimator']}, {summary['chains']} chains of {summary['temperatures']:,} temperatures an image"
+        return f"{summary['samples']:,} importance samples ({summary['proposal']} proposal) an image{coarse}"
+    chains = f"{summary['chains']} chains of {summary['temperatures']:,} temperatures an image"
+    return f"{summary['estimator']}, {chains}{coarse}"
 
 
 def _summary(estimate: Any, pixels: int, drawn: int) -> Summary:

@@ -36,6 +36,16 @@ def test_the_largest_logits_cost_nothing_and_the_smallest_are_exact():
         torch.testing.assert_close(BernoulliPixels(logits).log_prob(x), log_prob(logits, x))
 
 
+@pytest.mark.parametrize("shape", [(0, 784), (3, 0, 784), (0, 5, 784), (5, 0)])
+def test_nothing_has_no_or_probability_one(shape):
+    assert torch.equal(BernoulliPixels(torch.zeros(shape)).log_prob(torch.zeros(shape[-2:])), torch.zeros(shape[:-1]))
+
+
+def test_a_logit_as_large_as_it_can_be_costs_nothing_or_everything():
+    log_prob = BernoulliPixels(torch.full((2, 3), 3e38)).log_prob(torch.tensor([[1.0] * 3, [0.0] * 3]))
+    assert log_prob.tolist() == [0.0, -torch.inf]
+
+
 def test_second_derivatives_are_there(monkeypatch):
     monkeypatch.setattr(likelihood, "_IN_CACHE", 10)
     logits, x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True), torch.rand(3, 6).double().round()

@@ -42,7 +42,21 @@ def test_value_and_gradients_are_those_of_pytorch(shape, bias, asked):
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("shape", [(4, 1, 7), (10, 7), (7,), (1, 7)])
+@pytest.mark.parametrize(
+    "bias", [torch.arange(14.0)[::2], torch.arange(21.0).view(7, 3)[:, 1], torch.ones(1).expand(7)]
+)
+def test_a_bias_with_gaps_is_taken(bias, asked):
+    x, weight, _ = given(10, 20)
+    torch.testing.assert_close(linear(x, weight, bias), functional.linear(x, weight, bias), **CLOSE)
+    assert asked
+
+
+def test_mistakes_are_those_of_pytorch(asked):
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        linear(torch.zeros(3, 4), torch.zeros(5, 6))
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 7), (10, 7), (7,), (1, 7), (1,)])
 def test_a_bias_is_broadcast(shape, asked):
     x, weight, _ = given(10, 20)
     bias = torch.randn(shape)

@@ -57,10 +57,11 @@ def test_the_state_is_that_of_pytorch_and_goes_on():
     assert {int(state["step"]) for state in optimizer.state.values()} == {6}
 
 
-def test_a_hook_is_called_once_a_step():
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_a_hook_is_called_once_a_step(amsgrad):
     learner, calls = model(), []
-    optimizer = FusedAdam(learner.parameters(), 0.01, fused=True)
-    train(optimizer, learner, 1)
+    torch.optim.Adam(model().parameters())  # whose step has hooks around it from then on
+    optimizer = FusedAdam(learner.parameters(), 0.01, fused=True, amsgrad=amsgrad)
     optimizer.register_step_post_hook(lambda *_: calls.append("hook"))
     train(optimizer, learner, 3)
     assert len(calls) == 3
