@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nfvae.training import compiling
+from nfvae.training import module as module_under_test
 from tests.helpers.training import digits, module, trainer
 
 
@@ -90,3 +91,17 @@ def test_on_a_gpu_metrics_are_kept_from_the_next_step(monkeypatch):
     captured = compiling.compiled(step, torch.device("cuda"))
     first, _ = captured(torch.ones(3))[1], captured(torch.zeros(3))
     assert first["elbo"] == 3
+
+
+def test_a_step_that_cannot_be_compiled_is_one_line_on_the_command_line(fit, monkeypatch):
+    class InductorError(RuntimeError):
+        pass
+
+    def fail(batch):
+        raise InductorError("no compiler\nand a hundred lines more")
+
+    InductorError.__module__ = "torch._inductor.exc"
+    monkeypatch.setattr(module_under_test, "compiled", lambda step, device: fail)
+    code, _, error = fit("--model.compile", "true")
+    assert code == 2
+    assert error.endswith("nfvae: error: model.compile fails here, without it the training runs: no compiler\n")
