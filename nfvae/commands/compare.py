@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nfvae.commands.arguments import Parser, check_file, evaluation_settings
-from nfvae.commands.evaluate import evaluate_command, evaluate_parser, summarize
+from nfvae.commands.evaluate import evaluate_parser, show, summarize
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
 from nfvae.commands.sweep import work_off
@@ -85,9 +85,10 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     if options.fit and entries:
         trust = ["--trust", *options.trust] if options.trust else []
         wanted = [[*settings.arguments().split(), *trust] for settings in asked]
-        work_off({_path(entry): partial(_complete, entry, wanted) for entry in entries})
-        for words in wanted:
-            evaluate_command([*map(str, map(_path, entries)), *words])
+        found: dict[Path, list[dict[str, Any]]] = {_path(entry): [] for entry in entries}
+        work_off({_path(entry): partial(_complete, entry, wanted, found[_path(entry)]) for entry in entries})
+        for summaries in zip(*found.values(), strict=True):  # by estimator
+            show([*summaries])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
     results = [read_result(run, settings) for run in once for settings in asked]
@@ -100,12 +101,12 @@ def _path(entry: Plan | Run) -> Path:
     return entry.folder.path if isinstance(entry, Plan) else entry.path
 
 
-def _complete(entry: Plan | Run, wanted: list[list[str]]) -> None:
-    """Train and evaluate a run as far as that is not done."""
+def _complete(entry: Plan | Run, wanted: list[list[str]], found: list[dict[str, Any]]) -> None:
+    """Train and evaluate a run as far as that is not done, and add the summary of each evaluation that is wanted."""
     if isinstance(entry, Plan):
         _train(entry)
-    for words in wanted:
-        summarize(evaluate_parser().parse_args([str(_path(entry)), *words]))
+    path = str(_path(entry))
+    found[:] = [one for words in wanted for one in summarize(evaluate_parser().parse_args([path, *words]))]
 
 
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:

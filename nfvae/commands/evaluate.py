@@ -45,11 +45,12 @@ def evaluate_parser() -> Parser:
 
 def evaluate(options: Namespace) -> None:
     """Evaluate what was asked for, and print the table."""
-    _show(summarize(options), options.format)
+    show(summarize(options), options.format)
 
 
 @rank_zero_only
-def _show(summaries: list[dict[str, Any]], format: str) -> None:
+def show(summaries: list[dict[str, Any]], format: str = "table") -> None:
+    """Print a table of summaries, and how far to believe them."""
     print(Table(summaries, COLUMNS).render(format))
     if format == "table":
         for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):

@@ -6,11 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nfvae.estimators.annealed import (
-    annealed_estimate,
-    annealing_blocks,
-    standard_error,
-)
+from nfvae.estimators.annealed import annealed_estimate, annealing_blocks, standard_error
 from nfvae.estimators.annealing import Target, anneal, frozen, moves, tune
 from nfvae.estimators.streaming import Images, image_generator, map_blocks
 from nfvae.models import VAE

@@ -95,7 +95,7 @@ class Parameters(nn.Module):
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Cut what `flat` gives into the tensors by name."""
-        values = torch.split(flat, self.sizes, -1) if len(self.sizes) > 1 else [flat]  # a view less to differentiate
+        values = torch.split(flat, self.sizes, -1)
         return {
             name: value.reshape(*value.shape[:-1], *shape)
             for (name, shape), value in zip(self.shapes.items(), values, strict=True)

@@ -31,10 +31,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if bias is not None and (bias.ndim > x.ndim or bias.numel() != bias.shape[-1]):
         return linear(x, weight) + bias
-    bias = bias.flatten() if bias is not None else None
+    bias = bias.flatten().contiguous() if bias is not None else None  # oneDNN would read what lies in gaps
     if not _pays(x, weight) or (bias is not None and bias.shape != weight.shape[:1]):
         return functional.linear(x, weight, bias)
-    bias = bias.contiguous() if bias is not None else None  # of a bias with gaps oneDNN would read what lies between
     product = _opaque if torch.compiler.is_compiling() else _Product.apply
     shaped: Tensor = product(x, _dense(weight), bias)
     return shaped

@@ -16,7 +16,7 @@ _LAST_WEIGHT = 0.01  # standard deviation of the last layer's weights at the sta
 class ConditionedMLP(nn.Module):
     """A network whose first hidden layer takes its bias with each call, made from a context or free.
 
-    So one product with the context serves a stack of networks. The output starts near zero.
+    So the context costs a product once for any number of calls. The output starts near zero.
 
     Args:
         inputs: width of the input; may be 0.

@@ -51,11 +51,11 @@ class FusedAdam(Adam):
             inspect.unwrap(Adam.step)(self)  # without the hooks, which are called around this very method
         return loss
 
-    def _step_of_group(self, group: dict[str, Any], learning: Sequence[Tensor]) -> None:
+    def _step_of_group(self, group: dict[str, Any], learning: list[Tensor]) -> None:
         state = {name: [self.state[each][name] for each in learning] for name in ("exp_avg", "exp_avg_sq", "step")}
         same = ("weight_decay", "eps", "lr", "maximize", "amsgrad", "capturable", "fused", "decoupled_weight_decay")
         adam(
-            list(learning),
+            learning,
             [each.grad for each in learning if each.grad is not None],
             state["exp_avg"],
             state["exp_avg_sq"],

@@ -120,29 +120,10 @@ def on_two_nodes(*arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]}"
-    start = [
-        "--nnodes",
-        "2",
-        "--nproc-per-node",
-        "1",
-        "--rdzv-backend",
-        "c10d",
-        "--rdzv-id",
-        "a",
-        "--rdzv-endpoint",
-        where,
-    ]
-    nodes = [
-        "--trainer.num_nodes",
-        "2",
-        "--trainer.devices",
-        "1",
-        "--trainer.accelerator",
-        "cpu",
-        "--trainer.strategy",
-        "ddp",
-    ]
-    command = [sys.executable, "-m", "torch.distributed.run", *start, "-m", "nfvae", *map(str, arguments), *nodes]
+    start = f"--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-id a --rdzv-endpoint {where} -m nfvae".split()
+    nodes = ["--trainer.num_nodes", "2", "--trainer.devices", "1"]
+    ddp = ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-m", "torch.distributed.run", *start, *map(str, arguments), *nodes, *ddp]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     outs = [each.communicate(timeout=300) for each in both]
     assert [each.returncode for each in both] == [0, 0], outs

@@ -28,7 +28,7 @@ def timed(monkeypatch):
     return seconds, calls
 
 
-def fit(folder, **settings):
+def train(folder, **settings):
     torch.manual_seed(3)
     fitted, run = module(**settings), trainer(folder)
     run.fit(fitted, digits())
@@ -50,8 +50,8 @@ def test_the_quicker_step_is_taken_and_the_training_stays_the_same(quick, said, 
     seconds, calls = timed
     seconds["compiled"] = quick
     settings = {"flow": "actnorm", "flow_options": {"start": "data"}, "gradient": "reinforce"}
-    expected = weights(fit(tmp_path / "plain", **settings)[0])
-    found = weights(fit(tmp_path / "auto", compile="auto", **settings)[0])
+    expected = weights(train(tmp_path / "plain", **settings)[0])
+    found = weights(train(tmp_path / "auto", compile="auto", **settings)[0])
     assert said in capsys.readouterr().out
     assert len(calls) == 1
     assert all(map(torch.equal, found, expected))
@@ -59,19 +59,19 @@ def test_the_quicker_step_is_taken_and_the_training_stays_the_same(quick, said, 
 
 def test_a_short_training_is_not_compiled(timed, tmp_path, capsys):
     timed[0]["eager"] = 0.001
-    fit(tmp_path, compile="auto")
+    train(tmp_path, compile="auto")
     assert "compile auto: the training takes less than 1.0 s; steps are not compiled" in capsys.readouterr().out
     assert not timed[1]
 
 
 def test_what_cannot_be_compiled_is_not(timed, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compiling, "compiled", lambda step, device: lambda batch: 1 / 0)
-    fit(tmp_path, compile="auto")
+    train(tmp_path, compile="auto")
     assert "a step cannot be compiled (division by zero); steps are not compiled" in capsys.readouterr().out
 
 
 def test_a_resumed_run_keeps_to_what_was_chosen(timed, tmp_path, capsys):
-    _, run = fit(tmp_path, compile="auto")
+    _, run = train(tmp_path, compile="auto")
     path = run.checkpoint_callback.best_model_path
     timed[0]["compiled"] = 2.0
     timed[1].clear()
