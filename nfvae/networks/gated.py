@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfvae.networks.linear import Linear
-from nfvae.networks.mlp import check_widths
+from nfvae.networks.mlp import check_widths, dropouts
 
 
 class Gated(nn.Module):
@@ -30,21 +30,25 @@ class Gated(nn.Module):
         return functional.glu(self.layer(x), -1 if isinstance(self.layer, nn.Linear) else 1)
 
 
-def gated_mlp(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
+def gated_mlp(inputs: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """Stack gated linear layers: (*, inputs) -> (*, hidden[-1]).
 
     Args:
         inputs: width of the input.
         hidden: widths of the layers, at least one.
+        dropout: share of each layer's inputs that a training step leaves out.
 
     Raises:
-        ValueError: for no layer, or a width below 1.
+        ValueError: for no layer, a width below 1, or a share outside [0, 0.9].
 
     References:
         VAE with a VampPrior, arXiv 1705.07120.
     """
     check_widths(hidden)
-    return nn.Sequential(*(Gated(he(Linear(width, 2 * after))) for width, after in pairwise([inputs, *hidden])))
+    layers: list[nn.Module] = []
+    for width, next_width in pairwise([inputs, *hidden]):
+        layers += [*dropouts(dropout), Gated(he(Linear(width, 2 * next_width)))]
+    return nn.Sequential(*layers)
 
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

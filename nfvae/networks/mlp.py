@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from nfvae.networks.linear import Linear
-from nfvae.registry import check_choice, check_sizes
+from nfvae.registry import check_choice, check_number, check_sizes
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
@@ -41,7 +41,17 @@ def check_widths(hidden: Sequence[int]) -> None:
         check_sizes(hidden=width)
 
 
-def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequential:
+def dropouts(share: float) -> list[nn.Module]:
+    """Return a layer that leaves out a share of its inputs in training (Srivastava et al. 2014), or none for 0.
+
+    Raises:
+        ValueError: for a share outside [0, 0.9].
+    """
+    check_number("dropout", share, least=0, most=0.9)
+    return [nn.Dropout(share)] if share else []
+
+
+def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu", dropout: float = 0.0) -> nn.Sequential:
     """Stack linear layers, each followed by the activation: (*, inputs) -> (*, hidden[-1]).
 
     Weights start as the reference draws them, so that signals keep their size; with PyTorch's own smaller
@@ -51,9 +61,10 @@ def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequ
         inputs: width of the input.
         hidden: widths of the layers, at least one.
         activation: a name in `ACTIVATIONS`.
+        dropout: share of each layer's inputs that a training step leaves out.
 
     Raises:
-        ValueError: for an unknown activation, no layer, or a width below 1.
+        ValueError: for an unknown activation, no layer, a width below 1, or a share outside [0, 0.9].
 
     References:
         Delving Deep into Rectifiers, arXiv 1502.01852.
@@ -64,5 +75,5 @@ def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu") -> nn.Sequ
     for width, next_width in pairwise(widths):
         linear = Linear(width, next_width)
         nn.init.kaiming_uniform_(linear.weight, nonlinearity="tanh" if activation == "tanh" else "relu")
-        layers += [linear, make_activation(activation)]
+        layers += [*dropouts(dropout), linear, make_activation(activation)]
     return nn.Sequential(*layers)

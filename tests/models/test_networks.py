@@ -59,6 +59,17 @@ def test_a_gate_is_the_sigmoid_of_the_other_half():
     torch.testing.assert_close(convolution(image), out * torch.sigmoid(gate))
 
 
+@pytest.mark.parametrize("name", ["gated", "mlp"])
+def test_an_encoder_leaves_out_inputs_in_training_alone(name):
+    vae = make_vae("none", 1, encoder=name, encoder_options={"dropout": 0.3}, shape=(8, 8), latent=3)
+    x = torch.ones(2, 64)
+    encode = vae.posterior.encoder
+    assert not torch.equal(encode(x).loc, encode(x).loc)
+    assert len([module for module in encode.modules() if isinstance(module, torch.nn.Dropout)]) == 2  # one a layer
+    vae.eval()
+    assert torch.equal(encode(x).loc, encode(x).loc)
+
+
 def test_log_scales_are_clamped_without_a_kink():
     values = torch.linspace(-20, 20, 401, dtype=torch.float64, requires_grad=True)
     clamped = softly_between(values, -7, 3)
@@ -74,6 +85,7 @@ def test_log_scales_are_clamped_without_a_kink():
     [
         ({"encoder": "conv", "shape": (12,)}, r"convolutions take images of height and width; these have shape \[12\]"),
         ({"decoder": "resnet", "shape": (3, 4, 5)}, "convolutions take images of height and width"),
+        ({"encoder": "mlp", "encoder_options": {"dropout": 1.0}}, "dropout must be at most 0.9; got 1.0"),
         ({"encoder": "conv", "encoder_options": {"channels": 0}}, "channels must be at least 1; got 0"),
         (
             {"encoder": "gated", "encoder_options": {"activation": "relu"}},
