@@ -54,8 +54,8 @@ class Flow(nn.Module, ABC):
 
     def __call__(self, h: Tensor | None = None) -> Bijection:
         """Build the bijection as `forward` says, in full precision unless the flow is `mixed`."""
-        where = next(self.parameters(), h)
-        with nullcontext() if self.mixed or where is None else full_precision(where.device):
+        where = None if self.mixed or not torch._C._is_any_autocast_enabled() else next(self.parameters(), h)
+        with nullcontext() if where is None else full_precision(where.device):
             bijection: Bijection = super().__call__(h)
         return bijection
 

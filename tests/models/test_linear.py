@@ -1,5 +1,6 @@
 """The fast product of matrices is the product of matrices."""
 
+import math
 import sys
 
 import pytest
@@ -19,7 +20,6 @@ def asked(monkeypatch):
         pytest.skip("this PyTorch has no oneDNN")
     shapes, product = [], MODULE._ask_onednn
     monkeypatch.setattr(MODULE, "_LEAST", 0)
-    monkeypatch.setattr(MODULE, "_HALF_IS_UNUSED", True)
     monkeypatch.setattr(MODULE, "_ask_onednn", lambda *given: shapes.append(given[0].shape) or product(*given))
     return shapes
 
@@ -125,3 +125,21 @@ def test_a_compiled_product_is_one_graph_and_the_same(bias, asked):
         learning = [tensor for tensor in tensors if tensor is not None]
         results.append(torch.autograd.grad(product(*tensors).relu_().square().sum(), learning))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("said", "least"),
+    [
+        ("vendor_id : AuthenticAMD\ncpu family : 26\nmodel : 2\n", 3 * 2**21),
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\n", 2**27),
+        ("vendor_id : AuthenticAMD\ncpu family : 23\n", math.inf),
+        ("vendor_id : GenuineIntel\ncpu family : 6\n", math.inf),
+        ("", math.inf),
+    ],
+)
+def test_the_processor_says_from_what_size_on_the_fast_way_is_taken(said, least, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(said)
+    monkeypatch.setattr(MODULE, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert MODULE._least() == least
