@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": Command("nfvae.commands.evaluate", "estimate the likelihood of trained runs"),
     "gap": Command("nfvae.commands.gap", "say why the ELBO of trained runs misses the likelihood"),
     "compare": Command("nfvae.commands.compare", "compare runs in one table; train what is missing"),
+    "export": Command("nfvae.commands.export", "write trained runs as small folders, to be shared"),
     "plot": Command("nfvae.commands.plot", "draw a picture of trained runs"),
     "encode": Command("nfvae.commands.encode", "encode images of your own into posterior samples"),
     "score": Command("nfvae.commands.encode", "say how likely images of your own are under a run"),

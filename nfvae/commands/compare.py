@@ -16,6 +16,7 @@ from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_tab
 from nfvae.runs.comparison import sortable
 from nfvae.runs.methods import described
 from nfvae.runs.page import write_page
+from nfvae.runs.results import COMPARED
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
 
@@ -43,7 +44,7 @@ def compare_command(arguments: list[str]) -> None:
         check_comparable(results)
     experiments = pool(results)
     baseline = _chosen(experiments, options.baseline)
-    table = comparison_table(experiments, baseline, options.sort)
+    table = comparison_table(experiments, baseline, options.sort, options.columns)
     if options.format == "table":
         for said in dict.fromkeys(_evaluations(result.summary) for result in results):
             print(f"evaluations: {said}")
@@ -57,12 +58,15 @@ def compare_parser() -> Parser:
     """Return the parser of the command; what it does not know goes to fit."""
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
-    parser.add_evaluation(("importance", "annealed"), "of the first so many images (default: of all)")
+    parser.add_evaluation(COMPARED, "of the first so many images (default: of all)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
     parser.add_argument(
         "--baseline", help="a run, a flow, or an experiment in the table that the others are compared with"
     )
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME", help="what is shown, as --sort (default: all)"
+    )
     parser.add_argument("--format", default="table", choices=FORMATS, help="of what is printed (default: table)")
     parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")
     parser.add_argument("--force", action="store_true", help="compare what was evaluated on different images, too")
@@ -91,10 +95,8 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
             show([*summaries])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
-    results = [read_result(run, settings) for run in once for settings in asked]
-    if options.wandb:
-        results += [result for settings in asked for result in read_wandb(options.wandb, settings)]
-    return results if len(asked) == 1 else [result.told_by("estimator") for result in results]
+    results = [read_result(run, asked) for run in once]
+    return results + read_wandb(options.wandb, asked) if options.wandb else results
 
 
 def _path(entry: Plan | Run) -> Path:
@@ -189,7 +191,8 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
 
 def _evaluations(summary: dict[str, Any]) -> str:
     """Say which evaluations are compared."""
+    estimators = [described(summary | {"estimator": name}) for name in summary["estimator"].split(", ")]
     return (
         f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization, "
-        f"{summary['images']:,} images, {described(summary)}, seed {summary['seed']}"
+        f"{summary['images']:,} images, {', and '.join(estimators)}, seed {summary['seed']}"
     )

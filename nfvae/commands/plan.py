@@ -88,6 +88,8 @@ class Plan:
             raise ValueError(f"run {self.folder.path} would take the place of its own teacher: give it another --name")
         self.module.prepare_fit(self.data)
         if self.checkpoint:
+            if "optimizer_states" not in self.checkpoint.checkpoint:
+                raise ValueError(f"{self.checkpoint.path} was exported: no training can go on from it")
             self.module.check_resumable(self.checkpoint.checkpoint)
             load_weights(self.module, self.checkpoint.checkpoint["state_dict"], self.checkpoint.path)
             saved = settings_of(self.checkpoint)

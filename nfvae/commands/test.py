@@ -72,7 +72,7 @@ def _write_report(run: Run, command: str, split: str, results: dict[str, float])
     rows = [{"metric": name, "value": value} for name, value in results.items()]
     print(Table(rows, [Column("metric", f"{run.folder.path}, {split} set"), Column("value", "nats", 3)]).text())
     path = run.folder.report(command)
-    write_whole(path, json.dumps({"checkpoint_sha256": run.digest(), **results}, indent=2) + "\n")
+    write_whole(path, json.dumps({"model_sha256": run.digest(), **results}, indent=2) + "\n")
     samples = run.settings.get(f"{split}_samples", 0)
     log_results(run.folder, f"{split}/loop-{samples}", {key.partition("/")[2]: value for key, value in results.items()})
     print(f"written: {path}")

@@ -14,6 +14,13 @@ from nfvae.runs.files import content_digest
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"vae": make_vae, "density": make_density}
 """Builder of each kind of plain model."""
+WEIGHTS: dict[str, Callable[[Tensor], Tensor | None]] = {
+    "full": lambda value: value,
+    "half": lambda value: value.half() if value.is_floating_point() else value,
+    "none": lambda value: None,
+}
+"""How the weights of a run are exported: as they are, in 16 bits, not at all."""
+_DATA = ("datamodule_hyper_parameters",)
 _PARTS = {"hyper_parameters", "global_step", "epoch", "state_dict", "task", "model"}  # of every checkpoint
 
 
@@ -41,6 +48,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def seal(checkpoint: dict[str, Any]) -> None:
     """Add to a checkpoint what tells whether its content is what was written."""
     checkpoint["digests"] = {name: content_digest({name: value}) for name, value in checkpoint.items()}
+
+
+def model_digest(checkpoint: Mapping[str, Any]) -> str:
+    """Return what tells the model of a checkpoint from any other; one without weights says it of those left out."""
+    if "model_digest" in checkpoint:
+        return str(checkpoint["model_digest"])
+    return content_digest({name: checkpoint[name] for name in ("hyper_parameters", "state_dict")})
+
+
+def exported(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Any]:
+    """Return a checkpoint that is smaller, from which no training can go on.
+
+    Args:
+        checkpoint: the whole one.
+        weights: a name in `WEIGHTS`.
+    """
+    state = {name: WEIGHTS[weights](value) for name, value in checkpoint["state_dict"].items()}
+    small = {name: checkpoint[name] for name in (*_PARTS, *_DATA) if name in checkpoint}
+    small["state_dict"] = {name: value for name, value in state.items() if value is not None}
+    if not small["state_dict"]:
+        small["model_digest"] = model_digest(checkpoint)
+    seal(small)
+    return small
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

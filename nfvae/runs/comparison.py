@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,17 +10,18 @@ import torch
 from torch import Tensor
 
 from nfvae.registry import check_choice
-from nfvae.runs.results import COLUMNS, Result
+from nfvae.runs.results import COLUMNS, COMPARED, Result
 from nfvae.runs.tables import Table
 
 _ESTIMATOR = ("estimator", "samples", "proposal", "chains", "temperatures")
 _MUST_AGREE = ("dataset", "binarization", "split", "images", *_ESTIMATOR)
 _POOLED = (
-    *("elbo", "elbo_se", "nll", "nll_se", "likely_off", "gap", "ess_median", "khat_above_0_7"),
-    *("spread_median", "active_units", "draw_ms"),
+    *("elbo", "elbo_se", "nll", "nll_se", *(f"nll_{name}{of}" for name in COMPARED for of in ("", "_se"))),
+    *("likely_off", "gap", "ess_median", "khat_above_0_7", "spread_median", "active_units", "draw_ms"),
 )
 _COMPARED = [
-    *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "images"),
+    *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "epoch_seconds"),
+    "images",
     *_ESTIMATOR,
     *_POOLED,
 ]
@@ -133,7 +135,9 @@ def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
         ValueError: if the values of single images are not known.
     """
     if not len(experiment.log_likelihood) or not len(baseline.log_likelihood):
-        raise ValueError("paired differences need the values of every image, which wandb does not hold")
+        raise ValueError(
+            "paired differences need the values of every image, which neither wandb nor an exported run holds"
+        )
     paired = baseline.log_likelihood - experiment.log_likelihood
     seeds = [each.error(lambda result: float(result.log_likelihood.mean())) for each in (experiment, baseline)]
     return Difference(float(paired.mean()), float(paired.std() / len(paired) ** 0.5), math.hypot(*seeds))
@@ -144,7 +148,12 @@ def sortable(with_baseline: bool) -> list[str]:
     return [*_COMPARED, *(_DIFFERENCES if with_baseline else [])]
 
 
-def comparison_table(experiments: Sequence[Experiment], baseline: Experiment | None = None, sort: str = "nll") -> Table:
+def comparison_table(
+    experiments: Sequence[Experiment],
+    baseline: Experiment | None = None,
+    sort: str = "nll",
+    columns: Sequence[str] = (),
+) -> Table:
     """Sum up each experiment in numbers by name, in nats per image.
 
     Errors are over seeds where there are several, else over images.
@@ -153,14 +162,17 @@ def comparison_table(experiments: Sequence[Experiment], baseline: Experiment | N
         experiments: what is compared.
         baseline: whose NLL is taken off the others', image by image.
         sort: name of the number that orders the rows.
+        columns: names of the numbers that are shown, in this order; all for none.
 
     Raises:
-        ValueError: for an unknown number to sort by.
+        ValueError: for an unknown number to sort by or to show.
     """
     rows = [_row(experiment, baseline) for experiment in experiments]
-    check_choice("column", sort, sortable(baseline is not None))
+    for name in (sort, *columns):
+        check_choice("column", name, sortable(baseline is not None))
     rows.sort(key=lambda row: (row.get(sort) is None, row.get(sort)))
-    return Table(rows, [column for column in COLUMNS if column.key != "seconds"])
+    known = {column.key: column for column in COLUMNS if column.key != "seconds"}
+    return Table(rows, [known[name] for name in columns if name in known] if columns else [*known.values()])
 
 
 def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
@@ -174,9 +186,9 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
         return total // len(values) if isinstance(total, int) and total % len(values) == 0 else total / len(values)
 
     def error(name: str) -> float | None:
-        if several:
+        if several and name in first.summary:
             return experiment.error(lambda result: result.summary[name])
-        return first.summary[f"{name}_se"]  # type: ignore[no-any-return]
+        return first.summary.get(f"{name}_se")
 
     trained = all(result.history for result in experiment.results)
     row: dict[str, Any] = {
@@ -186,7 +198,8 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
         "seeds": len(experiment.results),
         "parameters": first.summary.get("parameters"),
         "epochs": experiment.mean(lambda result: len(result.history)) if trained else None,
-        "training_seconds": experiment.mean(_training_seconds) if trained else None,
+        "training_seconds": experiment.mean(lambda result: sum(_seconds(result))) if trained else None,
+        "epoch_seconds": experiment.mean(lambda result: statistics.median(_seconds(result))) if trained else None,
         **{name: first.summary.get(name) for name in ("images", *_ESTIMATOR)},
         **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _POOLED},
     }
@@ -196,5 +209,5 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
     return row
 
 
-def _training_seconds(result: Result) -> float:
-    return sum(epoch.get("seconds", math.nan) for epoch in result.history)
+def _seconds(result: Result) -> list[float]:
+    return [epoch.get("seconds", math.nan) for epoch in result.history]

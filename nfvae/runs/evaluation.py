@@ -67,7 +67,7 @@ class Evaluation:
             **{name: getattr(settings, name) for name in settings.sizes()},
             "seed": settings.seed,
             "matmul_precision": torch.get_float32_matmul_precision(),
-            "checkpoint_sha256": run.digest(),
+            "model_sha256": run.digest(),
         }
         self.path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
         self.figure, self.parts = self.path.with_suffix(".png"), self.path.with_suffix(".partial")
@@ -76,6 +76,8 @@ class Evaluation:
         """Return the summary that this very evaluation has left; empty where it has not come to its end."""
         try:
             done = read_evaluation(self.path)
+            if not self.path.with_suffix(".csv").is_file():
+                raise ValueError(f"{self.path.with_suffix('.csv')} is missing")
         except FileNotFoundError:
             return {}
         except ValueError as error:
@@ -143,11 +145,11 @@ class Evaluation:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read the summary that an evaluation wrote last.
+    """Read the summary that an evaluation wrote last; an exported one has no values of every image beside it.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it, or the values of every image beside it, are damaged.
+        ValueError: if it, or the values of every image, are damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no evaluation {path}")
@@ -155,8 +157,8 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     if summary.pop("digest", None) != content_digest(summary):
         raise ValueError(f"{path} is damaged")
     values = path.with_suffix(".csv")
-    if not values.is_file() or hashlib.sha256(values.read_bytes()).hexdigest() != summary["csv_sha256"]:
-        raise ValueError(f"{values} is missing or damaged")
+    if values.is_file() and hashlib.sha256(values.read_bytes()).hexdigest() != summary["csv_sha256"]:
+        raise ValueError(f"{values} is damaged")
     return summary
 
 

@@ -1,5 +1,6 @@
 """What a run reached, read from its folder or from wandb; and how its numbers are shown everywhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from nfvae.runs.folder import USUAL, EvaluationSettings, wandb_name
 from nfvae.runs.run import Run
 from nfvae.runs.tables import Column
 
+COMPARED = ("importance", "annealed")
+"""Estimators whose likelihoods are compared."""
 _NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
 
 COLUMNS = [
@@ -21,6 +24,7 @@ COLUMNS = [
     Column("parameters", "parameters", 0, meaning="numbers that training sets"),
     Column("epochs", "epochs", 0, meaning="of training, mean over seeds"),
     Column("training_seconds", "training, s", 1, meaning="wall time of all epochs, mean over seeds"),
+    Column("epoch_seconds", "an epoch, s", 1, meaning="wall time of the median epoch, mean over seeds"),
     Column("images", "images", 0, meaning="that were evaluated"),
     Column("split", "images of", meaning="the data set's split, or simulated from the model"),
     Column("estimator", "estimator", meaning="of log p(x)"),
@@ -30,6 +34,10 @@ COLUMNS = [
     Column("temperatures", "temperatures", 0, meaning="of a chain, on its path from the posterior to the exact one"),
     Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1, meaning="negative evidence lower bound, above the NLL"),
     Column("nll", "NLL, nats", 2, "nll_se", meaning="estimated -log p(x), in expectation above the true one"),
+    *(
+        Column(f"nll_{name}", f"NLL, {name}, nats", 2, f"nll_{name}_se", meaning="the same, by a further estimator")
+        for name in COMPARED
+    ),
     Column(
         "nll_least", "NLL at least, nats", 2, meaning="the bound from the other side, in expectation below the true one"
     ),
@@ -89,6 +97,7 @@ COLUMNS = [
     Column("difference_se_seeds", "± seeds", 3, meaning="standard error of the difference over seeds"),
 ]
 """How the numbers of runs are shown: the same heading, unit and digits in every table."""
+_UNKNOWN = torch.empty(0, dtype=torch.float64)
 
 
 class Result(NamedTuple):
@@ -110,25 +119,22 @@ class Result(NamedTuple):
     log_likelihood: Tensor
     history: list[dict[str, float]]
 
-    def told_by(self, key: str) -> "Result":
-        """Return the same result, told from others by something in its evaluation, too."""
-        return self._replace(settings=self.settings | {key: self.summary[key]})
 
-
-def read_result(run: Run, settings: EvaluationSettings = USUAL) -> Result:
-    """Read what a run and its evaluation have left.
+def read_result(run: Run, asked: Sequence[EvaluationSettings] = (USUAL,)) -> Result:
+    """Read what a run and its evaluations have left; those after the first one add their NLL alone.
 
     Raises:
         FileNotFoundError: if there is no such evaluation.
         ValueError: if the run is no VAE's, or damaged.
     """
-    summary = read_summary(run, settings)
+    first, *others = (read_summary(run, settings) for settings in asked)
+    values = run.evaluation(asked[0]).with_suffix(".csv")
     return Result(
         run.folder.path,
         _experiment_settings(run.settings | run.data_settings),
         run.data_settings.get("seed"),
-        summary,
-        read_values(run.evaluation(settings).with_suffix(".csv"))["log_likelihood"],
+        _with_others(first, others),
+        read_values(values)["log_likelihood"] if values.is_file() else _UNKNOWN,
         run.folder.history(),
     )
 
@@ -153,13 +159,13 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
         raise FileNotFoundError(f"run {run.folder.path} has no such evaluation: {command}{there}") from error
     except ValueError as error:
         raise ValueError(f"{error}: {command}") from error
-    if summary["checkpoint_sha256"] != run.digest():
+    if summary["model_sha256"] != run.digest():
         raise ValueError(f"the evaluation of {run.folder.path} is of another checkpoint than {run.path}: {command}")
     return summary
 
 
-def read_wandb(project: str, settings: EvaluationSettings = USUAL) -> list[Result]:
-    """Read the runs of a wandb project, ENTITY/PROJECT, that hold an evaluation; without values of single images.
+def read_wandb(project: str, asked: Sequence[EvaluationSettings] = (USUAL,)) -> list[Result]:
+    """Read the runs of a wandb project, ENTITY/PROJECT, that hold the evaluations; without values of single images.
 
     Raises:
         ValueError: if wandb cannot be asked, or knows no such run.
@@ -170,26 +176,43 @@ def read_wandb(project: str, settings: EvaluationSettings = USUAL) -> list[Resul
         runs = list(wandb.Api().runs(project))
     except Exception as error:  # no account, no network, no such project
         raise ValueError(f"cannot read {project} from wandb: {error}") from error
-    results = [result for run in runs if (result := _from_wandb(run, settings))]
+    results = [result for run in runs if (result := _from_wandb(run, asked))]
     if not results:
-        raise ValueError(f"no run of {project} holds an evaluation with {settings.arguments() or 'the usual settings'}")
+        settings = ", ".join(each.arguments() or "the usual settings" for each in asked)
+        raise ValueError(f"no run of {project} holds an evaluation with {settings}")
     return results
 
 
-def _from_wandb(run: Any, settings: EvaluationSettings) -> Result | None:
+def _from_wandb(run: Any, asked: Sequence[EvaluationSettings]) -> Result | None:
     if not {"model", "data"} <= run.config.keys():
         return None
-    prefix = wandb_name(settings.name(run.config["data"], "best")) + "/"
-    if run.summary.get(f"{prefix}nll") is None:
+    prefixes = [wandb_name(settings.name(run.config["data"], "best")) + "/" for settings in asked]
+    if any(run.summary.get(f"{prefix}nll") is None for prefix in prefixes):
         return None
+    first, *others = (
+        {key.removeprefix(prefix): value for key, value in run.summary.items() if key.startswith(prefix)}
+        for prefix in prefixes
+    )
     return Result(
         Path(run.name),
         _experiment_settings(run.config["model"] | run.config["data"]),
         run.config.get("seed_everything"),
-        {key.removeprefix(prefix): value for key, value in run.summary.items() if key.startswith(prefix)},
-        torch.empty(0, dtype=torch.float64),
+        _with_others(first, others),
+        _UNKNOWN,
         [row for row in run.scan_history() if row.get("seconds") is not None],
     )
+
+
+def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a summary with the NLL of further evaluations under the names of their estimators.
+
+    Of what several know, that of the first one stands.
+    """
+    for other in others:
+        name = other["estimator"]
+        further = {f"nll_{name}": other["nll"], f"nll_{name}_se": other["nll_se"]}
+        summary = other | summary | further | {"estimator": f"{summary['estimator']}, {name}"}
+    return summary
 
 
 def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A trained run: its checkpoint, and the plain model and data that this gives."""
 
-import hashlib
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.flows import FlowDensity
 from nfvae.models import VAE
 from nfvae.registry import check_trusted, class_paths, options_of
-from nfvae.runs.checkpoint import MODELS, load_weights, read_checkpoint
+from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint
 from nfvae.runs.folder import EvaluationSettings, RunFolder
 
 DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedImages, "density": ToyVectors}
@@ -64,8 +63,8 @@ class Run:
         return height, width
 
     def digest(self) -> str:
-        """Return what tells the checkpoint's file from any other, its SHA-256."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
+        return model_digest(self.checkpoint)
 
     def evaluation(self, settings: EvaluationSettings) -> Path:
         """Return where the summary of an evaluation of the checkpoint lies."""
@@ -75,8 +74,10 @@ class Run:
         """Build the plain model and load its weights, on the CPU and in eval mode.
 
         Raises:
-            ValueError: if the weights do not fit the settings.
+            ValueError: if the weights do not fit the settings, or were left out of an exported run.
         """
+        if not self.checkpoint["state_dict"]:
+            raise ValueError(f"{self.path} was exported without its weights")
         builder = MODELS[self.kind]
         model = builder(**{name: self.settings[name] for name in options_of(builder)})
         weights = self.checkpoint["state_dict"].items()

@@ -317,20 +317,36 @@ def test_a_run_trained_otherwise_is_not_taken_for_the_one_asked_for(configs, cli
     assert "training other/digits-none-1-seed0" in out
 
 
-def test_estimators_are_mixed_only_by_force(configs, cli):
+def test_further_estimators_stand_beside_the_first(configs, cli):
     annealed = ["--estimator", "importance", "annealed", "--temperatures", 5]
-    assert cli("compare", *configs[:2], *FIT, *annealed)[0] == 2
+    code, out, error = cli("compare", *configs[:2], *FIT, *annealed)
+    assert code == 0, error
+    assert "40 images, 30 importance samples (mixture proposal) an image, and annealed, 4 chains of 5 temp" in out
     folders = ["runs/digits-none-1-seed0", "runs/digits-planar-2-seed0"]
-    code, _, error = cli("compare", *folders, *LIMITED, *annealed)
+    alone = [json.loads(Path(f"{folders[0]}/evaluation-test-{name}-first40.json").read_text())
+             for name in ("importance-30", "annealed-4x5")]  # fmt: skip
+    code, out, error = cli("compare", *folders, *LIMITED, *annealed, "--format", "json")
+    row = next(row for row in json.loads(out) if row["flow"] == "none")
+    told = {"nll": alone[0]["nll"], "nll_se": alone[0]["nll_se"], "nll_annealed": alone[1]["nll"]}
+    told |= {"nll_annealed_se": alone[1]["nll_se"], "elbo": alone[0]["elbo"], "nll_importance": None}
+    assert {name: row[name] for name in told} == told
+    assert row["estimator"] == "importance, annealed"
+    order = [*annealed[:1], "annealed", "importance", *annealed[3:]]
+    code, out, error = cli("compare", *folders, *LIMITED, *order, "--html", "page.html", "--format", "json")
+    assert code == 0, error
+    out = out.partition("written:")[0]
+    row = next(row for row in json.loads(out) if row["flow"] == "none")
+    assert (row["nll"], row["nll_importance"]) == (alone[1]["nll"], alone[0]["nll"])
+
+
+def test_columns_are_chosen_by_name(configs, cli):
+    chosen = ["--columns", "experiment", "gap", "epoch_seconds"]
+    code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "markdown")
+    assert code == 0, error
+    assert "| experiment | gap, nats | an epoch, s |\n| --- |" in out
+    code, _, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "elbow")
     assert code == 2
-    assert "was evaluated with estimator importance" in error
-    code, out, error = cli("compare", *folders, *LIMITED, *annealed, "--force", "--format", "json")
-    assert code == 0, error
-    rows = {row["experiment"]: row for row in json.loads(out)}
-    assert set(rows) == {f"{name} estimator={each}" for name in ("none-1", "planar-2") for each in annealed[1:3]}
-    code, out, error = cli("compare", *folders, *LIMITED, *annealed[:1], *annealed[2:], "--html", "page.html")
-    assert code == 0, error
-    assert "annealed, 4 chains of 5 temperatures an image" in out
+    assert "unknown column 'elbow'; known columns: experiment, flow" in error
 
 
 def test_one_run_named_twice_is_one_run(configs, cli):
@@ -347,7 +363,7 @@ def test_an_evaluation_of_another_checkpoint_is_not_shown(configs, cli):
     folder = Path("runs/digits-none-1-seed0")
     shutil.copy(folder / "checkpoints/last.ckpt", folder / "checkpoints/best.ckpt")
     with changed(folder / "checkpoints/best.ckpt") as saved:
-        saved["epoch"] = 7
+        next(iter(saved["state_dict"].values())).add_(1e-6)
     code, _, error = cli("compare", folder, *LIMITED)
     assert code == 2
     assert "is of another checkpoint than" in error

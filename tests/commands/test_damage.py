@@ -244,7 +244,7 @@ def test_results_of_the_test_loop_are_kept(run, cli):
     assert cli("test", run)[0] == 0
     assert cli("validate", run)[0] == 0
     found = json.loads((run / "test.json").read_text())
-    assert found["checkpoint_sha256"] == Run(run).digest()
+    assert found["model_sha256"] == Run(run).digest()
     assert found["test/elbo"] < -found["test/nll"] < 0
     assert json.loads((run / "validate.json").read_text())["val/elbo"] < 0
 

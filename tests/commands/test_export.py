@@ -1,0 +1,98 @@
+"""Runs as small folders: what of a run is there, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from nfvae.__main__ import main
+from nfvae.runs import Run
+from tests.conftest import QUICKSTART
+
+RUN = "runs/digits-iaf-4-seed0"
+EVALUATE = ["--samples", 20, "--limit", 10]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A run of an epoch, evaluated."""
+    root = tmp_path_factory.mktemp("kept")
+    arguments = ["--trainer.max_epochs", "1", "--trainer.default_root_dir", str(root / "runs")]
+    assert main(["fit", "-c", QUICKSTART, *arguments]) == 0
+    assert main(["evaluate", str(root / RUN), *map(str, EVALUATE)]) == 0
+    return root / RUN
+
+
+@pytest.fixture
+def trained(kept, workdir):
+    """The run, in the folder of runs below the current one."""
+    shutil.copytree(kept, RUN)
+    return Path(RUN)
+
+
+def test_a_run_with_its_weights_is_the_same_model(trained, cli):
+    code, out, error = cli("export", RUN, "--to", "small")
+    assert (code, out) == (0, "small/digits-iaf-4-seed0\n"), error
+    one, other = Run(RUN), Run("small/digits-iaf-4-seed0")
+    assert one.digest() == other.digest()
+    for name, value in one.vae().state_dict().items():
+        assert torch.equal(other.vae().state_dict()[name], value)
+    assert other.path.stat().st_size < 0.6 * one.path.stat().st_size
+    tables = [cli("compare", each.folder.path, *EVALUATE, "--format", "json") for each in (one, other)]
+    assert tables[0] == tables[1]
+    assert tables[0][0] == 0
+    found = json.loads(next(trained.glob("evaluation-*.json")).read_text())
+    assert cli("evaluate", other.folder.path, *EVALUATE)[0] == 0
+    again = json.loads(next(other.folder.path.glob("evaluation-*.json")).read_text())
+    assert again["nll"] == found["nll"]
+
+
+def test_a_run_without_weights_is_compared_alone(trained, cli):
+    assert cli("export", RUN, "--to", "small", "--weights", "none")[0] == 0
+    small = Path("small/digits-iaf-4-seed0")
+    assert sum(file.stat().st_size for file in small.rglob("*") if file.is_file()) < 20_000
+    tables = [cli("compare", each, *EVALUATE, "--format", "json") for each in (RUN, small)]
+    assert tables[0] == tables[1]
+    for command in (["sample", small], ["evaluate", small, "--samples", 30]):
+        code, _, error = cli(*command)
+        assert code == 2
+        assert f"{small}/checkpoints/best.ckpt was exported without its weights" in error
+    code, _, error = cli("compare", RUN, small, *EVALUATE, "--baseline", RUN)
+    assert code == 2
+    assert "neither wandb nor an exported run holds" in error
+
+
+def test_weights_in_16_bits_are_another_model(trained, cli):
+    assert cli("export", RUN, "--to", "small", "--weights", "half")[0] == 0
+    small = Run("small/digits-iaf-4-seed0")
+    assert not small.folder.evaluations()
+    assert small.digest() != Run(RUN).digest()
+    for name, value in Run(RUN).vae().state_dict().items():
+        torch.testing.assert_close(small.vae().state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    assert cli("evaluate", small.folder.path, *EVALUATE)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([RUN, "--to", "runs"], f"{RUN} exists already"),
+        ([RUN, f"other/../{RUN}", "--to", "small"], "two of the runs have one name"),
+        ([RUN, "--to", "small", "--weights", "quarter"], "unknown --weights 'quarter'"),
+        (["runs/none", "--to", "small"], "there is no run runs/none"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(arguments, message, trained, cli):
+    Path("other").mkdir()
+    code, _, error = cli("export", *arguments)
+    assert code == 2
+    assert message in error
+    assert not Path("small").exists()
+
+
+def test_no_training_goes_on_from_an_exported_run(trained, cli):
+    assert cli("export", RUN, "--to", "small")[0] == 0
+    code, _, error = cli("fit", "--ckpt_path", "small/digits-iaf-4-seed0", "--trainer.max_epochs", 9)
+    assert code == 2
+    assert "was exported: no training can go on from it" in error
