@@ -1,7 +1,7 @@
 """What `nfvae plot` can draw of trained runs, by name."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from nfvae.plots import (
     deformation_figure,
     density_figure,
     density_gallery,
+    gain_bars,
     gap_bars,
     image_grid,
     interpolation_grid,
@@ -155,6 +156,24 @@ def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) ->
     return gap_bars(gaps, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))
 
 
+def _gain(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+    """What each run gains over the first one."""
+    asked = [evaluation._replace(estimator=estimator) for estimator in ("importance", "annealed")]
+    told = {str(run.folder.path): [read_summary(run, settings) for settings in asked] for run in _some(runs)}
+    baseline, *others = told
+    if not others:
+        raise ValueError("this picture takes a run to begin with, and others to set against it")
+    parts = {name: _parts(*summaries) for name, summaries in told.items()}
+    gains = {name: parts[baseline] - parts[name] for name in others}
+    return gain_bars(gains, baseline, "{dataset}, {split} set, {images:,} images".format(**told[baseline][0]))
+
+
+def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
+    """Return NLL, what the -ELBO is above it, and what importance sampling says that the NLL is above it."""
+    nll = annealed["nll"]
+    return torch.tensor([nll, -annealed["elbo"] - nll, importance["nll"] - nll])
+
+
 def _posterior(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """Of the first hundred test images the six that the first run fits worst, unless images are named."""
     models = {run.folder.name: run.vae() for run in _some(runs)}
@@ -236,6 +255,7 @@ PICTURES: dict[str, Callable[[Sequence[Run], Images, EvaluationSettings], "Figur
     "learning": _learning,
     "k-curve": _k_curve,
     "gap": _gap,
+    "gain": _gain,
     "posterior": _posterior,
     "layers": _layers,
     "density": _density,

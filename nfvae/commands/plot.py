@@ -19,9 +19,10 @@ def plot_command(arguments: list[str]) -> None:
     reconstructions  test images, and what the model makes of them
     traversal        the latents that vary most, moved one at a time
     interpolation    pairs of test images, and what lies between their latents
-    learning         the validation over epochs, of several runs
+    learning         the validation over epochs and minutes, of several runs
     k-curve          the bound of k importance samples over k, of evaluated runs
     gap              approximation and amortization gap, of runs that nfvae gap has seen (with its --limit and --budget)
+    gain             what runs gain over the first one: model, bound and estimator, of runs evaluated by both estimators
     posterior        q(z|x) against the exact posterior, of runs with two latents
     layers           the density after each layer: of a run on vectors, or of an image's posterior with two latents
     density          a density of vectors beside its data; of a student its teacher too
@@ -51,7 +52,9 @@ def plot_parser() -> Parser:
     parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
     parser.add_importance()
     parser.add_budget()
-    parser.add_argument("--limit", type=int, help="images of evaluations: k-curve (default: all), gap (default: 100)")
+    parser.add_argument(
+        "--limit", type=int, help="images of evaluations: k-curve and gain (default: all), gap (default: 100)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
     parser.add_argument("--output", type=Path, help=where)

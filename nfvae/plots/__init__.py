@@ -1,6 +1,6 @@
 """Pictures; each function returns a matplotlib Figure."""
 
-from nfvae.plots.curves import difference_figure, learning_curves
+from nfvae.plots.curves import difference_figure, gain_bars, learning_curves
 from nfvae.plots.densities import density_figure, density_gallery, uniform_figure
 from nfvae.plots.flows import (
     check_plane,
@@ -26,6 +26,7 @@ __all__ = [
     "density_figure",
     "density_gallery",
     "difference_figure",
+    "gain_bars",
     "gap_bars",
     "gap_figure",
     "image_grid",

@@ -1,6 +1,7 @@
 """Pictures of several runs: how they learned, and how they differ."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from nfvae.plots.canvas import new_figure, styled, wrapped
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MANY, _FIRST = 50, 10  # epochs of a long run, of which the first tenth may lie above the picture
 _BOUNDS = ("elbo", "iwae")  # drawn with their sign turned, as tables show them
 
 
@@ -18,7 +20,9 @@ _BOUNDS = ("elbo", "iwae")  # drawn with their sign turned, as tables show them
 def learning_curves(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: str = "val/elbo", title: str = ""
 ) -> "Figure":
-    """Draw a metric over epochs, a line for each run and a color for each experiment; of a bound the negative.
+    """Draw a metric over epochs and over minutes, a line for each run, a color for each experiment; of a bound -bound.
+
+    What a run went through in its first epochs may lie above the picture.
 
     Args:
         histories: the epochs' metrics of each run, by the experiment's name.
@@ -27,20 +31,30 @@ def learning_curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = new_figure(7, 4.6)
-    axes = figure.add_subplot(title=title)
+    figure = new_figure(11, 4.6)
+    by_epoch, by_time = figure.subplots(1, 2, sharey=True)
+    figure.suptitle(title)
     split, _, name = metric.partition("/")
     sign = -1 if name in _BOUNDS else 1
+    shown: list[float] = []
     for place, (experiment, runs) in enumerate(histories.items()):
         for number, history in enumerate(runs):
-            epochs = [int(row["epoch"]) + 1 for row in history if metric in row]
-            values = [sign * row[metric] for row in history if metric in row]
+            rows = [row for row in history if metric in row]
+            epochs, values = [int(row["epoch"]) + 1 for row in rows], [sign * row[metric] for row in rows]
+            minute = statistics.median(row.get("seconds", math.nan) for row in history) / 60 if history else math.nan
             label = None if number else wrapped(experiment)
-            axes.plot(epochs, values, color=f"C{place % 10}", label=label, lw=1.2, marker=".", ms=4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epochs")
-    shown = {"elbo": "-ELBO", "iwae": "-IWAE bound", "nll": "NLL"}.get(name, name)
-    axes.set_ylabel(f"{shown}, {split} set, nats")
+            style = {"color": f"C{place % 10}", "lw": 1.2, "marker": "." if len(rows) < _MANY else "", "ms": 4}
+            by_epoch.plot(epochs, values, label=label, **style)
+            by_time.plot([minute * epoch for epoch in epochs], values, **style)
+            shown += values[len(values) // _FIRST :] if len(values) >= _MANY else values
+    by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
+    by_epoch.set_xlabel("epochs")
+    by_time.set_xlabel("minutes of training, at the median epoch's pace")
+    names = {"elbo": "-ELBO", "iwae": "-IWAE bound", "nll": "NLL"}
+    by_epoch.set_ylabel(f"{names.get(name, name)}, {split} set, nats")
+    if shown and max(shown) > min(shown):
+        margin = 0.05 * (max(shown) - min(shown))
+        by_epoch.set_ylim(min(shown) - margin, max(shown) + margin)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -76,4 +90,35 @@ def difference_figure(
     axes.set_yticks(range(1, len(differences) + 1), [wrapped(name) for name in differences])
     thick = "; thick: over seeds" if several else ""
     axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean; thin: ± over images{thick})")
+    return figure
+
+
+@styled
+def gain_bars(gains: Mapping[str, Tensor], baseline: str, title: str = "") -> "Figure":
+    """Draw what runs gain over a baseline: by the model, by the bound, and by an estimator that flatters.
+
+    Args:
+        gains: in nats per image with shape (3,), by the run's name: by how much the NLL is lower, by how much the
+            distance between ELBO and NLL is smaller, and how much more importance sampling says that the NLL is lower.
+        baseline: the baseline's name.
+        title: of the picture.
+    """
+    figure = new_figure(8, 1.8 + 0.9 * len(gains))
+    axes = figure.add_subplot(title=title)
+    parts = (
+        "model: NLL, annealed, lower by",
+        "bound: -ELBO nearer to it by",
+        "estimator: importance sampling says more by",
+    )
+    height = 0.27
+    for part, label in enumerate(parts):
+        places = [place + (part - 1) * height for place in range(len(gains))]
+        bars = axes.barh(places, [float(gain[part]) for gain in gains.values()], height, label=label, color=f"C{part}")
+        axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set_yticks(range(len(gains)), [wrapped(name) for name in gains])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.axvline(0, color="gray", lw=1)
+    axes.set_xlabel(f"nats per image gained over {baseline}")
+    figure.legend(loc="outside lower center", ncols=1)
     return figure

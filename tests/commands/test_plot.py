@@ -33,9 +33,10 @@ def trained(tmp_path_factory):
     with contextlib.chdir(folder):
         for words in (
             ["fit", "-c", QUICKSTART, *QUICK, *flat, *narrow["iaf"]],
-            ["evaluate", "runs/flat", "--samples", 20],
+            ["evaluate", "runs/flat", "--samples", 20, "--estimator", "importance", "annealed", "--temperatures", 5],
             ["gap", "runs/flat", "--images", 4, "--budget", "small"],
             ["fit", "-c", QUICKSTART, *QUICK, *wide],
+            ["evaluate", "runs/wide", "--samples", 20, "--estimator", "importance", "annealed", "--temperatures", 5],
             ["fit", *QUICK, *moons, *narrow["maf"]],
         ):
             assert main([str(word) for word in words]) == 0
@@ -51,8 +52,9 @@ def test_every_picture_is_drawn(runs, cli):
     for kind in PICTURES:
         of_vectors = kind in ("density", "uniform", "gallery")
         folders = [] if kind == "deformation" else ["runs/moons" if of_vectors else "runs/flat"]
+        folders += ["runs/wide"] if kind == "gain" else []
         output = [] if folders else ["--output", "drawn/picture.png"]
-        asked = ["--samples", 20] if kind != "gap" else ["--limit", 4, "--budget", "small"]
+        asked = ["--samples", 20, "--temperatures", 5] if kind != "gap" else ["--limit", 4, "--budget", "small"]
         code, out, error = cli("plot", kind, *folders, *asked, "--images", 0, 3, *output)
         assert code == 0, (kind, error)
         assert Path(out.strip()).stat().st_size > 3_000, kind
@@ -69,6 +71,11 @@ def test_every_picture_is_drawn(runs, cli):
         (["samples"], "this picture takes one run; got 0"),
         (["learning"], "this picture takes runs; got none"),
         (["k-curve"], "this picture takes runs; got none"),
+        (
+            ["gain", "runs/flat", "--samples", 20, "--temperatures", 5],
+            "takes a run to begin with, and others to set against",
+        ),
+        (["gain", "runs/flat", "runs/wide"], "run runs/flat has no such evaluation"),
         (["deformation", "runs/flat"], "this picture takes no run"),
         (["layers", "runs/wide"], "layers are drawn in two dimensions; this density has 40"),
         (["deformation"], "plot deformation names no run: say where the picture goes"),
@@ -94,6 +101,21 @@ def test_the_layers_one_after_the_other_are_the_flow(name):
     for layer in layers:
         point = layer(point)
     torch.testing.assert_close(point, bijection(z))
+
+
+def test_what_a_run_gains_adds_up(runs, cli, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("nfvae.commands.pictures.gain_bars", lambda gains, *_: drawn.append(gains) or new_figure(1, 1))
+    assert cli("plot", "gain", "runs/wide", "runs/flat", "--samples", 20, "--temperatures", 5)[0] == 0
+    (gains,) = drawn
+    model, bound, estimator = gains["runs/flat"].tolist()
+    (wide, flat), (wide_annealed, flat_annealed) = (
+        [json.loads(Path(f"runs/{run}/evaluation-test-{name}.json").read_text()) for run in ("wide", "flat")]
+        for name in ("importance-20", "annealed-4x5")
+    )
+    assert model == pytest.approx(wide_annealed["nll"] - flat_annealed["nll"], abs=1e-4)
+    assert model + estimator == pytest.approx(wide["nll"] - flat["nll"], abs=1e-4)
+    assert model + bound == pytest.approx(flat_annealed["elbo"] - wide_annealed["elbo"], abs=1e-4)
 
 
 def test_contours_are_of_densities():
