@@ -171,8 +171,10 @@ def comparison_table(
     for name in (sort, *columns):
         check_choice("column", name, sortable(baseline is not None))
     rows.sort(key=lambda row: (row.get(sort) is None, row.get(sort)))
-    known = {column.key: column for column in COLUMNS if column.key != "seconds"}
-    return Table(rows, [known[name] for name in columns if name in known] if columns else [*known.values()])
+    known = {column.key: column for column in COLUMNS}
+    several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
+    usual = [name for name in known if name != "seconds" and not (several and name == "nll")]
+    return Table(rows, [known[name] for name in columns or usual if name in known])
 
 
 def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:

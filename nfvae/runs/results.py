@@ -35,7 +35,9 @@ COLUMNS = [
     Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1, meaning="negative evidence lower bound, above the NLL"),
     Column("nll", "NLL, nats", 2, "nll_se", meaning="estimated -log p(x), in expectation above the true one"),
     *(
-        Column(f"nll_{name}", f"NLL, {name}, nats", 2, f"nll_{name}_se", meaning="the same, by a further estimator")
+        Column(
+            f"nll_{name}", f"NLL, {name}, nats", 2, f"nll_{name}_se", meaning="the same, by one of several estimators"
+        )
         for name in COMPARED
     ),
     Column(
@@ -204,15 +206,14 @@ def _from_wandb(run: Any, asked: Sequence[EvaluationSettings]) -> Result | None:
 
 
 def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return a summary with the NLL of further evaluations under the names of their estimators.
+    """Return a summary with those of further evaluations, the NLL of each under its estimator's name too.
 
     Of what several know, that of the first one stands.
     """
-    for other in others:
-        name = other["estimator"]
-        further = {f"nll_{name}": other["nll"], f"nll_{name}_se": other["nll_se"]}
-        summary = other | summary | further | {"estimator": f"{summary['estimator']}, {name}"}
-    return summary
+    told = [summary, *others] if others else []
+    names = {f"nll_{each['estimator']}{of}": each[f"nll{of}"] for each in told for of in ("", "_se")}
+    joined = dict(pair for each in [*others[::-1], summary] for pair in each.items())
+    return joined | names | {"estimator": ", ".join(each["estimator"] for each in [summary, *others])}
 
 
 def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -328,13 +328,14 @@ def test_further_estimators_stand_beside_the_first(configs, cli):
     code, out, error = cli("compare", *folders, *LIMITED, *annealed, "--format", "json")
     row = next(row for row in json.loads(out) if row["flow"] == "none")
     told = {"nll": alone[0]["nll"], "nll_se": alone[0]["nll_se"], "nll_annealed": alone[1]["nll"]}
-    told |= {"nll_annealed_se": alone[1]["nll_se"], "elbo": alone[0]["elbo"], "nll_importance": None}
+    told |= {"nll_annealed_se": alone[1]["nll_se"], "elbo": alone[0]["elbo"], "nll_importance": alone[0]["nll"]}
     assert {name: row[name] for name in told} == told
     assert row["estimator"] == "importance, annealed"
     order = [*annealed[:1], "annealed", "importance", *annealed[3:]]
     code, out, error = cli("compare", *folders, *LIMITED, *order, "--html", "page.html", "--format", "json")
     assert code == 0, error
     out = out.partition("written:")[0]
+    assert "NLL, annealed, nats" in Path("page.html").read_text()
     row = next(row for row in json.loads(out) if row["flow"] == "none")
     assert (row["nll"], row["nll_importance"]) == (alone[1]["nll"], alone[0]["nll"])
 
