@@ -17,8 +17,12 @@ def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
 
     Args:
         tasks: what is to be done, by the folder of the run; each must leave alone what is done already.
+
+    Raises:
+        FloatingPointError: if a run has diverged; raised when the others are done.
     """
     left, told = dict(tasks), set()
+    diverged: list[FloatingPointError] = []
     rank = getattr(rank_zero_only, "rank", 0)  # further processes of one training do what the first one does
     while left:
         busy = {}
@@ -31,6 +35,11 @@ def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
                 if path not in told:
                     print(f"{str(error).partition(':')[0]}: its turn comes when that ends")
                     told.add(path)
+            except FloatingPointError as error:
+                diverged.append(error)
+                print(f"{path}: {error}")
         if len(busy) == len(left):
             time.sleep(_PAUSE)
         left = busy
+    if diverged:
+        raise diverged[0]

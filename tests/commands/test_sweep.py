@@ -59,6 +59,18 @@ def test_a_run_that_somebody_trains_alone_is_waited_for(tmp_path, monkeypatch, c
     assert not list(tmp_path.iterdir())
 
 
+def test_what_diverges_does_not_keep_the_others_from_their_turn(tmp_path, capsys):
+    done = []
+
+    def diverge():
+        raise FloatingPointError("the loss is not finite")
+
+    with pytest.raises(FloatingPointError, match="the loss is not finite"):
+        work_off({tmp_path / "a": diverge, tmp_path / "b": lambda: done.append("b")})
+    assert done == ["b"]
+    assert capsys.readouterr().out == f"{tmp_path / 'a'}: the loss is not finite\n"
+
+
 @pytest.fixture
 def experiments(workdir):
     """Four configs over a base."""
