@@ -40,6 +40,7 @@ OVERLAYS = [
     for base, files in (
         ("base", "mnist/*"),
         ("gated", "mnist-gated/*"),
+        ("gated", "gated-sweep/*"),
         ("iwae", "iwae/*"),
         ("conv", "mnist/planar"),
         ("resnet", "mnist/iaf"),
