@@ -64,7 +64,7 @@ class State(NamedTuple):
 class Target:
     """log w and its gradient as functions of the noise, for some images, which are encoded once.
 
-    To be made and called without gradients and outside of `torch.inference_mode`.
+    Prior and posterior are made once. To be made and called without gradients and outside of `torch.inference_mode`.
 
     Args:
         model: a VAE in eval mode.
@@ -73,7 +73,7 @@ class Target:
 
     def __init__(self, model: VAE, images: Images) -> None:
         self.model, self.images, self.x = model, images, images.x.clone()  # what inference mode made has no gradient
-        self.posterior = model.posterior(self.x)
+        self.posterior, self.prior = model.posterior(self.x), model.prior()
         self.like = self.posterior.base.loc
         self.chains = max(1, images.rows // len(self.x))  # at once
 
@@ -85,7 +85,7 @@ class Target:
     def _state(self, noise: Tensor) -> State:
         noise = noise.detach().requires_grad_()
         with torch.enable_grad():
-            log_weight = self.model.log_terms(self.x, self.posterior.from_noise(noise)).log_weight
+            log_weight = self.model.log_terms(self.x, self.posterior.from_noise(noise), self.prior).log_weight
             (gradient,) = torch.autograd.grad(log_weight.sum(), noise)
         return State(noise.detach(), log_weight.detach(), gradient)
 
@@ -94,7 +94,7 @@ class Target:
         parts = []
         for part in torch.split(noise, self.chains):
             draw = self.posterior.from_noise(part)
-            terms = self.model.log_terms(self.x, draw)
+            terms = self.model.log_terms(self.x, draw, self.prior)
             parts.append((draw.z, terms.log_weight, terms.kl))
         z, log_weight, kl = (torch.cat(values) for values in zip(*parts, strict=True))
         return z, log_weight, kl

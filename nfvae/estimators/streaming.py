@@ -156,14 +156,14 @@ def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence
         scales: of the noise, taken in turns.
     """
     x, indices, rows = images
-    posterior = model.posterior(x)
+    posterior, prior = model.posterior(x), model.prior()
     for standard in posterior_noise(seed, indices, posterior.base.loc, samples):
         turns = standard.new_tensor(scales)[torch.arange(len(standard)) % len(scales)]
         noise = standard * turns[:, None, None]
         blocks = []
         for block in torch.split(noise, max(1, rows // len(x))):
             draw = posterior.from_noise(block)
-            blocks.append((*model.log_terms(x, draw), draw.z))
+            blocks.append((*model.log_terms(x, draw, prior), draw.z))
         *terms, z = (torch.cat(values) for values in zip(*blocks, strict=True))
         yield Chunk(LogTerms(*terms), z, _excess(noise, scales, samples))
 

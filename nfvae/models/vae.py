@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from nfvae.flows import Draw
 from nfvae.models.decoders import DECODERS, Decoder
@@ -92,10 +93,17 @@ class VAE(nn.Module):
             )
         return x
 
-    def log_terms(self, x: Tensor, draw: Draw) -> LogTerms:
-        """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P)."""
+    def log_terms(self, x: Tensor, draw: Draw, prior: Distribution | None = None) -> LogTerms:
+        """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P).
+
+        Args:
+            x: the images.
+            draw: the samples.
+            prior: p(z), to save making it again for many samples.
+        """
         log_p = self.decoder(draw.z).log_prob(x)
-        return LogTerms(log_p, self.prior().log_prob(draw.z), draw.log_prob, draw.log_det)
+        prior = self.prior() if prior is None else prior
+        return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 
     @torch.no_grad()
     def sample(self, count: int, temperature: float = 1.0) -> Tensor:

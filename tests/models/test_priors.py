@@ -6,10 +6,12 @@ import pickle
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal
+from torch.distributions import MixtureSameFamily, MultivariateNormal
 
 from nfvae.estimators import annealed_log_likelihood, log_likelihood, make_objective, sandwich, simulate
+from nfvae.flows import DiagonalNormal
 from nfvae.models import PRIORS, check_vae, make_vae
+from nfvae.models.priors.base import Mixture
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.priors.mixture import GaussianMixture
 from nfvae.models.priors.vamp import VampPrior
@@ -73,6 +75,19 @@ def test_the_evidence_of_simulated_images_lies_in_the_sandwich(case):
     assert found.log_likelihood.mean() == pytest.approx(exact, abs=0.1)
     assert found.upper.mean() == pytest.approx(exact, abs=0.1)
     assert (found.upper - found.log_likelihood).mean() > -0.05
+
+
+def test_a_mixture_far_from_its_parts_and_near_them_is_that_of_torch():
+    loc, scale, logits = 3 * torch.randn(50, 40), 0.1 * torch.rand(50, 40) + 1e-3, torch.randn(50)
+    mixture = Mixture(DiagonalNormal(loc, scale), logits)
+    z = torch.cat([mixture.sample((100,)), 5 * torch.randn(100, 40)]).reshape(2, 100, 40).requires_grad_()
+    exact = Mixture(DiagonalNormal(loc.double(), scale.double()), logits.double())
+    generic = MixtureSameFamily.log_prob(exact, z.double())
+    found = mixture.log_prob(z)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), generic, rtol=1e-6, atol=1e-5)
+    gradients = [torch.autograd.grad(each.sum(), z, retain_graph=True)[0] for each in (found, generic)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
 
 
 def test_an_affine_flow_prior_has_the_evidence_in_closed_form():

@@ -1,12 +1,19 @@
 """What a prior is."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
+from torch.nn import functional
 
+from nfvae.flows import DiagonalNormal
 from nfvae.models.posterior import Posterior
+from nfvae.numerics import double
+
+_HALF_LOG_2_PI = math.log(2 * math.pi) / 2
 
 
 class Prior(nn.Module, ABC):
@@ -37,6 +44,22 @@ class Mixture(MixtureSameFamily):
 
     def __init__(self, components: Distribution, logits: Tensor) -> None:
         super().__init__(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(value) with shape (*), in nats, for values with shape (*, D).
+
+        Of diagonal Gaussians by products of matrices, in float64, as squares are multiplied out: no tensor has shape
+        (*, K, D), and nothing is lost.
+        """
+        parts = self.component_distribution
+        if not isinstance(parts, DiagonalNormal):
+            return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
+        z, loc, scale, logits = map(double, (value, parts.loc, parts.scale, self.mixture_distribution.logits))
+        precision = scale.square().reciprocal()
+        normalizer = (loc.square() * precision).sum(-1) / 2 + scale.log().sum(-1) + z.shape[-1] * _HALF_LOG_2_PI
+        coefficients = torch.cat([loc * precision, -precision / 2], -1)
+        log_joint = functional.linear(torch.cat([z, z.square()], -1), coefficients, logits - normalizer)
+        return log_joint.to(value).logsumexp(-1)
 
     def tempered(self, temperature: float) -> "Mixture":
         """Return the mixture whose components have their noise multiplied."""
