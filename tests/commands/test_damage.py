@@ -123,7 +123,6 @@ DAMAGES = {
     "summary": lambda: SUMMARY.write_text(SUMMARY.read_text().replace('"nll": 2', '"nll": 1')),
     "cut summary": lambda: SUMMARY.write_text(SUMMARY.read_text()[:100]),
     "values": lambda: SUMMARY.with_suffix(".csv").write_text("index,log_likelihood\n0,-1.0\n"),
-    "no values": lambda: SUMMARY.with_suffix(".csv").unlink(),
 }
 
 
@@ -137,6 +136,15 @@ def test_a_damaged_evaluation_is_refused_by_compare_and_made_again_by_evaluate(d
     assert (again, same_values) == (nll, values)
     assert "damaged: evaluating again" in out
     assert cli("compare", run, "--samples", 10)[0] == 0
+
+
+def test_missing_values_are_made_again_by_evaluate_and_missed_by_pairs_alone(run, cli):
+    nll, values, _ = evaluated(cli)
+    SUMMARY.with_suffix(".csv").unlink()
+    assert cli("compare", run, "--samples", 10)[0] == 0
+    again, same_values, out = evaluated(cli)
+    assert (again, same_values) == (nll, values)
+    assert f"{SUMMARY.name.removesuffix('.json')}.csv is missing: evaluating again" in out
 
 
 def test_a_missing_figure_is_drawn_without_evaluating_again(run, cli, monkeypatch):

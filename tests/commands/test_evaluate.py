@@ -138,7 +138,7 @@ def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeyp
     assert images() == 0, "none of the others took its place"
     assert [images(*other) for other in others] == [0] * 4
     with changed(run / "checkpoints/best.ckpt") as saved:
-        saved["epoch"] = 77
+        next(iter(saved["state_dict"].values())).add_(1e-6)
     assert images() == 256
 
 
