@@ -11,9 +11,9 @@ from nfvae.commands.evaluate import evaluate_parser, show, summarize
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
 from nfvae.commands.sweep import work_off
-from nfvae.registry import check_choice, unknown
+from nfvae.registry import unknown
 from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
-from nfvae.runs.comparison import sortable
+from nfvae.runs.comparison import check_columns
 from nfvae.runs.methods import described
 from nfvae.runs.page import write_page
 from nfvae.runs.results import COMPARED
@@ -120,7 +120,7 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
 
 def _check_before_training(entries: list[Plan | Run], options: Namespace) -> None:
     """Refuse what would be refused after hours of training."""
-    check_choice("column", options.sort, sortable(bool(options.baseline)))
+    check_columns(options.sort, options.columns, bool(options.baseline))
     plans = [entry for entry in entries if isinstance(entry, Plan)]
     for plan in plans:
         for other in plans:

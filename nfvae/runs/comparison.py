@@ -148,6 +148,22 @@ def sortable(with_baseline: bool) -> list[str]:
     return [*_COMPARED, *(_DIFFERENCES if with_baseline else [])]
 
 
+def _showable(with_baseline: bool) -> list[str]:
+    """Return those of them that are a column of their own, in order."""
+    return [column.key for column in COLUMNS if column.key in sortable(with_baseline)]
+
+
+def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> None:
+    """Refuse unknown numbers to sort by or to show.
+
+    Raises:
+        ValueError: for such a number.
+    """
+    check_choice("column", sort, sortable(with_baseline))
+    for name in columns:
+        check_choice("column", name, _showable(with_baseline))
+
+
 def comparison_table(
     experiments: Sequence[Experiment],
     baseline: Experiment | None = None,
@@ -167,14 +183,13 @@ def comparison_table(
     Raises:
         ValueError: for an unknown number to sort by or to show.
     """
+    check_columns(sort, columns, baseline is not None)
     rows = [_row(experiment, baseline) for experiment in experiments]
-    for name in (sort, *columns):
-        check_choice("column", name, sortable(baseline is not None))
     rows.sort(key=lambda row: (row.get(sort) is None, row.get(sort)))
     known = {column.key: column for column in COLUMNS}
     several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
-    usual = [name for name in known if name != "seconds" and not (several and name == "nll")]
-    return Table(rows, [known[name] for name in columns or usual if name in known])
+    usual = [name for name in _showable(baseline is not None) if not (several and name == "nll")]
+    return Table(rows, [known[name] for name in columns or usual])
 
 
 def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:

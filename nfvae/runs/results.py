@@ -1,5 +1,6 @@
 """What a run reached, read from its folder or from wandb; and how its numbers are shown everywhere."""
 
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -212,8 +213,9 @@ def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> d
     """
     told = [summary, *others] if others else []
     names = {f"nll_{each['estimator']}{of}": each[f"nll{of}"] for each in told for of in ("", "_se")}
-    joined = dict(pair for each in [*others[::-1], summary] for pair in each.items())
-    return joined | names | {"estimator": ", ".join(each["estimator"] for each in [summary, *others])}
+    return {**ChainMap(summary, *others), **names} | {
+        "estimator": ", ".join(each["estimator"] for each in [summary, *others])
+    }
 
 
 def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def test_columns_are_chosen_by_name(configs, cli):
     assert "| experiment | gap, nats | an epoch, s |\n| --- |" in out
     code, _, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "elbow")
     assert code == 2
-    assert "unknown column 'elbow'; known columns: experiment, flow" in error
+    assert "unknown column 'elbow'; known columns: experiment, seeds" in error
 
 
 def test_one_run_named_twice_is_one_run(configs, cli):
