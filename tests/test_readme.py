@@ -22,6 +22,7 @@ README = PAGES["README.md"]
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 TRAINED = "runs/mnist-iaf-4-seed0"
 LIMITED = ["--samples", 20, "--limit", 30]
+USUAL = ["--chains", 4, "--temperatures", 200]  # though budgets are short here
 SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
 FEW, MOST = ("iaf", "none", "planar"), 4  # configs of a folder with more than so many
 CONVOLUTIONS = {"conv.yaml", "resnet.yaml"}
@@ -81,9 +82,10 @@ def example_module(name, page, text):
 
 def expanded(word):
     """A word of a command as the shell, in the repository's root, would give it to the program."""
-    if not word.startswith("configs/") and "*" not in word:
+    ours = word.startswith(("configs/", "release/"))
+    if not ours and "*" not in word:
         return [word]
-    found = sorted((ROOT if word.startswith("configs/") else Path()).glob(word))
+    found = sorted((ROOT if ours else Path()).glob(word))
     return [str(path) for path in found if len(found) <= MOST or path.stem in FEW]
 
 
@@ -102,7 +104,7 @@ def more(words):
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
         "evaluate": LIMITED,
         "gap": ["--limit", 3],
-        "compare": LIMITED,
+        "compare": USUAL if any("/release/" in word for word in words) else LIMITED,
     }.get(words[0], [])
 
 
