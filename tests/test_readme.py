@@ -24,7 +24,7 @@ TRAINED = "runs/mnist-iaf-4-seed0"
 LIMITED = ["--samples", 20, "--limit", 30]
 USUAL = ["--chains", 4, "--temperatures", 200]  # though budgets are short here
 SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
-FEW, MOST = ("iaf", "none", "planar"), 4  # configs of a folder with more than so many
+FEW, MOST = ("iaf", "none", "planar", "rate-2e-3", "decay"), 4  # configs of a folder with more than so many
 CONVOLUTIONS = {"conv.yaml", "resnet.yaml"}
 PLACEHOLDER = re.compile(r"(?<!:)\b[A-Z]{3,}\b|\.\.\.|x\.y:Z|your\.")
 
