@@ -6,7 +6,7 @@ from pathlib import Path
 from nfvae.commands.arguments import Parser, offer
 from nfvae.registry import check_choice
 from nfvae.runs import Run
-from nfvae.runs.checkpoint import WEIGHTS, exported
+from nfvae.runs.checkpoint import WEIGHTS, exported, model_digest
 from nfvae.runs.files import write_tensors
 from nfvae.runs.folder import RunFolder
 
@@ -42,11 +42,13 @@ def export_parser() -> Parser:
 
 
 def _export(run: Run, target: RunFolder, weights: str) -> None:
-    """Write the checkpoint last, as it makes the folder a run."""
+    """Write the checkpoint last, as it makes the folder a run; evaluations go with the model that they are of."""
+    checkpoint = exported(run.checkpoint, weights)
     target.best.parent.mkdir(parents=True)
     files = [run.folder.config, run.folder.metrics]
-    files += [run.folder.evaluation(name) for name in run.folder.evaluations()] if weights != "half" else []
+    if model_digest(checkpoint) == run.digest():
+        files += [run.folder.evaluation(name) for name in run.folder.evaluations()]
     for file in files:
         if file.is_file():
             shutil.copy(file, target.path)
-    write_tensors(target.best, exported(run.checkpoint, weights))
+    write_tensors(target.best, checkpoint)

@@ -31,7 +31,7 @@ from nfvae.plots import (
 from nfvae.registry import check_choice
 from nfvae.runs import EvaluationSettings, Run, density_table
 from nfvae.runs.folder import USUAL
-from nfvae.runs.results import read_summary
+from nfvae.runs.results import COMPARED, read_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,6 +90,10 @@ def _title(run: Run, what: str) -> str:
     return f"{run.folder.path}: {what} ({run.data_settings.get('dataset', 'data of your own')})"
 
 
+def _of_images(summary: dict[str, Any]) -> str:
+    return "{dataset}, {split} set, {images:,} images".format(**summary)
+
+
 def _samples(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     run = _only(runs)
     return sample_figure(run, 64)
@@ -145,7 +149,7 @@ def _learning(runs: Sequence[Run], images: Images, evaluation: EvaluationSetting
 def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     summaries = {str(run.folder.path): read_summary(run, evaluation) for run in _some(runs)}
     curves = {name: summary["k_curve"] for name, summary in summaries.items()}
-    return k_curves(curves, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))
+    return k_curves(curves, _of_images(next(iter(summaries.values()))))
 
 
 def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
@@ -153,19 +157,19 @@ def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) ->
     summaries = {str(run.folder.path): read_summary(run, asked) for run in _some(runs)}
     names = ("nll", "approximation", "amortization")
     gaps = {name: (-summary[names[0]], summary[names[1]], summary[names[2]]) for name, summary in summaries.items()}
-    return gap_bars(gaps, "{dataset}, {split} set, {images:,} images".format(**next(iter(summaries.values()))))
+    return gap_bars(gaps, _of_images(next(iter(summaries.values()))))
 
 
 def _gain(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """What each run gains over the first one."""
-    asked = [evaluation._replace(estimator=estimator) for estimator in ("importance", "annealed")]
+    asked = [evaluation._replace(estimator=estimator) for estimator in COMPARED]
     told = {str(run.folder.path): [read_summary(run, settings) for settings in asked] for run in _some(runs)}
     baseline, *others = told
     if not others:
         raise ValueError("this picture takes a run to begin with, and others to set against it")
     parts = {name: _parts(*summaries) for name, summaries in told.items()}
     gains = {name: parts[baseline] - parts[name] for name in others}
-    return gain_bars(gains, baseline, "{dataset}, {split} set, {images:,} images".format(**told[baseline][0]))
+    return gain_bars(gains, baseline, _of_images(told[baseline][0]))
 
 
 def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:

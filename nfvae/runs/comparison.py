@@ -150,7 +150,8 @@ def sortable(with_baseline: bool) -> list[str]:
 
 def _showable(with_baseline: bool) -> list[str]:
     """Return those of them that are a column of their own, in order."""
-    return [column.key for column in COLUMNS if column.key in sortable(with_baseline)]
+    known = sortable(with_baseline)
+    return [column.key for column in COLUMNS if column.key in known]
 
 
 def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> None:

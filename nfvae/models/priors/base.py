@@ -1,6 +1,5 @@
 """What a prior is."""
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -12,8 +11,6 @@ from torch.nn import functional
 from nfvae.flows import DiagonalNormal
 from nfvae.models.posterior import Posterior
 from nfvae.numerics import double
-
-_HALF_LOG_2_PI = math.log(2 * math.pi) / 2
 
 
 class Prior(nn.Module, ABC):
@@ -56,9 +53,9 @@ class Mixture(MixtureSameFamily):
             return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
         z, loc, scale, logits = map(double, (value, parts.loc, parts.scale, self.mixture_distribution.logits))
         precision = scale.square().reciprocal()
-        normalizer = (loc.square() * precision).sum(-1) / 2 + scale.log().sum(-1) + z.shape[-1] * _HALF_LOG_2_PI
+        at_zero = DiagonalNormal(loc, scale).log_prob(torch.zeros_like(loc))
         coefficients = torch.cat([loc * precision, -precision / 2], -1)
-        log_joint = functional.linear(torch.cat([z, z.square()], -1), coefficients, logits - normalizer)
+        log_joint = functional.linear(torch.cat([z, z.square()], -1), coefficients, logits + at_zero)
         return log_joint.to(value).logsumexp(-1)
 
     def tempered(self, temperature: float) -> "Mixture":
