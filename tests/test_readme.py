@@ -86,7 +86,7 @@ def expanded(word):
     if not ours and "*" not in word:
         return [word]
     found = sorted((ROOT if ours else Path()).glob(word))
-    return [str(path) for path in found if len(found) <= MOST or path.stem in FEW]
+    return [str(path) for path in found if len(found) <= MOST or path.stem in FEW or path.is_dir()]
 
 
 def more(words):

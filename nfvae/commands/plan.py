@@ -83,23 +83,35 @@ class Plan:
         Raises:
             ValueError: for what the model or the data refuse, or a setting that a training which goes on cannot change.
         """
-        teacher = self.settings["model"].get("teacher")
-        if teacher and Path(teacher).resolve().is_relative_to(self.folder.path.resolve()):
-            raise ValueError(f"run {self.folder.path} would take the place of its own teacher: give it another --name")
+        self._check_others()
         self.module.prepare_fit(self.data)
         if self.checkpoint:
-            if "optimizer_states" not in self.checkpoint.checkpoint:
-                raise ValueError(f"{self.checkpoint.path} was exported: no training can go on from it")
-            self.module.check_resumable(self.checkpoint.checkpoint)
-            load_weights(self.module, self.checkpoint.checkpoint["state_dict"], self.checkpoint.path)
-            saved = settings_of(self.checkpoint)
-            kept = [("seed_everything", saved["seed_everything"], self.settings["seed_everything"])]
-            if self.resumes:  # its best checkpoint is chosen among validations of the same data
-                kept += [(f"data.{name}", saved["data"].get(name), self.settings["data"].get(name)) for name in _KEPT]
-            for name, value, given in kept:
-                if value != given:
-                    raise ValueError(f"a training that goes on keeps its {name}, {value}; got {given}")
-            self.folder.check_files()
+            self._check_going_on(self.checkpoint)
+        else:
+            self.module.load_start()
+
+    def _check_others(self) -> None:
+        """Refuse to take the place of a run that the training needs."""
+        for name in ("teacher", "start"):
+            other = self.settings["model"].get(name)
+            if other and not self.resumes and Path(other).resolve().is_relative_to(self.folder.path.resolve()):
+                taken = f"run {self.folder.path} would take the place of its own model.{name}"
+                raise ValueError(f"{taken}: give it another --name")
+
+    def _check_going_on(self, run: Run) -> None:
+        """Refuse a checkpoint that the training cannot go on from, or other settings than it has to keep."""
+        if "optimizer_states" not in run.checkpoint:
+            raise ValueError(f"{run.path} was exported: no training can go on from it; --model.start begins a new one")
+        self.module.check_resumable(run.checkpoint)
+        load_weights(self.module, run.checkpoint["state_dict"], run.path)
+        saved = settings_of(run)
+        kept = [("seed_everything", saved["seed_everything"], self.settings["seed_everything"])]
+        if self.resumes:  # its best checkpoint is chosen among validations of the same data
+            kept += [(f"data.{name}", saved["data"].get(name), self.settings["data"].get(name)) for name in _KEPT]
+        for name, value, given in kept:
+            if value != given:
+                raise ValueError(f"a training that goes on keeps its {name}, {value}; got {given}")
+        self.folder.check_files()
 
     def config(self) -> str:
         """Return every setting as YAML, without what belongs to this call alone."""

@@ -219,9 +219,13 @@ def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> d
 
 
 def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what does not tell experiments apart, and put the options of a role beside the other settings."""
-    told = {name: value for name, value in settings.items() if name not in _NOT_THE_EXPERIMENT and name[0] != "_"}
+    """Leave out what is not set or tells no experiments apart, and put a role's options beside the other settings."""
+    told = {
+        name: value
+        for name, value in settings.items()
+        if name not in _NOT_THE_EXPERIMENT and name[0] != "_" and value is not None
+    }
     flat = {name: value for name, value in told.items() if not name.endswith("_options")}
     for role in told.keys() - flat.keys():
-        flat |= {f"{role}.{name}": value for name, value in (told[role] or {}).items()}
+        flat |= {f"{role}.{name}": value for name, value in told[role].items()}
     return dict(sorted(flat.items()))

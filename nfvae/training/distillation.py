@@ -73,6 +73,12 @@ class PosteriorDistillation(FlowVAE):
         assert self.teacher is not None
         self.teacher.check_data(data)
 
+    def load_start(self) -> None:
+        """Take over the weights of another student, whose decoder and prior make room for the teacher's."""
+        super().load_start()
+        if self.hparams["start"] and self.teacher:
+            self._learn_from(self.teacher)
+
     def _learn_from(self, teacher: Teacher) -> None:
         """Keep the teacher, and take over its decoder and prior."""
         self.teacher = teacher

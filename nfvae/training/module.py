@@ -28,6 +28,8 @@ class TrainingModule(SavedModule, MetricRows):
         milestones: epochs at which `multistep` divides the rate by 10.
         compile: whether the training step goes through `torch.compile`, which costs some seconds at the start; `auto`
             for whatever is quicker in a long training.
+        start: the folder of a run of the same architecture, or a checkpoint, whose weights are the first ones; the
+            optimizer and its schedule begin anew.
 
     Attributes:
         from_teacher: arguments of the constructor that follow from a teacher, and are no settings.
@@ -46,7 +48,6 @@ class TrainingModule(SavedModule, MetricRows):
     monitor: str
     mode: str
     clip: ClassVar[float | None] = None
-    model: nn.Module
     teacher: Teacher | None = None
 
     def __init__(
@@ -57,6 +58,7 @@ class TrainingModule(SavedModule, MetricRows):
         schedule: str = "constant",
         milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
         compile: bool | Literal["auto"] = False,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -99,6 +101,11 @@ class TrainingModule(SavedModule, MetricRows):
             self.teacher.to(self.trainer.strategy.root_device)
         if stage == "fit" and self.hparams["compile"] is True:
             self.step_function = compiled(self.loss_and_metrics, self.trainer.strategy.root_device)
+
+    def on_fit_start(self) -> None:
+        """Take over the weights that are to be started from, unless a checkpoint has just brought later ones."""
+        if not self.trainer.ckpt_path:
+            self.load_start()
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of what learns, with its schedule."""

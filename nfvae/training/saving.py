@@ -1,10 +1,11 @@
 """What a checkpoint says of itself, and how a module comes back from one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
+from torch import nn
 
 from nfvae.registry import class_paths, options_of
 from nfvae.runs import Run
@@ -18,11 +19,13 @@ class SavedModule(pl.LightningModule):
     """A LightningModule that is built from its hyperparameters alone.
 
     Attributes:
-        kind: what the plain model is, a name in `nfvae.runs.run.MODELS` and in `DATA`.
+        model: the plain model.
+        kind: what that is, a name in `nfvae.runs.run.MODELS` and in `DATA`.
         task: the name in `nfvae.training.TASKS`.
         architecture: the hyperparameters that a checkpoint must share to be loaded.
     """
 
+    model: nn.Module
     kind: ClassVar[str]
     task: ClassVar[str]
     architecture: ClassVar[tuple[str, ...]]
@@ -61,6 +64,22 @@ class SavedModule(pl.LightningModule):
         load_weights(module, run.checkpoint["state_dict"], run.path)
         return module
 
+    def load_start(self) -> None:
+        """Take over the weights of the run that is to be started from, where there is one.
+
+        Raises:
+            FileNotFoundError: if there is no such run.
+            ValueError: if it is of another kind or architecture, was exported without weights, or is damaged.
+        """
+        if not (start := self.hparams["start"]):
+            return
+        run = Run(start)
+        if run.kind != self.kind:
+            raise ValueError(f"model.start: {run.path} holds a {run.kind}; this trains a {self.kind}")
+        if differences := self.differences(run.settings, self.architecture):
+            raise ValueError(f"model.start: {run.path} has {differences}")
+        load_weights(self.model, run.model().state_dict(), run.path)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what was trained, what the plain model is, and what tells whether the file is damaged."""
         checkpoint |= {"task": self.task, "model": self.kind}
@@ -77,11 +96,13 @@ class SavedModule(pl.LightningModule):
         Raises:
             ValueError: for such a checkpoint.
         """
-        saved = checkpoint["hyper_parameters"]
-        differences = [
+        if differences := self.differences(checkpoint["hyper_parameters"], (*self.architecture, *_KEPT)):
+            raise ValueError(f"the checkpoint has {differences}")
+
+    def differences(self, saved: Mapping[str, Any], names: Collection[str]) -> str:
+        """Say which hyperparameters of these names differ from the saved ones; nothing where none does."""
+        return ", ".join(
             f"{name} {saved.get(name)!r} where the model has {self.hparams[name]!r}"
-            for name in (*self.architecture, *_KEPT)
+            for name in names
             if (saved.get(name) or None) != (self.hparams[name] or None)
-        ]
-        if differences:
-            raise ValueError(f"the checkpoint has {', '.join(differences)}")
+        )

@@ -229,7 +229,7 @@ def test_mistakes_get_one_line(arguments, message, teacher, cli, mnist_root):
 def test_a_run_does_not_take_the_place_of_its_teacher(teacher, cli):
     code, _, error = cli("fit", *STUDENT, "--name", "teacher", "--overwrite", "true")
     assert (code, error.count("\n")) == (2, 1)
-    assert "run runs/teacher would take the place of its own teacher" in error
+    assert "run runs/teacher would take the place of its own model.teacher" in error
     Run(TEACHER)
 
 
