@@ -3,7 +3,6 @@
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
-from torch import nn
 
 from nfvae.training.callbacks import ReproducibleEpochs
 from nfvae.training.compiling import CompileWherePays, compiled
