@@ -76,16 +76,18 @@ class Evaluation:
         """Return the summary that this very evaluation has left; empty where it has not come to its end."""
         try:
             done = read_evaluation(self.path)
-            if not self.path.with_suffix(".csv").is_file():
-                raise ValueError(f"{self.path.with_suffix('.csv')} is missing")
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            self.notice = f"{error}: evaluating again"
-            return {}
-        if self.identity.items() <= done.items():
-            return done
-        self.notice = f"{self.path} is of another checkpoint than {self.run.path} now is: evaluating again"
+            wrong = str(error)
+        else:
+            if not (values := self.path.with_suffix(".csv")).is_file():
+                wrong = f"{values} is missing"
+            elif not self.identity.items() <= done.items():
+                wrong = f"{self.path} is of another checkpoint than {self.run.path} now is"
+            else:
+                return done
+        self.notice = f"{wrong}: evaluating again"
         return {}
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Any]:
