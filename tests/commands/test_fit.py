@@ -41,6 +41,7 @@ OVERLAYS = [
         ("base", "mnist/*"),
         ("gated", "mnist-gated/*"),
         ("gated", "gated-sweep/*"),
+        ("gated", "finetune/*"),
         ("iwae", "iwae/*"),
         ("conv", "mnist/planar"),
         ("resnet", "mnist/iaf"),
