@@ -96,6 +96,8 @@ def more(words):
         return [*SHORT, *small, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
     if words[:2] == ["plot", "k-curve"]:
         return LIMITED
+    if any("/release/" in word for word in words) and words[0] in ("compare", "plot"):
+        return USUAL
     if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
         base = [] if "--base" in words else ["--base", ROOT / "configs/base.yaml", "--seeds", 0]
         short = SHORT if "--fit" in words else []
@@ -104,7 +106,7 @@ def more(words):
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
         "evaluate": LIMITED,
         "gap": ["--limit", 3],
-        "compare": USUAL if any("/release/" in word for word in words) else LIMITED,
+        "compare": LIMITED,
     }.get(words[0], [])
 
 
