@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.flows import FlowDensity
@@ -70,20 +70,27 @@ class Run:
         """Return where the summary of an evaluation of the checkpoint lies."""
         return self.folder.evaluation(settings.name(self.data_settings, self.path.stem))
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the plain model by name.
+
+        Raises:
+            ValueError: if they were left out of an exported run.
+        """
+        if not (weights := self.checkpoint["state_dict"]):
+            raise ValueError(f"{self.path} was exported without its weights")
+        prefix = "model."
+        return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
     def model(self) -> nn.Module:
         """Build the plain model and load its weights, on the CPU and in eval mode.
 
         Raises:
             ValueError: if the weights do not fit the settings, or were left out of an exported run.
         """
-        if not self.checkpoint["state_dict"]:
-            raise ValueError(f"{self.path} was exported without its weights")
+        weights = self.weights()
         builder = MODELS[self.kind]
         model = builder(**{name: self.settings[name] for name in options_of(builder)})
-        weights = self.checkpoint["state_dict"].items()
-        prefix = "model."
-        state = {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
-        load_weights(model, state, self.path)
+        load_weights(model, weights, self.path)
         return model.eval()
 
     def vae(self) -> VAE:

@@ -78,7 +78,7 @@ class SavedModule(pl.LightningModule):
             raise ValueError(f"model.start: {run.path} holds a {run.kind}; this trains a {self.kind}")
         if differences := self.differences(run.settings, self.architecture):
             raise ValueError(f"model.start: {run.path} has {differences}")
-        load_weights(self.model, run.model().state_dict(), run.path)
+        load_weights(self.model, run.weights(), run.path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what was trained, what the plain model is, and what tells whether the file is damaged."""

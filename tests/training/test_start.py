@@ -14,7 +14,7 @@ OLD = Path("runs/old")
 
 @pytest.fixture
 def old(fit):
-    """A run of two epochs, 60 steps each or fewer."""
+    """A run of two epochs."""
     assert fit("--name", "old")[0] == 0
     return OLD
 
