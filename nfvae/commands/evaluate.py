@@ -66,7 +66,7 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
     try:
         with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
             return [
-                {"run": str(run.folder.path), **_summary(Evaluation(run, settings, root), trainer)}
+                {"run": run.name, **_summary(Evaluation(run, settings, root), trainer)}
                 for run in runs
                 for settings in asked
             ]

@@ -143,7 +143,8 @@ def _learning(runs: Sequence[Run], images: Images, evaluation: EvaluationSetting
     metric = next((metric for metric in ("val/elbo", "val/reverse_kl", "val/nll") if metric in known), None)
     if metric is None:
         raise ValueError(f"no history to draw: {', '.join(str(run.folder.metrics) for run in runs)}")
-    return learning_curves(histories, metric, runs[0].data_settings.get("dataset", ""))
+    datasets = dict.fromkeys(run.data_settings.get("dataset", "data of your own") for run in runs)
+    return learning_curves(histories, metric, ", ".join(datasets))
 
 
 def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":

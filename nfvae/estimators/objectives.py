@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,13 @@ BETA_SCHEDULES = ("constant", "linear", "rezende")
 
 
 class Objective(nn.Module, ABC):
-    """A module that turns log-densities into what training maximizes. The constructor takes its options."""
+    """A module that turns log-densities into what training maximizes. The constructor takes its options.
+
+    Attributes:
+        bound: the metric whose validation tells the best epoch: `elbo`, or a name of `metrics`.
+    """
+
+    bound: ClassVar[str] = "elbo"
 
     @abstractmethod
     def forward(self, terms: LogTerms) -> Tensor:
@@ -63,7 +69,9 @@ class ELBO(Objective):
         check_number("warmup_epochs", warmup_epochs, least=0)
         check_number("free_bits", free_bits, least=0)
         if beta_schedule == "linear" and warmup_epochs < 1:
-            raise ValueError(f"beta_schedule linear needs warmup_epochs >= 1; got {warmup_epochs}")
+            raise ValueError(
+                f"beta_schedule linear needs warmup_epochs >= 1, and without a warm-up is constant; got {warmup_epochs}"
+            )
         self.final_beta, self.schedule, self.warmup_epochs = beta, beta_schedule, warmup_epochs
         self.free_bits = free_bits
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
@@ -93,6 +101,8 @@ class ELBO(Objective):
 
 class IWAE(Objective):
     """The importance-weighted bound of the step's samples: see `nfvae.estimators.iwae`."""
+
+    bound: ClassVar[str] = "iwae"
 
     def forward(self, terms: LogTerms) -> Tensor:  # noqa: D102
         return iwae(terms)

@@ -178,19 +178,23 @@ def comparison_table(
     Args:
         experiments: what is compared.
         baseline: whose NLL is taken off the others', image by image.
-        sort: name of the number that orders the rows.
+        sort: name of the number that orders the rows, the least that is shown first.
         columns: names of the numbers that are shown, in this order; all for none.
 
     Raises:
-        ValueError: for an unknown number to sort by or to show.
+        ValueError: for an unknown number to sort by or to show, or one to show that no experiment has.
     """
     check_columns(sort, columns, baseline is not None)
     rows = [_row(experiment, baseline) for experiment in experiments]
-    rows.sort(key=lambda row: (row.get(sort) is None, row.get(sort)))
     known = {column.key: column for column in COLUMNS}
+    turned = sort in known and known[sort].sign < 0
+    rows.sort(key=lambda row: (row.get(sort) is None, -row[sort] if turned and row.get(sort) else row.get(sort)))
+    for name in columns:
+        if all(row.get(name) is None for row in rows):
+            raise ValueError(f"no evaluation that is compared has {name}")
     several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
     usual = [name for name in _showable(baseline is not None) if not (several and name == "nll")]
-    return Table(rows, [known[name] for name in columns or usual])
+    return Table(rows, [known[name] for name in columns or usual], chosen=bool(columns))
 
 
 def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ COLUMNS = [
         "likely_off", "high by about", 3, meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by"
     ),
     Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
-    Column("gap", "gap, nats", 2, meaning="-ELBO above NLL: how loose the bound is"),
+    Column("gap", "gap, nats", 2, meaning="-ELBO above NLL, the first one of several: how loose the bound is"),
     Column(
         "approximation",
         "approximation, nats",
@@ -95,7 +95,7 @@ COLUMNS = [
         "NLL - baseline, nats",
         3,
         "difference_se_images",
-        meaning="paired image by image; ± standard error over images",
+        meaning="paired image by image, of the first one of several; ± standard error over images",
     ),
     Column("difference_se_seeds", "± seeds", 3, meaning="standard error of the difference over seeds"),
 ]
@@ -159,7 +159,8 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
     except FileNotFoundError as error:
         others = ", ".join(run.folder.evaluations())
         there = f"; there is {others}" if others else ""
-        raise FileNotFoundError(f"run {run.folder.path} has no such evaluation: {command}{there}") from error
+        how = f": {command}" if run.has_weights else ", and was exported without the weights for one"
+        raise FileNotFoundError(f"run {run.folder.path} has no such evaluation{how}{there}") from error
     except ValueError as error:
         raise ValueError(f"{error}: {command}") from error
     if summary["model_sha256"] != run.digest():

@@ -62,6 +62,11 @@ class Run:
         height, width = self.settings["shape"]
         return height, width
 
+    @property
+    def name(self) -> str:
+        """The run's folder; with the checkpoint where that is not the best."""
+        return str(self.folder.path if self.path.stem == self.folder.best.stem else self.path)
+
     def digest(self) -> str:
         """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
         return model_digest(self.checkpoint)
@@ -70,16 +75,26 @@ class Run:
         """Return where the summary of an evaluation of the checkpoint lies."""
         return self.folder.evaluation(settings.name(self.data_settings, self.path.stem))
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the weights of the plain model by name.
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights were not left out of an exported run."""
+        return bool(self.checkpoint["state_dict"])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that was trained, by its name in the training's module.
 
         Raises:
-            ValueError: if they were left out of an exported run.
+            ValueError: if it was left out of an exported run.
         """
-        if not (weights := self.checkpoint["state_dict"]):
+        if not self.has_weights:
             raise ValueError(f"{self.path} was exported without its weights")
+        state: dict[str, Tensor] = self.checkpoint["state_dict"]
+        return state
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the plain model by name; raises what `state` does."""
         prefix = "model."
-        return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        return {key.removeprefix(prefix): value for key, value in self.state().items() if key.startswith(prefix)}
 
     def model(self) -> nn.Module:
         """Build the plain model and load its weights, on the CPU and in eval mode.

@@ -57,10 +57,11 @@ class Table:
     Args:
         rows: the numbers; None is what cannot be said.
         columns: what is shown, the first one naming the row; one that no row knows is left out.
+        chosen: whether each was asked for, and has its place in the text even where all rows share it.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-        self.rows = [dict(row) for row in rows]
+    def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], chosen: bool = False) -> None:
+        self.rows, self.chosen = [dict(row) for row in rows], chosen
         self.columns = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
 
     def render(self, form: str) -> str:
@@ -75,7 +76,8 @@ class Table:
     def shared_and_telling(self) -> tuple[str, "Table"]:
         """Return in words what all rows share, and the table of the other columns."""
         name, *others = self.columns
-        shared = [each for each in others if len(self.rows) > 1 and len({each.cell(row) for row in self.rows}) == 1]
+        several = len(self.rows) > 1 and not self.chosen
+        shared = [each for each in others if several and len({each.cell(row) for row in self.rows}) == 1]
         words = "; ".join(f"{each.heading} {each.cell(self.rows[0])}" for each in shared)
         return words, Table(self.rows, [name, *(each for each in others if each not in shared)])
 

@@ -61,7 +61,7 @@ class SavedModule(pl.LightningModule):
         if run.kind != cls.kind:
             raise ValueError(f"{run.path} is not a checkpoint of {cls.__name__}")
         module = cls(**{name: value for name, value in run.settings.items() if name in cls.arguments()} | changes)
-        load_weights(module, run.checkpoint["state_dict"], run.path)
+        load_weights(module, run.state(), run.path)
         return module
 
     def load_start(self) -> None:

@@ -47,7 +47,7 @@ class FlowVAE(TrainingModule):
     kind, task = "vae", "vae"
     architecture = ARCHITECTURE
     pictures = ("samples", "reconstructions")
-    monitor, mode = "val/elbo", "max"
+    mode = "max"
     model: VAE
 
     def __init__(
@@ -79,6 +79,7 @@ class FlowVAE(TrainingModule):
         self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
         self.objective, self.gradient = make_objective(objective, objective_options), GRADIENTS.make(gradient)
         self.gradient.check(self.objective)
+        self.monitor = f"val/{self.objective.bound}"
         self.images_evaluated = 0
 
     def prepare_fit(self, data: Any) -> None:

@@ -68,6 +68,10 @@ def test_a_comparison_is_sorted_by_any_of_its_numbers():
     experiments = pool([result((2.0, 3.0)), result((5.0, 6.0), flow="planar"), result((1.0, 2.0), flow="radial")])
     table = comparison_table(experiments, experiments[0], "difference_mean")
     assert [row["flow"] for row in table.rows] == ["radial", "planar", "iaf"]
+    shown = comparison_table(experiments, sort="elbo").rows
+    assert [row["elbo"] for row in shown] == sorted((row["elbo"] for row in shown), reverse=True), (
+        "the least -ELBO first"
+    )
     known = {key for row in table.rows for key in row}
     assert known == set(sortable(with_baseline=True))
     with pytest.raises(ValueError, match="unknown column 'difference_mean'"):
@@ -345,6 +349,9 @@ def test_columns_are_chosen_by_name(configs, cli):
     code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "markdown")
     assert code == 0, error
     assert "| experiment | gap, nats | an epoch, s |\n| --- |" in out
+    code, out, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "experiment", "nll_annealed")
+    assert code == 2
+    assert "no evaluation that is compared has nll_annealed" in error
     code, _, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "elbow")
     assert code == 2
     assert "unknown column 'elbow'; known columns: experiment, seeds" in error

@@ -175,6 +175,10 @@ def test_two_estimators_stand_side_by_side(run, cli):
     }
 
 
+def test_another_checkpoint_than_the_best_is_named(run, cli):
+    assert f"| {run}/checkpoints/last.ckpt |" in cli("evaluate", run / "checkpoints/last.ckpt", "--limit", 9)[1]
+
+
 def test_a_sandwich_is_made_of_images_of_the_model(run, cli):
     code, out, error = cli("evaluate", run, "--estimator", "sandwich", "--images", 30, "--temperatures", 100)
     assert code == 0, error

@@ -55,10 +55,13 @@ def test_a_run_without_weights_is_compared_alone(trained, cli):
     assert sum(file.stat().st_size for file in small.rglob("*") if file.is_file()) < 20_000
     tables = [cli("compare", each, *EVALUATE, "--format", "json") for each in (RUN, small)]
     assert tables[0] == tables[1]
-    for command in (["sample", small], ["evaluate", small, "--samples", 30]):
+    for command in (["sample", small], ["evaluate", small, "--samples", 30], ["test", small]):
         code, _, error = cli(*command)
         assert code == 2
         assert f"{small}/checkpoints/best.ckpt was exported without its weights" in error
+    code, _, error = cli("compare", small, "--samples", 30)
+    assert code == 2
+    assert "has no such evaluation, and was exported without the weights for one; there is evaluation-test-importance" in error
     code, _, error = cli("compare", RUN, small, *EVALUATE, "--baseline", RUN)
     assert code == 2
     assert "neither wandb nor an exported run holds" in error

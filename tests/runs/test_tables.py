@@ -24,6 +24,7 @@ def test_text_says_once_what_rows_share_and_leaves_out_what_nobody_knows():
     assert text.splitlines()[0] == "in every row: images 1,000"
     assert "90.13 ± 0.25" in text
     assert "87.5%" in text
+    assert "in every row" not in Table(ROWS, COLUMNS, chosen=True).text()
     assert "never" not in text
     assert len({len(line.replace("\u0302", "")) for line in text.splitlines()[2:]}) == 1
     assert "images" in Table(ROWS[:1], COLUMNS).text().splitlines()[0]

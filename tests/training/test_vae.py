@@ -88,9 +88,10 @@ def test_every_option_trains(options, tmp_path):
     assert run.callback_metrics["val/elbo"].isfinite()
 
 
-def test_iwae_logs_the_bound(tmp_path):
-    run = trainer(tmp_path)
-    run.fit(module(objective="iwae", samples=20), digits())
+def test_iwae_logs_the_bound_which_tells_the_best_epoch(tmp_path):
+    run, fitted = trainer(tmp_path), module(objective="iwae", samples=20)
+    assert (fitted.monitor, fitted.mode) == ("val/iwae", "max")
+    run.fit(fitted, digits())
     for split in ("train", "val"):
         assert run.callback_metrics[f"{split}/iwae"] > run.callback_metrics[f"{split}/elbo"]
 
