@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nfvae.registry import check_choice
 from nfvae.runs.results import COLUMNS, COMPARED, Result
-from nfvae.runs.tables import Table
+from nfvae.runs.tables import Column, Table
 
 _ESTIMATOR = ("estimator", "samples", "proposal", "chains", "temperatures")
 _MUST_AGREE = ("dataset", "binarization", "split", "images", *_ESTIMATOR)
@@ -186,15 +186,28 @@ def comparison_table(
     """
     check_columns(sort, columns, baseline is not None)
     rows = [_row(experiment, baseline) for experiment in experiments]
-    known = {column.key: column for column in COLUMNS}
-    turned = sort in known and known[sort].sign < 0
+    turned = any(column.key == sort and column.sign < 0 for column in COLUMNS)
     rows.sort(key=lambda row: (row.get(sort) is None, -row[sort] if turned and row.get(sort) else row.get(sort)))
-    for name in columns:
+    return Table(rows, _shown(rows, columns, baseline is not None), chosen=bool(columns))
+
+
+def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baseline: bool) -> list[Column]:
+    """Return the columns of these names, or for none the usual ones."""
+    known = {column.key: column for column in COLUMNS}
+    for name in names:
         if all(row.get(name) is None for row in rows):
             raise ValueError(f"no evaluation that is compared has {name}")
     several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
-    usual = [name for name in _showable(baseline is not None) if not (several and name == "nll")]
-    return Table(rows, [known[name] for name in columns or usual], chosen=bool(columns))
+    if several:
+        known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in ("gap", "difference_mean")}
+    usual = [name for name in _showable(with_baseline) if not (several and name == "nll")]
+    return [known[name] for name in names or usual]
+
+
+def _of_first(column: Column, estimators: str) -> Column:
+    """Name the first of several estimators in the heading of what is by its NLL alone."""
+    what, _, unit = column.heading.rpartition(", ")
+    return column._replace(heading=f"{what}, {estimators.partition(', ')[0]}, {unit}")
 
 
 def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:

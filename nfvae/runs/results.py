@@ -50,7 +50,7 @@ COLUMNS = [
         "likely_off", "high by about", 3, meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by"
     ),
     Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
-    Column("gap", "gap, nats", 2, meaning="-ELBO above NLL, the first one of several: how loose the bound is"),
+    Column("gap", "gap, nats", 2, meaning="-ELBO above NLL: how loose the bound is"),
     Column(
         "approximation",
         "approximation, nats",
@@ -95,7 +95,7 @@ COLUMNS = [
         "NLL - baseline, nats",
         3,
         "difference_se_images",
-        meaning="paired image by image, of the first one of several; ± standard error over images",
+        meaning="paired image by image; ± standard error over images",
     ),
     Column("difference_se_seeds", "± seeds", 3, meaning="standard error of the difference over seeds"),
 ]
