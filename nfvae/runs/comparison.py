@@ -74,8 +74,8 @@ class Experiment(NamedTuple):
 def pool(results: Sequence[Result]) -> list[Experiment]:
     """Put together the runs that differ in their seed alone.
 
-    An experiment is named by flow and depth, and by whatever else differs between experiments of the same two; where it
-    is the only one with its prior, say, the prior's options go without saying. Runs of the same settings and seed
+    An experiment is named by flow and depth, as a student where it has a teacher, and by whatever else differs between
+    experiments of the same three; where it is the only one with its prior, say, the prior's options go without saying. Runs of the same settings and seed
     differ in something else, as their epochs: each stands alone, with its folder's name.
     """
     groups: dict[str, list[Result]] = {}
@@ -93,11 +93,16 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
 
 
 def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
-    alike = [other for other in all_settings if all(other[key] == settings[key] for key in ("flow", "depth"))]
+    alike = [other for other in all_settings if _kind(other) == _kind(settings)]
     own, others = _flat(settings), [_flat(other) for other in alike]
     differing = [path for path in own if any(other.get(path) != own[path] for other in others)]
     told = [f"{path[-1]}={own[path]}" for path in differing if not _is_implied(path[0], settings, alike)]
-    return " ".join([f"{settings['flow']}-{settings['depth']}", *told])
+    flow, depth, is_student = _kind(settings)
+    return " ".join([f"{flow}-{depth}", *(["student"] if is_student else []), *told])
+
+
+def _kind(settings: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+    return settings["flow"], settings["depth"], "teacher" in settings
 
 
 def _is_implied(name: str, settings: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> bool:

@@ -49,6 +49,13 @@ def test_experiments_of_one_flow_and_depth_are_named_by_what_differs():
     assert [each.name for each in experiments] == ["iaf-4 lr=0.001", "iaf-4 lr=0.01", "planar-4"]
 
 
+def test_a_student_is_set_against_students_alone():
+    names = [each.name for each in pool([result(prior="normal"), result(teacher="runs/a", target="joint")])]
+    assert names == ["iaf-4", "iaf-4 student"]
+    names = [each.name for each in pool([result(teacher="runs/a"), result(teacher="runs/b")])]
+    assert names == ["iaf-4 student teacher=runs/a", "iaf-4 student teacher=runs/b"]
+
+
 def test_options_of_what_no_other_experiment_has_go_without_saying():
     flow = {"prior": "flow", "prior_options.depth": 4, "prior_options.flow_options": {"hidden": 8}}
     wide = flow | {"prior_options.flow_options": {"hidden": 9}}
