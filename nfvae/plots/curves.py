@@ -106,9 +106,9 @@ def gain_bars(gains: Mapping[str, Tensor], baseline: str, title: str = "") -> "F
     figure = new_figure(8, 1.8 + 0.9 * len(gains))
     axes = figure.add_subplot(title=title)
     parts = (
-        "model: NLL, annealed, lower by",
-        "bound: -ELBO nearer to it by",
-        "estimator: importance sampling says more by",
+        "model: the NLL (annealed) is lower by",
+        "bound: the -ELBO is nearer to that NLL by",
+        "estimator: the NLL by importance sampling is nearer to it by",
     )
     height = 0.27
     for part, label in enumerate(parts):
