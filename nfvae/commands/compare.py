@@ -2,6 +2,7 @@
 
 import shlex
 from argparse import Namespace
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,11 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
         trust = ["--trust", *options.trust] if options.trust else []
         wanted = [[*settings.arguments().split(), *trust] for settings in asked]
         found: dict[Path, list[dict[str, Any]]] = {_path(entry): [] for entry in entries}
-        work_off({_path(entry): partial(_complete, entry, wanted, found[_path(entry)]) for entry in entries})
-        for summaries in zip(*found.values(), strict=True):  # by estimator
-            show([*summaries])
+        try:
+            work_off({_path(entry): partial(_complete, entry, wanted, found[_path(entry)]) for entry in entries})
+        finally:  # what was done is told, even where another run has diverged
+            for summaries in zip(*filter(None, found.values()), strict=True):  # by estimator
+                show([*summaries])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
     results = [read_result(run, asked) for run in once]
@@ -126,8 +129,8 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace) -> Non
         for other in plans:
             if plan.folder.path == other.folder.path and _outcome(plan.settings) != _outcome(other.settings):
                 raise ValueError(f"two configs name their runs {plan.folder.path}: write a `name:` into one of them")
-        if options.fit and plan.folder.is_trained:
-            _check_same_settings(plan)
+        if options.fit:
+            _check_trainable(plan, plans)
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
         settings = [entry.settings["model"] if isinstance(entry, Plan) else entry.settings for entry in entries]
         runs = [entry.folder for entry in entries]
@@ -135,6 +138,20 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace) -> Non
         names |= {run.name for run in runs} | {str(run.path) for run in runs}
         if options.baseline.rstrip("/") not in names:
             raise ValueError(unknown("baseline", options.baseline, [run.name for run in runs]))
+
+
+def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
+    """Refuse a run that was trained under other settings, or a training that could not begin."""
+    if plan.folder.is_trained:
+        return _check_same_settings(plan)
+    needed = {str(plan.settings["model"].get(name)) for name in ("teacher", "start")}
+    if needed & {str(other.folder.path) for other in plans}:
+        return None  # it is to be trained before
+    try:
+        copy(plan).check()  # the model that is trained is built anew, from its seed
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{plan.folder.path}: {error}") from error
+    return None
 
 
 def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:
@@ -157,8 +174,10 @@ def _train(plan: Plan) -> None:
             return
         plan = Plan(["--ckpt_path", str(plan.folder.last)])
     print(f"training {plan.folder.path}")
-    fit(plan)
-    finish()
+    try:
+        fit(plan)
+    finally:  # the next training has a wandb run of its own
+        finish()
 
 
 def _check_same_settings(plan: Plan) -> None:
@@ -183,10 +202,12 @@ def _outcome(settings: dict[str, Any]) -> dict[str, Any]:
 def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | None:
     if name is None:
         return None
-    for experiment in experiments:
-        if experiment.is_called(name):
-            return experiment
-    raise ValueError(unknown("baseline", name, [experiment.name for experiment in experiments]))
+    called = [experiment for experiment in experiments if experiment.is_called(name)]
+    if len(called) > 1:
+        raise ValueError(f"several experiments are called {name}: {', '.join(each.name for each in called)}")
+    if not called:
+        raise ValueError(unknown("baseline", name, [experiment.name for experiment in experiments]))
+    return called[0]
 
 
 def _evaluations(summary: dict[str, Any]) -> str:

@@ -79,6 +79,7 @@ def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
     """Read the summary of an evaluation, or compute it; do whatever a kill may have left undone."""
     summary, zero = evaluation.finished(), trainer.is_global_zero
     if not summary:
+        evaluation.run.state()  # refuses a run without weights
         if zero and evaluation.notice:
             print(evaluation.notice)
         summary = evaluation.compute(trainer)

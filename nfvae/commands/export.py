@@ -7,6 +7,7 @@ from nfvae.commands.arguments import Parser, offer
 from nfvae.registry import check_choice
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import WEIGHTS, exported, model_digest
+from nfvae.runs.evaluation import read_evaluation
 from nfvae.runs.files import write_tensors
 from nfvae.runs.folder import RunFolder
 
@@ -18,16 +19,19 @@ def export_command(arguments: list[str]) -> None:
     Rounded to 16 bits the weights are another model, which has to be evaluated anew.
     """
     options = export_parser().parse_args(arguments)
-    check_choice("--weights", options.weights, WEIGHTS)
-    runs = [Run(path, options.trust) for path in options.runs]
-    targets = {options.to / run.folder.name: run for run in runs}
-    if len(targets) < len(runs):
-        raise ValueError("two of the runs have one name")
-    for target in targets:
+    check_choice("form of --weights", options.weights, WEIGHTS)
+    if RunFolder(options.to).is_trained:
+        raise ValueError(f"{options.to} is a run; expected a folder for exported ones")
+    targets: dict[Path, Run] = {}
+    for path in options.runs:
+        run = Run(path, options.trust)
+        if (target := options.to / run.folder.name) in targets:
+            raise ValueError(f"two of the runs are called {run.folder.name}")
         if target.exists():
             raise ValueError(f"{target} exists already")
+        targets[target] = run
     for target, run in targets.items():
-        _export(run, RunFolder(target), options.weights)
+        _export(run, target, options.weights)
         print(target)
 
 
@@ -41,14 +45,28 @@ def export_parser() -> Parser:
     return parser
 
 
-def _export(run: Run, target: RunFolder, weights: str) -> None:
-    """Write the checkpoint last, as it makes the folder a run; evaluations go with the model that they are of."""
+def _export(run: Run, target: Path, weights: str) -> None:
+    """Write the folder beside its place, and move it there whole."""
+    unfinished = RunFolder(target.parent / f".{target.name}.exported")
+    shutil.rmtree(unfinished.path, ignore_errors=True)  # of an export that was killed
+    try:
+        _write(run, unfinished, weights)
+        unfinished.path.rename(target)
+    finally:
+        shutil.rmtree(unfinished.path, ignore_errors=True)
+
+
+def _write(run: Run, target: RunFolder, weights: str) -> None:
+    """Write what others need: the evaluations are those of the very model."""
+    if weights != "none":
+        run.state()  # refuses a run without weights
     checkpoint = exported(run.checkpoint, weights)
     target.best.parent.mkdir(parents=True)
-    files = [run.folder.config, run.folder.metrics]
-    if model_digest(checkpoint) == run.digest():
-        files += [run.folder.evaluation(name) for name in run.folder.evaluations()]
-    for file in files:
+    write_tensors(target.best, checkpoint)
+    for file in (run.folder.config, run.folder.metrics):
         if file.is_file():
             shutil.copy(file, target.path)
-    write_tensors(target.best, checkpoint)
+    for name in run.folder.evaluations():
+        file = run.folder.evaluation(name)
+        if read_evaluation(file)["model_sha256"] == model_digest(checkpoint):
+            shutil.copy(file, target.path / file.name.replace(f"-{run.path.stem}.json", ".json"))

@@ -143,6 +143,9 @@ def _learning(runs: Sequence[Run], images: Images, evaluation: EvaluationSetting
     metric = next((metric for metric in ("val/elbo", "val/reverse_kl", "val/nll") if metric in known), None)
     if metric is None:
         raise ValueError(f"no history to draw: {', '.join(str(run.folder.metrics) for run in runs)}")
+    for name, [history] in histories.items():
+        if not any(metric in row for row in history):
+            raise ValueError(f"run {name} has no {metric} in its history")
     datasets = dict.fromkeys(run.data_settings.get("dataset", "data of your own") for run in runs)
     return learning_curves(histories, metric, ", ".join(datasets))
 

@@ -35,7 +35,8 @@ def plot_command(arguments: list[str]) -> None:
         check_file("--output", options.output)
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, **budget(options)}
+    sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, "seed": options.seed}
+    sizes |= budget(options)
     figure = draw(options.kind, runs, options.images, EvaluationSettings(**sizes))
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
@@ -55,7 +56,7 @@ def plot_parser() -> Parser:
     parser.add_argument(
         "--limit", type=int, help="images of evaluations: k-curve and gain (default: all), gap (default: 100)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of evaluations and random draws (default: 0)")
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
     parser.add_argument("--output", type=Path, help=where)
     return parser

@@ -36,8 +36,8 @@ def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
                     print(f"{str(error).partition(':')[0]}: its turn comes when that ends")
                     told.add(path)
             except FloatingPointError as error:
-                diverged.append(error)
-                print(f"{path}: {error}")
+                diverged.append(FloatingPointError(f"{path}: {error}"))
+                print(diverged[-1])
         if len(busy) == len(left):
             time.sleep(_PAUSE)
         left = busy

@@ -75,8 +75,8 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
     """Put together the runs that differ in their seed alone.
 
     An experiment is named by flow and depth, as a student where it has a teacher, and by whatever else differs between
-    experiments of the same three; where it is the only one with its prior, say, the prior's options go without saying. Runs of the same settings and seed
-    differ in something else, as their epochs: each stands alone, with its folder's name.
+    experiments of the same three; where it is the only one with its prior, say, the prior's options go without saying.
+    Runs of the same settings and seed differ in something else, as their epochs: each stands alone, with its folder.
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
@@ -88,7 +88,9 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
         if len({result.seed for result in group}) == len(group):
             experiments.append(Experiment(name, group))
         else:
-            experiments += [Experiment(f"{name} {result.folder.name}", [result]) for result in group]
+            names = [result.folder.name for result in group]
+            called = names if len(set(names)) == len(names) else [str(result.folder) for result in group]
+            experiments += [Experiment(f"{name} {own}", [result]) for own, result in zip(called, group, strict=True)]
     return experiments
 
 
@@ -141,7 +143,8 @@ def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
     """
     if not len(experiment.log_likelihood) or not len(baseline.log_likelihood):
         raise ValueError(
-            "paired differences need the values of every image, which neither wandb nor an exported run holds"
+            "paired differences need the values of every image, which neither wandb nor an exported run holds; "
+            "of an exported run with weights nfvae evaluate finds them anew"
         )
     paired = baseline.log_likelihood - experiment.log_likelihood
     seeds = [each.error(lambda result: float(result.log_likelihood.mean())) for each in (experiment, baseline)]
@@ -204,7 +207,7 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
             raise ValueError(f"no evaluation that is compared has {name}")
     several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
     if several:
-        known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in ("gap", "difference_mean")}
+        known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in ("nll", "gap", "difference_mean")}
     usual = [name for name in _showable(with_baseline) if not (several and name == "nll")]
     return [known[name] for name in names or usual]
 
@@ -244,7 +247,8 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
         **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _POOLED},
     }
     if baseline is not None:
-        named = nll_difference(experiment, baseline)._asdict() if experiment is not baseline else {}
+        own = Difference(math.nan, math.nan, math.nan)
+        named = (own if experiment is baseline else nll_difference(experiment, baseline))._asdict()
         row |= {f"difference_{key}": None if math.isnan(value) else value for key, value in named.items()}
     return row
 

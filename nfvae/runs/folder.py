@@ -136,6 +136,7 @@ class RunFolder:
     @classmethod
     def of_checkpoint(cls, path: Path) -> "RunFolder":
         """Return the folder that a checkpoint belongs to."""
+        path = path if path.parent.name else path.resolve()
         return cls(path.parent.parent if path.parent.name == "checkpoints" else path.parent)
 
     @property

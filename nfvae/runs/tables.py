@@ -57,7 +57,8 @@ class Table:
     Args:
         rows: the numbers; None is what cannot be said.
         columns: what is shown, the first one naming the row; one that no row knows is left out.
-        chosen: whether each was asked for, and has its place in the text even where all rows share it.
+        chosen: whether they were asked for: no other number is told, and each has its place in the text even where all
+            rows share it.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], chosen: bool = False) -> None:
@@ -116,15 +117,20 @@ class Table:
 
     def csv(self) -> str:
         """Return every number of every row, unrounded."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(dict.fromkeys(key for row in self.rows for key in row)), lineterminator="\n")
+        out, rows = io.StringIO(), self._numbers()
+        writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(rows)
         return out.getvalue().rstrip()
 
     def json(self) -> str:
         """Return every number of every row, unrounded."""
-        return json.dumps(self.rows, indent=2)
+        return json.dumps(self._numbers(), indent=2)
+
+    def _numbers(self) -> list[dict[str, Any]]:
+        """Return the rows, of chosen columns those with their errors alone."""
+        names = [name for column in self.columns for name in (column.key, column.error) if name]
+        return [{name: row.get(name) for name in names} for row in self.rows] if self.chosen else self.rows
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

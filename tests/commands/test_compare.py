@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from nfvae.commands.compare import _chosen
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
 from nfvae.runs.comparison import sortable
 from nfvae.runs.page import _mean_bounds
@@ -71,6 +72,19 @@ def test_an_experiment_is_called_by_its_runs_too(name):
     assert not other.is_called(name)
 
 
+def test_a_name_that_several_experiments_have_is_refused():
+    experiments = pool([result(prior="normal"), result(prior="flow")])
+    with pytest.raises(ValueError, match="several experiments are called iaf: iaf-4 prior=normal, iaf-4 prior=flow"):
+        _chosen(experiments, "iaf")
+    assert _chosen(experiments, "iaf-4 prior=flow") is experiments[1]
+
+
+def test_runs_of_one_name_in_two_places_are_told_apart():
+    one = result(folder="runs/a")
+    experiments = pool([one, one._replace(folder=Path("copies/a")), one._replace(folder=Path("runs/b"))])
+    assert [each.name for each in experiments] == ["iaf-4 runs/a", "iaf-4 copies/a", "iaf-4 runs/b"]
+
+
 def test_a_comparison_is_sorted_by_any_of_its_numbers():
     experiments = pool([result((2.0, 3.0)), result((5.0, 6.0), flow="planar"), result((1.0, 2.0), flow="radial")])
     table = comparison_table(experiments, experiments[0], "difference_mean")
@@ -118,7 +132,7 @@ def test_differences_are_paired_by_image():
     assert math.isnan(nll_difference(better, Experiment("one", [result(hard.tolist())])).se_seeds)
     row, own = comparison_table([better, baseline], baseline).rows
     assert row["difference_mean"] == pytest.approx(-1.0)
-    assert "difference_mean" not in own
+    assert own["difference_mean"] is None
 
 
 @pytest.mark.parametrize("key", ["dataset", "binarization", "split", "images", "samples"])
@@ -347,7 +361,7 @@ def test_further_estimators_stand_beside_the_first(configs, cli):
     assert code == 0, error
     out = out.partition("written:")[0]
     page = Path("page.html").read_text()
-    assert all(f"<th>{heading}, nats</th>" in page for heading in ("NLL, annealed", "gap, annealed"))
+    assert all(f">{heading}, nats</abbr>" in page for heading in ("NLL, annealed", "gap, annealed"))
     row = next(row for row in json.loads(out) if row["flow"] == "none")
     assert (row["nll"], row["nll_importance"]) == (alone[1]["nll"], alone[0]["nll"])
 
@@ -357,6 +371,9 @@ def test_columns_are_chosen_by_name(configs, cli):
     code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "markdown")
     assert code == 0, error
     assert "| experiment | gap, nats | an epoch, s |\n| --- |" in out
+    code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "json")
+    assert [[*row] for row in json.loads(out[out.index("[\n") :])] == [["experiment", "gap", "epoch_seconds"]] * 2
+    assert cli("compare", *configs[:2], *FIT, "--columns", "seeds", "gap", "--html", "page.html")[0] == 0
     code, out, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "experiment", "nll_annealed")
     assert code == 2
     assert "no evaluation that is compared has nll_annealed" in error

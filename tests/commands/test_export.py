@@ -10,6 +10,7 @@ import torch
 from nfvae.__main__ import main
 from nfvae.runs import Run
 from tests.conftest import QUICKSTART
+from tests.helpers.checkpoints import changed
 
 RUN = "runs/digits-iaf-4-seed0"
 EVALUATE = ["--samples", 20, "--limit", 10]
@@ -84,9 +85,10 @@ def test_weights_in_16_bits_are_another_model(trained, cli):
     ("arguments", "message"),
     [
         ([RUN, "--to", "runs"], f"{RUN} exists already"),
-        ([RUN, f"other/../{RUN}", "--to", "small"], "two of the runs have one name"),
-        ([RUN, "--to", "small", "--weights", "quarter"], "unknown --weights 'quarter'"),
+        ([RUN, f"other/../{RUN}", "--to", "small"], "two of the runs are called digits-iaf-4-seed0"),
+        ([RUN, "--to", "small", "--weights", "quarter"], "unknown form of --weights 'quarter'"),
         (["runs/none", "--to", "small"], "there is no run runs/none"),
+        ([RUN, "--to", RUN], f"{RUN} is a run; expected a folder for exported ones"),
     ],
 )
 def test_mistakes_leave_nothing_behind(arguments, message, trained, cli):
@@ -102,3 +104,42 @@ def test_no_training_goes_on_from_an_exported_run(trained, cli):
     code, _, error = cli("fit", "--ckpt_path", "small/digits-iaf-4-seed0", "--trainer.max_epochs", 9)
     assert code == 2
     assert "was exported: no training can go on from it" in error
+
+
+def test_what_was_left_out_is_not_exported_again(trained, cli):
+    assert cli("export", RUN, "--to", "small", "--weights", "none")[0] == 0
+    small = "small/digits-iaf-4-seed0"
+    code, _, error = cli("export", small, "--to", "again")
+    assert code == 2
+    assert "was exported without its weights" in error
+    assert not any(Path("again").rglob("*"))
+    assert cli("export", small, "--to", "again", "--weights", "none")[0] == 0
+
+
+def test_an_export_that_was_killed_or_failed_is_made_again(trained, cli, monkeypatch):
+    Path("small/.digits-iaf-4-seed0.exported/checkpoints").mkdir(parents=True)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nfvae.commands.export.write_tensors", full)
+        assert cli("export", RUN, "--to", "small")[0] == 2
+    assert not list(Path("small").iterdir())
+    assert cli("export", RUN, "--to", "small")[0] == 0
+    assert [path.name for path in Path("small").iterdir()] == ["digits-iaf-4-seed0"]
+
+
+def test_evaluations_go_with_the_checkpoint_that_they_are_of(trained, cli, monkeypatch):
+    last = trained / "checkpoints/last.ckpt"
+    with changed(last) as saved:
+        next(iter(saved["state_dict"].values())).add_(1e-6)
+    assert cli("evaluate", last, *EVALUATE, "--seed", 3)[0] == 0
+    monkeypatch.chdir(last.parent)
+    assert cli("export", "last.ckpt", "--to", "../../../small")[0] == 0
+    assert cli("export", "best.ckpt", "--to", "../../../best")[0] == 0
+    monkeypatch.chdir(trained.resolve().parent.parent if trained.is_absolute() else Path("../../.."))
+    names = {to: [path.name for path in Path(to, trained.name).glob("evaluation-*")] for to in ("small", "best")}
+    assert names == {"small": ["evaluation-test-importance-20-first10-seed3.json"],
+                     "best": ["evaluation-test-importance-20-first10.json"]}  # fmt: skip
+    assert cli("compare", f"small/{trained.name}", *EVALUATE, "--seed", 3)[0] == 0

@@ -76,6 +76,8 @@ def test_every_picture_is_drawn(runs, cli):
             "takes a run to begin with, and others to set against",
         ),
         (["gain", "runs/flat", "runs/wide"], "run runs/flat has no such evaluation"),
+        (["k-curve", "runs/flat", "--samples", 20, "--seed", 3], "nfvae evaluate runs/flat --samples 20 --seed 3"),
+        (["learning", "runs/flat", "runs/moons"], "run runs/moons has no val/elbo in its history"),
         (["deformation", "runs/flat"], "this picture takes no run"),
         (["layers", "runs/wide"], "layers are drawn in two dimensions; this density has 40"),
         (["deformation"], "plot deformation names no run: say where the picture goes"),

@@ -127,6 +127,28 @@ def test_what_a_killed_worker_leaves_is_taken_over(experiments, cli):
     assert epochs(run) == list(range(so_far + 2))
 
 
+def test_a_training_that_could_not_begin_is_refused_before_the_first_one(experiments, cli):
+    for settings, said in (
+        ({"flow": "nonne"}, "unknown flow 'nonne'"),
+        ({"start": "runs/nope"}, "is no run runs/nope"),
+    ):
+        Path("bad.yaml").write_text(yaml.safe_dump({"name": "bad", "model": settings}))
+        code, _, error = cli(*compare([experiments[0], "bad.yaml"])[3:])
+        assert code == 2
+        assert error.startswith("nfvae: error: runs/bad: ")
+        assert said in error
+        assert not Path("runs").exists()
+
+
+def test_a_run_that_diverges_is_named_and_keeps_its_wandb_to_itself(experiments, cli, no_wandb_account):
+    Path("bad.yaml").write_text(yaml.safe_dump({"name": "bad", "model": {"flow": "none", "lr": 1e30}}))
+    code, out, error = cli(*compare(["bad.yaml", experiments[1]])[3:])
+    assert code == 1
+    assert error.splitlines()[-1].startswith("nfvae: error: runs/bad: loss is not finite")
+    assert "| runs/digits-planar-1-seed0 |" in out, "what was evaluated is told"
+    assert list(Path("runs/digits-planar-1-seed0/wandb").glob("offline-run-*"))
+
+
 def on_two_nodes(*arguments):
     """Run a command line by torchrun as on two machines, one process each, that meet on the loopback interface."""
     with socket.socket() as free:
