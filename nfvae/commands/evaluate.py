@@ -66,13 +66,18 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
     try:
         with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
             return [
-                {"run": run.name, **_summary(Evaluation(run, settings, root), trainer)}
+                {"run": _name(run), **_summary(Evaluation(run, settings, root), trainer)}
                 for run in runs
                 for settings in asked
             ]
     except SystemExit as error:  # what Lightning makes of a keyboard interrupt
         print("interrupted; the same command goes on from here")
         raise SystemExit(TERMINATED if error.code == TERMINATED else INTERRUPTED) from None
+
+
+def _name(run: Run) -> str:
+    """Return the run's folder; with the checkpoint where that is not the best."""
+    return str(run.folder.path if run.path.stem == run.folder.best.stem else run.path)
 
 
 def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:

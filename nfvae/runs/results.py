@@ -159,7 +159,7 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
     except FileNotFoundError as error:
         others = ", ".join(run.folder.evaluations())
         there = f"; there is {others}" if others else ""
-        how = f": {command}" if run.has_weights else ", and was exported without the weights for one"
+        how = f": {command}" if run.checkpoint["state_dict"] else ", and was exported without the weights for one"
         raise FileNotFoundError(f"run {run.folder.path} has no such evaluation{how}{there}") from error
     except ValueError as error:
         raise ValueError(f"{error}: {command}") from error

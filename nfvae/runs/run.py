@@ -62,11 +62,6 @@ class Run:
         height, width = self.settings["shape"]
         return height, width
 
-    @property
-    def name(self) -> str:
-        """The run's folder; with the checkpoint where that is not the best."""
-        return str(self.folder.path if self.path.stem == self.folder.best.stem else self.path)
-
     def digest(self) -> str:
         """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
         return model_digest(self.checkpoint)
@@ -75,21 +70,11 @@ class Run:
         """Return where the summary of an evaluation of the checkpoint lies."""
         return self.folder.evaluation(settings.name(self.data_settings, self.path.stem))
 
-    @property
-    def has_weights(self) -> bool:
-        """Whether the weights were not left out of an exported run."""
-        return bool(self.checkpoint["state_dict"])
-
     def state(self) -> dict[str, Tensor]:
-        """Return everything that was trained, by its name in the training's module.
-
-        Raises:
-            ValueError: if it was left out of an exported run.
-        """
-        if not self.has_weights:
+        """Return all that was trained, by its name in the training; raises ValueError if it was not exported."""
+        if not self.checkpoint["state_dict"]:
             raise ValueError(f"{self.path} was exported without its weights")
-        state: dict[str, Tensor] = self.checkpoint["state_dict"]
-        return state
+        return dict(self.checkpoint["state_dict"])
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the plain model by name; raises what `state` does."""

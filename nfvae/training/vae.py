@@ -46,8 +46,7 @@ class FlowVAE(TrainingModule):
 
     kind, task = "vae", "vae"
     architecture = ARCHITECTURE
-    pictures = ("samples", "reconstructions")
-    mode = "max"
+    pictures, mode = ("samples", "reconstructions"), "max"
     model: VAE
 
     def __init__(
