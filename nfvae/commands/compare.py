@@ -142,16 +142,14 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace) -> Non
 
 def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
     """Refuse a run that was trained under other settings, or a training that could not begin."""
-    if plan.folder.is_trained:
-        return _check_same_settings(plan)
     needed = {str(plan.settings["model"].get(name)) for name in ("teacher", "start")}
-    if needed & {str(other.folder.path) for other in plans}:
-        return None  # it is to be trained before
-    try:
-        copy(plan).check()  # the model that is trained is built anew, from its seed
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{plan.folder.path}: {error}") from error
-    return None
+    if plan.folder.is_trained:
+        _check_same_settings(plan)
+    elif not needed & {str(other.folder.path) for other in plans}:  # else it needs what is to be trained before
+        try:
+            copy(plan).check()  # the model that is trained is built anew, from its seed
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{plan.folder.path}: {error}") from error
 
 
 def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:

@@ -61,6 +61,7 @@ def _write(run: Run, target: RunFolder, weights: str) -> None:
     if weights != "none":
         run.state()  # refuses a run without weights
     checkpoint = exported(run.checkpoint, weights)
+    digest = model_digest(checkpoint)
     target.best.parent.mkdir(parents=True)
     write_tensors(target.best, checkpoint)
     for file in (run.folder.config, run.folder.metrics):
@@ -68,5 +69,5 @@ def _write(run: Run, target: RunFolder, weights: str) -> None:
             shutil.copy(file, target.path)
     for name in run.folder.evaluations():
         file = run.folder.evaluation(name)
-        if read_evaluation(file)["model_sha256"] == model_digest(checkpoint):
+        if read_evaluation(file)["model_sha256"] == digest:
             shutil.copy(file, target.path / file.name.replace(f"-{run.path.stem}.json", ".json"))

@@ -105,9 +105,10 @@ class Plan:
         self.module.check_resumable(run.checkpoint)
         load_weights(self.module, run.checkpoint["state_dict"], run.path)
         saved = settings_of(run)
-        started = [settings["model"].get("start") for settings in (saved, self.settings)]
-        kept = [("seed_everything", saved["seed_everything"], self.settings["seed_everything"])]
-        kept += [("model.start", *started)]
+        kept = [
+            ("seed_everything", saved["seed_everything"], self.settings["seed_everything"]),
+            ("model.start", saved["model"].get("start"), self.settings["model"].get("start")),
+        ]
         if self.resumes:  # its best checkpoint is chosen among validations of the same data
             kept += [(f"data.{name}", saved["data"].get(name), self.settings["data"].get(name)) for name in _KEPT]
         for name, value, given in kept:
