@@ -19,7 +19,7 @@ def export_command(arguments: list[str]) -> None:
     Rounded to 16 bits the weights are another model, which has to be evaluated anew.
     """
     options = export_parser().parse_args(arguments)
-    check_choice("form of --weights", options.weights, WEIGHTS)
+    check_choice("--weights choice", options.weights, WEIGHTS)
     if RunFolder(options.to).is_trained:
         raise ValueError(f"{options.to} is a run; expected a folder for exported ones")
     targets: dict[Path, Run] = {}
