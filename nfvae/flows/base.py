@@ -144,6 +144,7 @@ class ParametricFlow(Flow):
     """
 
     bijection: ClassVar[type[Bijection]]
+    chain: ClassVar[type[Chain]] = Chain  # of the layers
     scale: ClassVar[float] = 0.1  # of the parameters at the start, see `Parameters`
 
     @abstractmethod
@@ -160,7 +161,7 @@ class ParametricFlow(Flow):
         layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in stacks.items()}
         own = self.bijection.constrain(**layers_first)
         layers = zip(*(value.unbind() for value in own.values()), strict=True)
-        return Chain(
+        return self.chain(
             [self.make_layer(layer, dict(zip(own, values, strict=True))) for layer, values in enumerate(layers)]
         )
 

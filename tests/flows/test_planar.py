@@ -1,11 +1,10 @@
 """The planar flow."""
 
+import pytest
 import torch
 
-from nfvae.flows.planar import Planar
-
-HARD = 10_000
-
+from nfvae.flows import Chain
+from nfvae.flows.planar import Planar, PlanarFlow
 
 HARD = 10_000
 
@@ -38,3 +37,28 @@ def test_planar_does_nothing_where_u_is_zero_and_leaves_a_valid_u_direction_alon
     zero = Planar.from_unconstrained(u=none, w=w, b=bias)
     torch.testing.assert_close(zero.u, none)
     torch.testing.assert_close(Planar.from_unconstrained(u=across, w=w, b=bias).u, across)
+
+
+@pytest.mark.parametrize(("context", "batch"), [(3, (50, 4)), (3, (20, 50, 4)), (0, (50,)), (0, (30, 2))])
+def test_many_points_pass_the_layers_together_as_one_by_one(context, batch):
+    flow = PlanarFlow(6, context, depth=5).double()
+    torch.nn.init.normal_(flow.head.bias)
+    h = torch.randn(4, context, dtype=torch.float64) if context else None
+    z = torch.randn(*batch, 6, dtype=torch.float64, requires_grad=True)
+    found = []
+    for bijection in (flow(h), Chain(flow(h).parts)):
+        y, log_det = bijection.forward_and_log_det(z)
+        gradients = torch.autograd.grad((y.sin() + log_det.unsqueeze(-1)).sum(), [z, *flow.parameters()])
+        found.append([y, log_det, *gradients])
+    torch.testing.assert_close(*found)
+
+
+def test_layers_of_another_map_are_not_passed_together():
+    class Still(Planar):
+        def forward_and_log_det(self, z):
+            return z, z.new_zeros(z.shape[:-1])
+
+    flow = PlanarFlow(6, depth=2)
+    flow.bijection = Still
+    z = torch.randn(100, 6)
+    torch.testing.assert_close(flow()(z), z)
