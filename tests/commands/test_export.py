@@ -86,7 +86,10 @@ def test_weights_in_16_bits_are_another_model(trained, cli):
     [
         ([RUN, "--to", "runs"], f"{RUN} exists already"),
         ([RUN, f"other/../{RUN}", "--to", "small"], "two of the runs are called digits-iaf-4-seed0"),
-        ([RUN, "--to", "small", "--weights", "quarter"], "unknown --weights choice 'quarter'; known"),
+        (
+            [RUN, "--to", "small", "--weights", "quarter"],
+            "unknown --weights choice 'quarter'; known --weights choices: ",
+        ),
         (["runs/none", "--to", "small"], "there is no run runs/none"),
         ([RUN, "--to", RUN], f"{RUN} is a run; expected a folder for exported ones"),
     ],
