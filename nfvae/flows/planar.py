@@ -86,10 +86,10 @@ class PlanarChain(Chain):
         first, depth = self.parts[0], len(self.parts)
         if type(first) is not Planar or depth > z.shape[-1] or z.numel() < _MANY * first.w.numel():
             return super().forward_and_log_det(z)
-        u, w = (torch.stack(each, -2) for each in zip(*((layer.u, layer.w) for layer in self.parts), strict=True))
-        b, slope = (
-            torch.stack(each, -1) for each in zip(*((layer.b, layer.slope) for layer in self.parts), strict=True)
-        )
+        u = torch.stack([layer.u for layer in self.parts], -2)
+        w = torch.stack([layer.w for layer in self.parts], -2)
+        b = torch.stack([layer.b for layer in self.parts], -1)
+        slope = torch.stack([layer.slope for layer in self.parts], -1)
         heights = torch.einsum("...d,...kd->...k", z, w) + b
         along = torch.einsum("...jd,...kd->...jk", u, w)
         steps: list[Tensor] = []
