@@ -11,7 +11,7 @@ from nfvae.estimators.bounds import elbo, iwae
 from nfvae.models import LogTerms
 from nfvae.registry import Registry, check_choice, check_number
 
-BETA_SCHEDULES = ("constant", "linear", "rezende")
+BETA_SCHEDULES = ("linear", "rezende")
 
 
 class Objective(nn.Module, ABC):
@@ -50,28 +50,26 @@ class ELBO(Objective):
 
     Args:
         beta: final weight of the KL.
-        beta_schedule: `constant`, `linear` over `warmup_epochs`, or `rezende`: see `beta_at`.
-        warmup_epochs: epochs that `linear` takes.
+        beta_schedule: `linear` or `rezende`: see `beta_at`.
+        warmup_epochs: epochs that `linear` takes to the final weight; without any, it is that from the first step.
         free_bits: nats an image of KL that cost nothing.
 
     Raises:
-        ValueError: for an unknown schedule, `linear` without epochs, or a negative number.
+        ValueError: for an unknown schedule, `rezende` with epochs, or a negative number.
     """
 
     beta: Tensor
 
     def __init__(
-        self, beta: float = 1.0, beta_schedule: str = "constant", warmup_epochs: int = 0, free_bits: float = 0.0
+        self, beta: float = 1.0, beta_schedule: str = "linear", warmup_epochs: int = 0, free_bits: float = 0.0
     ) -> None:
         super().__init__()
         check_choice("beta schedule", beta_schedule, BETA_SCHEDULES)
         check_number("beta", beta, least=0)
         check_number("warmup_epochs", warmup_epochs, least=0)
         check_number("free_bits", free_bits, least=0)
-        if beta_schedule == "linear" and warmup_epochs < 1:
-            raise ValueError(
-                f"beta_schedule linear needs warmup_epochs >= 1, and without a warm-up is constant; got {warmup_epochs}"
-            )
+        if beta_schedule == "rezende" and warmup_epochs:
+            raise ValueError(f"beta_schedule rezende counts steps, not warmup_epochs; got {warmup_epochs}")
         self.final_beta, self.schedule, self.warmup_epochs = beta, beta_schedule, warmup_epochs
         self.free_bits = free_bits
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
@@ -79,14 +77,18 @@ class ELBO(Objective):
     @property
     def is_plain(self) -> bool:
         """Whether this is the evidence lower bound itself, at every step."""
-        return self.schedule == "constant" and self.final_beta == 1 and not self.free_bits
+        return self._is_constant and self.final_beta == 1 and not self.free_bits
+
+    @property
+    def _is_constant(self) -> bool:
+        return self.schedule == "linear" and not self.warmup_epochs
 
     def forward(self, terms: LogTerms) -> Tensor:  # noqa: D102
         return elbo(terms, self.beta, self.free_bits)
 
     def anneal(self, step: int, epochs: float) -> None:
         """Set the weight of the KL."""
-        if self.schedule != "constant":
+        if not self._is_constant:
             self.beta.fill_(beta_at(self.schedule, step, epochs, self.warmup_epochs, self.final_beta))
 
     @property
@@ -134,8 +136,8 @@ def make_objective(name: str, options: Mapping[str, Any] | None = None) -> Objec
 def beta_at(schedule: str, step: int, epochs: float, warmup_epochs: int = 0, beta: float = 1.0) -> float:
     """Return the KL weight β in force.
 
-    - `constant`: β.
-    - `linear`: β min(1, t/T), t the time in epochs, batches counted as fractions, and T the epochs of warm-up.
+    - `linear`: β min(1, t/T), t the time in epochs, batches counted as fractions, and T the epochs of warm-up; β
+      without any.
     - `rezende`: β min(1, 0.01 + t/10000), t the step. The paper weighs log p(x, z) with it, log p(x|z) included; here
       it weighs the KL, as the other schedules do.
 
@@ -153,8 +155,6 @@ def beta_at(schedule: str, step: int, epochs: float, warmup_epochs: int = 0, bet
         Variational Inference with Normalizing Flows, arXiv 1505.05770.
     """
     check_choice("beta schedule", schedule, BETA_SCHEDULES)
-    if schedule == "constant":
-        return beta
     if schedule == "linear":
         return beta * min(1.0, epochs / warmup_epochs) if warmup_epochs else beta
     return beta * min(1.0, 0.01 + step / 10_000)

@@ -11,10 +11,8 @@ from nfvae.training import StopAfterWarmUp
 @pytest.mark.parametrize(("warmup", "beta", "epochs"), [(0, 1.0, 3), (0, 0.7, 3), (5, 0.7, 8)])
 def test_patience_begins_where_the_warm_up_ends(warmup, beta, epochs, tmp_path):
     """The learning rate is nothing, so that no validation is better than the first one that counts."""
-    schedule = {"beta_schedule": "linear", "warmup_epochs": warmup} if warmup else {}
-    module = FlowVAE(
-        "none", 1, context=0, latent=2, shape=[8, 8], lr=1e-30, objective_options={"beta": beta, **schedule}
-    )
+    options = {"beta": beta, "warmup_epochs": warmup}
+    module = FlowVAE("none", 1, context=0, latent=2, shape=[8, 8], lr=1e-30, objective_options=options)
     module.evaluation_metrics = lambda split, batch: {"elbo": torch.tensor(-50.0)}
     data = BinarizedImages("digits", batch_size=500)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}

@@ -74,7 +74,7 @@ def test_decoder_starts_from_the_training_pixel_means(tmp_path):
         {"samples": 3},
         {"objective_options": {"free_bits": 2.0}},
         {"objective_options": {"beta": 0.5}},
-        {"objective_options": {"beta_schedule": "linear", "warmup_epochs": 2}},
+        {"objective_options": {"warmup_epochs": 2}},
         {"objective_options": {"beta_schedule": "rezende"}},
         {"optimizer": "adamax"},
         {"schedule": "cosine"},
@@ -98,7 +98,7 @@ def test_iwae_logs_the_bound_which_tells_the_best_epoch(tmp_path):
 
 def test_loss_is_weighted_by_the_beta_in_force(tmp_path):
     """With β = 0 at the start of a warm-up, the loss is the reconstruction alone."""
-    fitted = module(objective_options={"beta_schedule": "linear", "warmup_epochs": 2})
+    fitted = module(objective_options={"warmup_epochs": 2})
     seen = []
     original = fitted.loss_and_metrics
 
@@ -263,7 +263,7 @@ def test_data_of_another_size_are_refused(tmp_path):
         ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known optimizers: adam, adamax"),
         ({"schedule": "step"}, "unknown schedule 'step'"),
         ({"objective_options": {"beta_schedule": "up"}}, "unknown beta schedule 'up'"),
-        ({"objective_options": {"beta_schedule": "linear"}}, "needs warmup_epochs"),
+        ({"objective_options": {"beta_schedule": "rezende", "warmup_epochs": 2}}, "counts steps, not warmup_epochs"),
         ({"schedule": "multistep"}, "needs milestones"),
         (
             {"objective": "iwae", "objective_options": {"beta": 0.5}},
