@@ -12,20 +12,23 @@ from nfvae.runs.results import read_summary
 
 RELEASE = Path(__file__).resolve().parent.parent / "release"
 RUNS = sorted(path.parent.parent for path in RELEASE.glob("*/checkpoints/best.ckpt"))
+FIRST_SEEDS = [path for path in RUNS if "seed" not in path.name]
 WEIGHTS = [path for path in RUNS if Run(path).checkpoint["state_dict"]]
 TWENTY = EvaluationSettings(samples=1000, limit=20)
-LARGEST = 10_000_000  # bytes of all files together
+PAPERS = EvaluationSettings(proposal="posterior")
+LARGEST = 10_000_000  # bytes of the two best
 
 
-def test_all_is_small():
-    assert RUNS
-    assert sum(path.stat().st_size for path in RELEASE.rglob("*") if path.is_file()) < LARGEST
+def test_the_two_best_hold_their_weights_and_are_small():
+    best = sorted(FIRST_SEEDS, key=lambda path: read_summary(Run(path), PAPERS)["nll"])[:2]
+    assert set(best) <= set(WEIGHTS)
+    assert sum(file.stat().st_size for path in best for file in path.rglob("*") if file.is_file()) < LARGEST
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_every_run_holds_its_evaluations(path):
     run = Run(path)
-    assert read_summary(run, EvaluationSettings(proposal="posterior"))["images"] == 10_000
+    assert read_summary(run, PAPERS)["images"] == 10_000
     assert run.folder.history()
 
 
