@@ -76,22 +76,35 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
 
     An experiment is named by flow and depth, as a student where it has a teacher, and by whatever else differs between
     experiments of the same three; where it is the only one with its prior, say, the prior's options go without saying.
-    Runs of the same settings and seed differ in something else, as their epochs: each stands alone, with its folder.
+    Runs of the same settings and seed differ in something else: in their epochs, which then tell experiments apart,
+    or in what is not known, and each stands alone, with its folder.
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
         groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
     all_settings = [group[0].settings for group in groups.values()]
-    experiments = []
+    experiments: list[Experiment] = []
     for group in groups.values():
-        name = _name(group[0].settings, all_settings)
-        if len({result.seed for result in group}) == len(group):
-            experiments.append(Experiment(name, group))
-        else:
-            names = [result.folder.name for result in group]
-            called = names if len(set(names)) == len(names) else [str(result.folder) for result in group]
-            experiments += [Experiment(f"{name} {own}", [result]) for own, result in zip(called, group, strict=True)]
+        experiments += _apart(_name(group[0].settings, all_settings), group)
     return experiments
+
+
+def _apart(name: str, group: list[Result]) -> list[Experiment]:
+    """Return the experiments of runs that have the same settings."""
+    if _has_own_seeds(group):
+        return [Experiment(name, group)]
+    by_epochs: dict[int, list[Result]] = {}
+    for result in group:
+        by_epochs.setdefault(len(result.history), []).append(result)
+    if all(map(_has_own_seeds, by_epochs.values())):
+        return [Experiment(f"{name} epochs={epochs}", runs) for epochs, runs in by_epochs.items()]
+    names = [result.folder.name for result in group]
+    called = names if len(set(names)) == len(names) else [str(result.folder) for result in group]
+    return [Experiment(f"{name} {own}", [result]) for own, result in zip(called, group, strict=True)]
+
+
+def _has_own_seeds(runs: Sequence[Result]) -> bool:
+    return len({result.seed for result in runs}) == len(runs)
 
 
 def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:

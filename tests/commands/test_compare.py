@@ -110,6 +110,14 @@ def test_runs_of_one_seed_are_no_seeds():
     assert [each.name for each in pool([one, other])] == ["iaf-4 a", "iaf-4 b"]
 
 
+def test_epochs_tell_runs_of_one_seed_apart():
+    short = [result()._replace(seed=seed) for seed in range(2)]
+    longer = short[0]._replace(history=short[0].history * 2)
+    few, many = len(short[0].history), len(longer.history)
+    pooled = {each.name: len(each.results) for each in pool([short[0], longer, short[1]])}
+    assert pooled == {f"iaf-4 epochs={few}": 2, f"iaf-4 epochs={many}": 1}
+
+
 def test_seeds_are_pooled_as_mean_and_standard_error():
     (row,) = comparison_table(pool([result((1.0, 2.0)), result((3.0, 4.0)), result((5.0, 9.0))])).rows
     assert row["nll"] == pytest.approx((1.5 + 3.5 + 7) / 3)
