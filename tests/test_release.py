@@ -16,13 +16,18 @@ FIRST_SEEDS = [path for path in RUNS if "seed" not in path.name]
 WEIGHTS = [path for path in RUNS if Run(path).checkpoint["state_dict"]]
 TWENTY = EvaluationSettings(samples=1000, limit=20)
 PAPERS = EvaluationSettings(proposal="posterior")
-LARGEST = 10_000_000  # bytes of the two best
+LARGEST, ALL = 10_000_000, 12_000_000  # bytes of the two best, and of every file
 
 
 def test_the_two_best_hold_their_weights_and_are_small():
     best = sorted(FIRST_SEEDS, key=lambda path: read_summary(Run(path), PAPERS)["nll"])[:2]
     assert set(best) <= set(WEIGHTS)
-    assert sum(file.stat().st_size for path in best for file in path.rglob("*") if file.is_file()) < LARGEST
+    assert sum(map(size, best)) < LARGEST
+    assert size(RELEASE) < ALL
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)

@@ -139,7 +139,7 @@ def beta_at(schedule: str, step: int, epochs: float, warmup_epochs: int = 0, bet
     - `linear`: β min(1, t/T), t the time in epochs, batches counted as fractions, and T the epochs of warm-up; β
       without any.
     - `rezende`: β min(1, 0.01 + t/10000), t the step. The paper weighs log p(x, z) with it, log p(x|z) included; here
-      it weighs the KL, as the other schedules do.
+      it weighs the KL, as the other schedule does.
 
     Args:
         schedule: one of the names above.
