@@ -12,8 +12,19 @@ from nfvae.commands.evaluate import evaluate_parser, show, summarize
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
 from nfvae.commands.sweep import work_off
+from nfvae.data import BinarizedImages
 from nfvae.registry import unknown
-from nfvae.runs import Experiment, Result, Run, check_comparable, comparison_table, pool, read_result, read_wandb
+from nfvae.runs import (
+    EvaluationSettings,
+    Experiment,
+    Result,
+    Run,
+    check_comparable,
+    comparison_table,
+    pool,
+    read_result,
+    read_wandb,
+)
 from nfvae.runs.comparison import check_columns
 from nfvae.runs.methods import described
 from nfvae.runs.page import write_page
@@ -86,7 +97,7 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     """Read what was asked for; with --fit train and evaluate first what is missing."""
     asked = evaluation_settings(options)
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
-    _check_before_training(entries, options)
+    _check_before_training(entries, options, asked)
     if options.fit and entries:
         trust = ["--trust", *options.trust] if options.trust else []
         wanted = [[*settings.arguments().split(), *trust] for settings in asked]
@@ -121,7 +132,7 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
     return list(_plans([options.base, source], options, fit_arguments))
 
 
-def _check_before_training(entries: list[Plan | Run], options: Namespace) -> None:
+def _check_before_training(entries: list[Plan | Run], options: Namespace, asked: list[EvaluationSettings]) -> None:
     """Refuse what would be refused after hours of training."""
     check_columns(options.sort, options.columns, bool(options.baseline))
     plans = [entry for entry in entries if isinstance(entry, Plan)]
@@ -131,6 +142,7 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace) -> Non
                 raise ValueError(f"two configs name their runs {plan.folder.path}: write a `name:` into one of them")
         if options.fit:
             _check_trainable(plan, plans)
+            _check_evaluable(plan, asked[0].dataset)
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
         settings = [entry.settings["model"] if isinstance(entry, Plan) else entry.settings for entry in entries]
         runs = [entry.folder for entry in entries]
@@ -150,6 +162,16 @@ def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
             copy(plan).check()  # the model that is trained is built anew, from its seed
         except (ValueError, OSError) as error:
             raise ValueError(f"{plan.folder.path}: {error}") from error
+
+
+def _check_evaluable(plan: Plan, dataset: str | None) -> None:
+    """Refuse to evaluate on images of another shape than those of the training."""
+    shape = plan.data.shape
+    if dataset and (other := BinarizedImages(**plan.settings["data"] | {"dataset": dataset}).shape) != shape:
+        raise ValueError(
+            f"{plan.folder.path} is trained on images of shape {list(shape)}; those of {dataset} have {list(other)}: "
+            "--data.dataset says what is evaluated, and a config what is trained on"
+        )
 
 
 def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:

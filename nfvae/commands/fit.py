@@ -105,6 +105,8 @@ def _check_new(plan: Plan) -> None:
             f"run {folder.path} exists; resume it with --ckpt_path {folder.path}, "
             "replace it with --overwrite true, or give another --name"
         )
+    if not plan.resumes and (inner := folder.inner):
+        raise ValueError(f"run {folder.path} holds another one, {inner[0]}: move that before this one is replaced")
 
 
 def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
@@ -215,6 +217,9 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     finish()
     if run.kind == "density":
         print(density_summary(run))
+    objective = getattr(plan.module, "objective", None)
+    if objective and objective.is_warming_up:
+        print("the training ended before the warm-up of its objective")
     print(f"pictures: {', '.join(map(str, pictures))}")
     print(f"{_best_epoch(folder, plan.module)}checkpoint: {folder.best}")
 

@@ -159,18 +159,16 @@ def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
 def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     asked = evaluation._replace(estimator="gap", limit=FEW_IMAGES if evaluation.limit is None else evaluation.limit)
     summaries = {str(run.folder.path): read_summary(run, asked) for run in _some(runs)}
-    names = ("nll", "approximation", "amortization")
-    gaps = {name: (-summary[names[0]], summary[names[1]], summary[names[2]]) for name, summary in summaries.items()}
-    return gap_bars(gaps, _of_images(next(iter(summaries.values()))))
+    return gap_bars(summaries, _of_images(next(iter(summaries.values()))))
 
 
 def _gain(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     """What each run gains over the first one."""
     asked = [evaluation._replace(estimator=estimator) for estimator in COMPARED]
-    told = {str(run.folder.path): [read_summary(run, settings) for settings in asked] for run in _some(runs)}
-    baseline, *others = told
-    if not others:
+    if len({run.folder.path for run in runs}) < 2:
         raise ValueError("this picture takes a run to begin with, and others to set against it")
+    told = {str(run.folder.path): [read_summary(run, settings) for settings in asked] for run in runs}
+    baseline, *others = told
     parts = {name: _parts(*summaries) for name, summaries in told.items()}
     gains = {name: parts[baseline] - parts[name] for name in others}
     return gain_bars(gains, baseline, _of_images(told[baseline][0]))

@@ -204,7 +204,7 @@ def gap_figure(
     axes.plot(*means, "o", color="tab:red", label=f"mean: {means[0]:.2f}, {means[1]:.2f}")
     axes.set_xlabel("approximation gap: what the family cannot do, nats")
     axes.set_ylabel("amortization gap:\nwhat the encoder does not find, nats")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     values = estimate.amortization
     title = "images with the largest amortization gap"
     _images_by(bottom, values, "gap", title, estimate.log_likelihood, images, shape, worst)
@@ -212,25 +212,26 @@ def gap_figure(
 
 
 @styled
-def gap_bars(gaps: Mapping[str, tuple[float, float, float]], title: str = "") -> "Figure":
+def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "") -> "Figure":
     """Draw the distance between ELBO and log p(x) of several runs, in its two parts.
 
     Args:
-        gaps: log p(x), approximation gap and amortization gap, means in nats per image, by the run's name.
+        summaries: `nll`, `approximation`, `amortization` and the `_se` of either, in nats per image, by the run's name.
         title: of the picture.
     """
-    figure = new_figure(8, 1.2 + 0.6 * len(gaps))
+    figure = new_figure(8, 1.2 + 0.6 * len(summaries))
     axes = figure.add_subplot(title=title)
-    names = list(gaps)[::-1]
-    likelihood, approximation, amortization = (torch.tensor([gaps[name][part] for name in names]) for part in range(3))
-    parts = {"approximation gap": (approximation, "tab:orange"), "amortization gap": (amortization, "tab:blue")}
-    start = -likelihood
-    for label, (width, color) in parts.items():
-        bars = axes.barh(names, width.tolist(), left=start.tolist(), label=label, color=color)
-        axes.bar_label(bars, [f"{value:.2f}" for value in width.tolist()], label_type="center", color="white")
-        start = start + width
+    names = list(summaries)[::-1]
+    likelihood = start = torch.tensor([summaries[name]["nll"] for name in names])
+    for part, color in (("approximation", "tab:orange"), ("amortization", "tab:blue")):
+        widths = torch.tensor([summaries[name][part] for name in names])
+        errors = [summaries[name][f"{part}_se"] for name in names]
+        told = [f"{width:.2f}" + ("" if e is None else f" ± {e:.2f}") for width, e in zip(widths, errors, strict=True)]
+        bars = axes.barh(names, widths.tolist(), left=start.tolist(), label=f"{part} gap", color=color)
+        axes.bar_label(bars, told, label_type="center", color="white")
+        start = start + widths
     axes.set_xlabel("nats per image, from -log p(x) to -ELBO: lower is better")
-    least, most = float((-likelihood).min()), float(start.max())
+    least, most = float(likelihood.min()), float(start.max())
     axes.set_xlim(least - 0.15 * (most - least), most + 0.05 * (most - least))
     figure.legend(loc="outside lower center", ncols=2)
     return figure

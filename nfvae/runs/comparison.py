@@ -154,10 +154,11 @@ def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
     Raises:
         ValueError: if the values of single images are not known.
     """
-    if not len(experiment.log_likelihood) or not len(baseline.log_likelihood):
+    results = [*experiment.results, *baseline.results]
+    if unknown := [str(result.folder) for result in results if not len(result.log_likelihood)]:
         raise ValueError(
-            "paired differences need the values of every image, which neither wandb nor an exported run holds; "
-            "of an exported run with weights nfvae evaluate finds them anew"
+            f"paired differences need the values of every image, and there are none of {', '.join(unknown)}: neither "
+            "wandb nor an exported run holds them; where there are weights nfvae evaluate finds them anew"
         )
     paired = baseline.log_likelihood - experiment.log_likelihood
     seeds = [each.error(lambda result: float(result.log_likelihood.mean())) for each in (experiment, baseline)]
@@ -221,8 +222,11 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
     several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
     if several:
         known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in ("nll", "gap", "difference_mean")}
-    usual = [name for name in _showable(with_baseline) if not (several and name == "nll")]
-    return [known[name] for name in names or usual]
+    if not names:
+        names = [name for name in _showable(with_baseline) if not (several and name == "nll")]
+    elif with_baseline:
+        names = [*names, "difference_mean"]
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def _of_first(column: Column, estimators: str) -> Column:

@@ -149,6 +149,12 @@ class RunFolder:
         """Whether there is a checkpoint of ours."""
         return self.best.is_file() or self.last.is_file()
 
+    @property
+    def inner(self) -> list[Path]:
+        """The runs that lie within this one."""
+        configs = sorted(self.path.rglob(self.config.name))
+        return [path.parent for path in configs if path != self.config and "wandb" not in path.parts]
+
     def check_files(self) -> None:
         """Refuse a folder in the place of a file, before anything is changed.
 

@@ -271,17 +271,21 @@ class Gap(Method):
         shares = [s["amortization"] / s["gap"] if s["gap"] else 0.0 for s in summaries]
         least, most = min(shares), max(shares)
         part = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
-        pays = (
-            "a better encoder"
-            if least > 0.5
-            else "a better flow"
-            if most < 0.5
-            else "in some a better flow, in others an encoder"
-        )
+        verdicts = {_what_pays(summary) for summary in summaries}
+        pays = verdicts.pop() if len(verdicts) == 1 else "what would pay more differs between these"
         return (
             f"Of the distance between ELBO and log p(x), {part} is amortization, what the encoder does not find,\n"
-            f"and the rest approximation, what the posterior's family cannot do: {pays} would pay more."
+            f"and the rest approximation, what the posterior's family cannot do: {pays}."
         )
+
+
+def _what_pays(summary: Summary) -> str:
+    """Say which part of a gap is the larger one, if by more than twice the error of the difference."""
+    lead = summary["amortization"] - summary["approximation"]
+    errors = [summary["amortization_se"], summary["approximation_se"]]
+    if None in errors or abs(lead) <= 2 * math.hypot(*errors):
+        return "more images would say which is the larger part"
+    return f"a better {'encoder' if lead > 0 else 'flow'} would pay more"
 
 
 METHODS: dict[str, type[Method]] = {"importance": Importance, "annealed": Annealed, "sandwich": Sandwich, "gap": Gap}

@@ -1,5 +1,6 @@
 """What every training here shares: settings, optimizer, checks, and what its checkpoint says."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -80,6 +81,18 @@ class TrainingModule(SavedModule, MetricRows):
         expected = list(self.hparams["shape"])
         if (shape := list(getattr(data, "shape", expected))) != expected:
             raise ValueError(f"the model expects shape {expected}; the data have {shape}")
+
+    def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse, too, another teacher than the one that the training began with."""
+        super().check_resumable(checkpoint)
+        if self.teacher and checkpoint.get("teacher") != self.teacher.digest:
+            raise ValueError(f"the teacher, {self.teacher.path}, is not the one that the training began with")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say, too, who the teacher is."""
+        if self.teacher:
+            checkpoint["teacher"] = self.teacher.digest
+        super().on_save_checkpoint(checkpoint)
 
     # Lightning's hooks, in the order in which a run meets them
 

@@ -33,6 +33,7 @@ class Teacher:
             command = f"nfvae fit -c {_TRAINED_BY[kind]}"
             raise FileNotFoundError(f"{error}; a teacher is trained first, as {command}") from error
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
+        self.digest = run.digest()
         self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
 
     def to(self, device: torch.device) -> None:

@@ -330,6 +330,7 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
         (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: digits-none-1-seed0, digits-planar-2-seed0"),
         (["--sort", "nl"], "unknown column 'nl'"),
         (["--split", "tset"], "unknown split 'tset'"),
+        (["--data.dataset", "mnist"], "is trained on images of shape [8, 8]; those of mnist have [28, 28]"),
         (["runs/nothing"], "there is no run runs/nothing"),
         (["digits/same.yaml", "digits/other.yaml"], "two configs name their runs runs/one"),
     ):
@@ -382,6 +383,8 @@ def test_columns_are_chosen_by_name(configs, cli):
     code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "json")
     assert [[*row] for row in json.loads(out[out.index("[\n") :])] == [["experiment", "gap", "epoch_seconds"]] * 2
     assert cli("compare", *configs[:2], *FIT, "--columns", "seeds", "gap", "--html", "page.html")[0] == 0
+    compared = ["compare", *configs[:2], *FIT, "--columns", "gap", "gap", "--baseline", "none", "--format", "markdown"]
+    assert "| gap, nats | NLL - baseline, nats |\n" in cli(*compared)[1]
     code, out, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "experiment", "nll_annealed")
     assert code == 2
     assert "no evaluation that is compared has nll_annealed" in error

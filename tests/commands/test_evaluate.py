@@ -19,7 +19,7 @@ from nfvae.__main__ import main
 from nfvae.estimators import Estimate, annealed_log_likelihood, log_likelihood
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.evaluation import LikelihoodChunks
-from nfvae.runs.methods import make_method
+from nfvae.runs.methods import Gap, make_method
 from tests.commands.test_fit import assert_one_line, curve
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
@@ -200,6 +200,20 @@ def test_the_gaps_add_up(run, cli):
     assert len(columns["best_start"]) == 5
     assert "amortization, what the encoder does not find" in out
     assert (run / "plots/gap.png").is_file()
+
+
+def test_a_gap_says_what_pays_where_the_images_do():
+    def parts(approximation, amortization, error=0.2):
+        gap = {"approximation": approximation, "amortization": amortization, "gap": approximation + amortization}
+        return gap | {"approximation_se": 0.1, "amortization_se": error}
+
+    encoder, flow = parts(0.5, 1.0), parts(1.0, 0.5)
+    undecided = "more images would say which is the larger part."
+    assert Gap.words([encoder]).endswith("a better encoder would pay more.")
+    assert Gap.words([flow, flow]).endswith("a better flow would pay more.")
+    assert Gap.words([encoder, flow]).endswith("what would pay more differs between these.")
+    assert Gap.words([parts(0.7, 1.0)]).endswith(undecided)
+    assert Gap.words([parts(0.5, 1.0, error=None)]).endswith(undecided)
 
 
 def test_a_kill_and_two_processes_change_no_digit_of_an_annealed_evaluation(run, cli):

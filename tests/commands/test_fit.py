@@ -147,6 +147,13 @@ def test_runs_lie_in_groups(fit, cli):
     assert not Path("runs/one").exists()
 
 
+def test_a_run_that_holds_another_is_not_replaced(fit):
+    assert fit("--name", "x")[0] == fit("--name", "x/inner")[0] == 0
+    code, _, error = fit("--name", "x", "--overwrite", "true")
+    assert_one_line(code, error, "run runs/x holds another one, runs/x/inner: move that")
+    assert Path("runs/x/inner/checkpoints/best.ckpt").is_file()
+
+
 def test_a_run_that_was_moved_keeps_its_best_checkpoint(fit, cli):
     """Its score is known wherever the run lies, so a worse epoch does not take its place."""
     assert fit()[0] == 0
@@ -248,7 +255,12 @@ def test_a_log_has_a_line_an_epoch_and_the_best_one_at_the_end(fit):
     values = dict(curve(RUN, "val/elbo"))
     best = max(values, key=values.get)
     assert lines[-1] == f"best val/elbo {values[best]:.2f} nats in epoch {best + 1} of 2; checkpoint: {BEST}"
+    assert "ended before the warm-up" not in out
     assert not [line for line in lines if "TPU" in line or "FLOPs" in line or "anonymous" in line]
+
+
+def test_a_warm_up_that_does_not_end_is_told(fit):
+    assert "ended before the warm-up of its objective\n" in fit("--model.objective_options.warmup_epochs", 9)[1]
 
 
 def test_validate_and_test_report_a_trained_run(fit, cli):
@@ -327,6 +339,10 @@ MISTAKES = {
         "cannot read MNIST under nowhere .*NFVAE_DATA elsewhere",
     ),
     "rate": (["--model.lr", "-1"], "lr must be above 0; got -1.0"),
+    "validation": (
+        ["--trainer.check_val_every_n_epoch", "9"],
+        "check_val_every_n_epoch 9 is never reached: max_epochs 2",
+    ),
     "accelerator": (["--trainer.accelerator", "gpu"], "gpu|GPU"),
 }
 

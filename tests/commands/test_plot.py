@@ -75,7 +75,7 @@ def test_every_picture_is_drawn(runs, cli):
             ["gain", "runs/flat", "--samples", 20, "--temperatures", 5],
             "takes a run to begin with, and others to set against",
         ),
-        (["gain", "runs/flat", "runs/wide"], "run runs/flat has no such evaluation"),
+        (["gain", "runs/flat", "runs/wide"], "run runs/flat has no evaluation-test-importance-5000: nfvae evaluate"),
         (["k-curve", "runs/flat", "--samples", 20, "--seed", 3], "nfvae evaluate runs/flat --samples 20 --seed 3"),
         (["learning", "runs/flat", "runs/moons"], "run runs/moons has no val/elbo in its history"),
         (["deformation", "runs/flat"], "this picture takes no run"),
@@ -84,7 +84,7 @@ def test_every_picture_is_drawn(runs, cli):
         (["samples", "runs/flat", "--output", "."], "--output should name a file that ends in .png, .pdf, .svg"),
         (["layers", "runs/flat", "--output", "x.bmp"], "--output should name a file that ends in .png, .pdf, .svg"),
         (["reconstructions", "runs/flat", "--images", "999"], "test images are 0 ... 255; got [999]"),
-        (["k-curve", "runs/flat"], "run runs/flat has no such evaluation"),
+        (["k-curve", "runs/flat"], "run runs/flat has no evaluation-test-importance-5000: nfvae evaluate runs/flat"),
         (["samples", "runs/moons"], "best.ckpt holds a density of vectors; expected a VAE"),
     ],
 )

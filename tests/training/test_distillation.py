@@ -12,6 +12,7 @@ from nfvae import VAE, BinarizedImages, FlowVAE, PosteriorDistillation
 from nfvae.estimators import log_likelihood, reverse_kl
 from nfvae.models.posterior import POSTERIOR
 from nfvae.runs import Run
+from tests.helpers.checkpoints import changed
 from tests.helpers.flows import small_options
 
 TEACHER = Path("runs/teacher")
@@ -188,6 +189,16 @@ def test_a_resumed_student_goes_on(teacher, cli):
     code, _, error = cli("fit", "--ckpt_path", last, "--trainer.max_epochs", 3)
     assert code == 0, error
     assert torch.load(last, weights_only=True)["epoch"] == 2
+
+
+def test_a_student_goes_on_with_the_teacher_that_it_began_with(teacher, cli):
+    assert cli("fit", *STUDENT, "--name", "student")[0] == 0
+    with changed(TEACHER / "checkpoints/best.ckpt") as checkpoint:
+        for weights in checkpoint["state_dict"].values():
+            weights.mul_(1.1)
+    code, _, error = cli("fit", "--ckpt_path", "runs/student", "--trainer.max_epochs", 3)
+    assert code == 2
+    assert error == f"nfvae: error: the teacher, {TEACHER}, is not the one that the training began with\n"
 
 
 def test_runs_are_named_by_their_target(teacher, cli):
