@@ -1,6 +1,5 @@
 """What every training here shares: settings, optimizer, checks, and what its checkpoint says."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -10,7 +9,6 @@ from nfvae.training.compiling import CompileWherePays, compiled
 from nfvae.training.optimizers import check_optimization, make_optimizer, with_schedule
 from nfvae.training.rows import MetricRows
 from nfvae.training.saving import SavedModule
-from nfvae.training.teacher import Teacher
 
 _TOO_COARSE = ("16-true", "bf16-true")
 
@@ -36,7 +34,6 @@ class TrainingModule(SavedModule, MetricRows):
         pictures: names of the pictures that are drawn at the end.
         monitor: the validation metric that tells the best epoch.
         mode: whether the monitored metric is to be `max` or `min`.
-        teacher: whom a student learns from, in a fit.
         clip: largest norm of a gradient, where the trainer has no `gradient_clip_val` of its own; None for no limit.
 
     Raises:
@@ -48,7 +45,6 @@ class TrainingModule(SavedModule, MetricRows):
     monitor: str
     mode: str
     clip: ClassVar[float | None] = None
-    teacher: Teacher | None = None
 
     def __init__(
         self,
@@ -81,18 +77,6 @@ class TrainingModule(SavedModule, MetricRows):
         expected = list(self.hparams["shape"])
         if (shape := list(getattr(data, "shape", expected))) != expected:
             raise ValueError(f"the model expects shape {expected}; the data have {shape}")
-
-    def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse, too, another teacher than the one that the training began with."""
-        super().check_resumable(checkpoint)
-        if self.teacher and checkpoint.get("teacher") != self.teacher.digest:
-            raise ValueError(f"the teacher, {self.teacher.path}, is not the one that the training began with")
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say, too, who the teacher is."""
-        if self.teacher:
-            checkpoint["teacher"] = self.teacher.digest
-        super().on_save_checkpoint(checkpoint)
 
     # Lightning's hooks, in the order in which a run meets them
 

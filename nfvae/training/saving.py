@@ -11,6 +11,7 @@ from nfvae.registry import class_paths, options_of
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import load_weights, seal
 from nfvae.training.optimizers import with_new_rate
+from nfvae.training.teacher import Teacher
 
 _KEPT = ("optimizer", "optimizer_options", "schedule", "milestones")  # whose state the checkpoint holds
 
@@ -23,12 +24,14 @@ class SavedModule(pl.LightningModule):
         kind: what that is, a name in `nfvae.runs.run.MODELS` and in `DATA`.
         task: the name in `nfvae.training.TASKS`.
         architecture: the hyperparameters that a checkpoint must share to be loaded.
+        teacher: whom a student learns from, in a fit.
     """
 
     model: nn.Module
     kind: ClassVar[str]
     task: ClassVar[str]
     architecture: ClassVar[tuple[str, ...]]
+    teacher: Teacher | None = None
 
     @classmethod
     def arguments(cls) -> set[str]:
@@ -81,8 +84,10 @@ class SavedModule(pl.LightningModule):
         load_weights(self.model, run.weights(), run.path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what was trained, what the plain model is, and what tells whether the file is damaged."""
+        """Say what was trained, by whom, what the plain model is, and what tells whether the file is damaged."""
         checkpoint |= {"task": self.task, "model": self.kind}
+        if self.teacher:
+            checkpoint["teacher"] = self.teacher.digest
         seal(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -98,6 +103,8 @@ class SavedModule(pl.LightningModule):
         """
         if differences := self.differences(checkpoint["hyper_parameters"], (*self.architecture, *_KEPT)):
             raise ValueError(f"the checkpoint has {differences}")
+        if self.teacher and checkpoint.get("teacher") != self.teacher.digest:
+            raise ValueError(f"the teacher, {self.teacher.path}, is not the one that the training began with")
 
     def differences(self, saved: Mapping[str, Any], names: Collection[str]) -> str:
         """Say which hyperparameters of these names differ from the saved ones; nothing where none does."""
