@@ -79,28 +79,28 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
     Runs of the same settings and seed differ in something else: in their epochs, which then tell experiments apart,
     or in what is not known, and each stands alone, with its folder.
     """
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(json.dumps(result.settings, sort_keys=True), []).append(result)
-    all_settings = [group[0].settings for group in groups.values()]
-    experiments: list[Experiment] = []
-    for group in groups.values():
-        experiments += _apart(_name(group[0].settings, all_settings), group)
-    return experiments
+    groups = _grouped(results, lambda result: json.dumps(result.settings, sort_keys=True))
+    all_settings = [group[0].settings for group in groups]
+    return [each for group in groups for each in _apart(_name(group[0].settings, all_settings), group)]
 
 
 def _apart(name: str, group: list[Result]) -> list[Experiment]:
     """Return the experiments of runs that have the same settings."""
     if _has_own_seeds(group):
         return [Experiment(name, group)]
-    by_epochs: dict[int, list[Result]] = {}
-    for result in group:
-        by_epochs.setdefault(len(result.history), []).append(result)
-    if all(map(_has_own_seeds, by_epochs.values())):
-        return [Experiment(f"{name} epochs={epochs}", runs) for epochs, runs in by_epochs.items()]
+    by_epochs = _grouped(group, lambda result: len(result.history))
+    if all(map(_has_own_seeds, by_epochs)):
+        return [Experiment(f"{name} epochs={len(runs[0].history)}", runs) for runs in by_epochs]
     names = [result.folder.name for result in group]
     called = names if len(set(names)) == len(names) else [str(result.folder) for result in group]
     return [Experiment(f"{name} {own}", [result]) for own, result in zip(called, group, strict=True)]
+
+
+def _grouped(results: Sequence[Result], key: Callable[[Result], Any]) -> list[list[Result]]:
+    groups: dict[Any, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return [*groups.values()]
 
 
 def _has_own_seeds(runs: Sequence[Result]) -> bool:
