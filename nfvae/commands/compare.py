@@ -12,7 +12,6 @@ from nfvae.commands.evaluate import evaluate_parser, show, summarize
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
 from nfvae.commands.sweep import work_off
-from nfvae.data import BinarizedImages
 from nfvae.registry import unknown
 from nfvae.runs import (
     EvaluationSettings,
@@ -166,8 +165,10 @@ def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
 
 def _check_evaluable(plan: Plan, dataset: str | None) -> None:
     """Refuse to evaluate on images of another shape than those of the training."""
-    shape = plan.data.shape
-    if dataset and (other := BinarizedImages(**plan.settings["data"] | {"dataset": dataset}).shape) != shape:
+    if dataset is None:
+        return
+    shape, other = plan.data.shape, type(plan.data)(**plan.settings["data"] | {"dataset": dataset}).shape
+    if other != shape:
         raise ValueError(
             f"{plan.folder.path} is trained on images of shape {list(shape)}; those of {dataset} have {list(other)}: "
             "--data.dataset says what is evaluated, and a config what is trained on"

@@ -100,12 +100,14 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
 def _check_new(plan: Plan) -> None:
     """Refuse to train where another run lies."""
     folder = plan.folder
-    if not plan.resumes and not plan.settings["overwrite"] and folder.is_trained:
+    if plan.resumes or not folder.is_trained:
+        return
+    if not plan.settings["overwrite"]:
         raise ValueError(
             f"run {folder.path} exists; resume it with --ckpt_path {folder.path}, "
             "replace it with --overwrite true, or give another --name"
         )
-    if not plan.resumes and (inner := folder.inner):
+    if inner := folder.inner:
         raise ValueError(f"run {folder.path} holds another one, {inner[0]}: move that before this one is replaced")
 
 

@@ -254,7 +254,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     for name in _POSITIVE:
         if settings[name] is not None and not isinstance(settings[name], str | dict):
             check_number(f"trainer.{name}", settings[name], above=0)
-    if 0 < settings["max_epochs"] < (every := settings["check_val_every_n_epoch"] or 0):
+    if 0 < settings["max_epochs"] < (every := settings["check_val_every_n_epoch"]):
         raise ValueError(
             f"trainer.check_val_every_n_epoch {every} is never reached: max_epochs {settings['max_epochs']}"
         )

@@ -222,7 +222,7 @@ def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "
     figure = new_figure(8, 1.2 + 0.6 * len(summaries))
     axes = figure.add_subplot(title=title)
     names = list(summaries)[::-1]
-    likelihood = start = torch.tensor([summaries[name]["nll"] for name in names])
+    nll = start = torch.tensor([summaries[name]["nll"] for name in names])
     for part, color in (("approximation", "tab:orange"), ("amortization", "tab:blue")):
         widths = torch.tensor([summaries[name][part] for name in names])
         errors = [summaries[name][f"{part}_se"] for name in names]
@@ -231,7 +231,7 @@ def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "
         axes.bar_label(bars, told, label_type="center", color="white")
         start = start + widths
     axes.set_xlabel("nats per image, from -log p(x) to -ELBO: lower is better")
-    least, most = float(likelihood.min()), float(start.max())
+    least, most = float(nll.min()), float(start.max())
     axes.set_xlim(least - 0.15 * (most - least), most + 0.05 * (most - least))
     figure.legend(loc="outside lower center", ncols=2)
     return figure

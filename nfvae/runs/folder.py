@@ -152,8 +152,8 @@ class RunFolder:
     @property
     def inner(self) -> list[Path]:
         """The runs that lie within this one."""
-        configs = sorted(self.path.rglob(self.config.name))
-        return [path.parent for path in configs if path != self.config and "wandb" not in path.parts]
+        folders = sorted(path.parent for path in self.path.rglob(self.config.name) if path != self.config)
+        return [folder for folder in folders if "wandb" not in folder.relative_to(self.path).parts]
 
     def check_files(self) -> None:
         """Refuse a folder in the place of a file, before anything is changed.

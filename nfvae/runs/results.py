@@ -154,13 +154,14 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
         raise ValueError(
             f"{run.folder.path} holds a density of vectors; VAEs are compared: nfvae plot gallery shows it"
         )
+    path = run.evaluation(settings)
     try:
-        summary = read_evaluation(run.evaluation(settings))
+        summary = read_evaluation(path)
     except FileNotFoundError as error:
         others = ", ".join(run.folder.evaluations())
         there = f"; there is {others} (--estimator, --samples and --proposal choose)" if others else ""
         how = f": {command}" if run.checkpoint["state_dict"] else ", and was exported without the weights for one"
-        raise FileNotFoundError(f"run {run.folder.path} has no {run.evaluation(settings).stem}{how}{there}") from error
+        raise FileNotFoundError(f"run {run.folder.path} has no {path.stem}{how}{there}") from error
     except ValueError as error:
         raise ValueError(f"{error}: {command}") from error
     if summary["model_sha256"] != run.digest():

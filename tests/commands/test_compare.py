@@ -18,12 +18,14 @@ from nfvae.runs import Experiment, Result, check_comparable, comparison_table, n
 from nfvae.runs.comparison import sortable
 from nfvae.runs.page import _mean_bounds
 from nfvae.runs.tracking import _id_in
+from tests.conftest import QUICKSTART
 from tests.helpers.checkpoints import changed
 
 SEEDS = itertools.count()
 SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
 FIT = ["--fit", "--base", "base.yaml", "--samples", 30, "--limit", 40, "--trainer.enable_progress_bar", "false"]
 LIMITED, WANDB = ["--samples", 30, "--limit", 40], ["--wandb", "us/nfvae"]
+TOY = str(Path(QUICKSTART).with_name("toy") / "teacher.yaml")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -307,6 +309,10 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
         ),
         (["digits/none.yaml", *FIT, "--sort", "nl"], "unknown column 'nl'; known columns: experiment, "),
         (["digits/none.yaml", "--format", "pdf"], "invalid choice: 'pdf'"),
+        (
+            [TOY, "--fit", "--base", TOY, "--data.dataset", "mnist"],
+            "unknown toy dataset 'mnist'; known toy datasets: checkerboard",
+        ),
     ],
 )
 def test_mistakes_get_one_line(arguments, message, configs, cli):

@@ -154,6 +154,11 @@ def test_a_run_that_holds_another_is_not_replaced(fit):
     assert Path("runs/x/inner/checkpoints/best.ckpt").is_file()
 
 
+def test_a_folder_of_runs_may_become_one_itself(fit):
+    assert fit("--name", "group/one")[0] == fit("--name", "group")[0] == 0
+    assert Path("runs/group/one/checkpoints/best.ckpt").is_file()
+
+
 def test_a_run_that_was_moved_keeps_its_best_checkpoint(fit, cli):
     """Its score is known wherever the run lies, so a worse epoch does not take its place."""
     assert fit()[0] == 0
