@@ -11,7 +11,7 @@ from nfvae.estimators.annealed import annealed_log_likelihood
 from nfvae.estimators.streaming import image_generator, places
 from nfvae.flows import DiagonalNormal, FlowDistribution, Parameters
 from nfvae.models import VAE
-from nfvae.numerics import double, full_precision
+from nfvae.numerics import at_least_float32, double, full_precision
 from nfvae.registry import check_number
 
 _SAMPLES = 10  # of an image and step
@@ -62,9 +62,9 @@ def inference_gaps(
 ) -> GapEstimate:
     """Split log p(x) - ELBO into an approximation gap and an amortization gap.
 
-    Of each image loc, log_scale and whatever the context gives to the flow become free tensors, which maximize its ELBO
-    until that has settled: from where the encoder puts them, and from random starts. What no context gives, as the
-    weights of an autoregressive network, stays as it is.
+    For each image, loc, log_scale and every tensor that the flow computes from its context become free. They maximize
+    the image's ELBO until it has settled, from where the encoder puts them and from random starts. Tensors that are the
+    same for all images, as the weights of an autoregressive network, stay as they are.
 
     Args:
         model: a VAE in eval mode.
@@ -98,6 +98,9 @@ Free = dict[str, Tensor]
 class _LocalFit:
     """The ELBO of some images as a function of free tensors in place of what the encoder gives.
 
+    Free are loc, log_scale and what each of the flow's heads makes of the context, for any flow alike; the context h
+    itself where a flow reads it other than by heads.
+
     Args:
         model: a VAE in eval mode.
         x: images with shape (B, ...).
@@ -113,6 +116,8 @@ class _LocalFit:
             for name, part in self.flow.named_modules()
             if isinstance(part, Parameters) and part.weight is not None
         }
+        self.no_context = self.x.new_zeros(1, self.flow.context)  # for flows that read their heads alone
+        self.names = self._names()
 
     def gap(self, starts: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the amortized ELBO, the best one, from which start it was reached and in how many rounds."""
@@ -121,11 +126,33 @@ class _LocalFit:
         rounds = torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0]
         return self.elbo(self.start(0), _FINAL), best, double(start), rounds
 
+    def _encoded(self) -> Free:
+        """Return every tensor that the encoder gives to the flow, whether the flow reads it or not."""
+        loc, log_scale, h = map(at_least_float32, self.model.posterior.encoder(self.x))
+        return {"loc": loc, "log_scale": log_scale, "h": h} | {name: head.flat(h) for name, head in self.heads.items()}
+
+    def _names(self) -> list[str]:
+        """Return the names of the tensors that are set free: h only where a flow reads it beside its heads.
+
+        Raises:
+            ValueError: for a head that the flow reads without calling it.
+        """
+        free = {name: value.detach().requires_grad_() for name, value in self._encoded().items()}
+        with torch.enable_grad():
+            log_weight = self._log_weight(free, self.all, self._sources(self.all, "names")).sum()
+            gradients = torch.autograd.grad(log_weight, list(free.values()), allow_unused=True)
+        read = [name for name, gradient in zip(free, gradients, strict=True) if gradient is not None]
+        if unread := sorted(self.heads.keys() - set(read)):
+            raise ValueError(
+                f"flow {type(self.flow).__name__} takes tensors from {', '.join(unread)} without calling it as "
+                "head(h), so the gap cannot set them free"
+            )
+        return read
+
     def start(self, number: int) -> Free:
         """Return the free tensors to start from: those that the encoder gives for number 0, else random ones."""
-        loc, log_scale, h = self.model.posterior.encoder(self.x)
-        free = {"loc": loc, "log_scale": log_scale, "h": h}
-        free |= {name: head.flat(h) for name, head in self.heads.items()}
+        encoded = self._encoded()
+        free = {name: encoded[name] for name in self.names}
         if number:
             sources = self._sources(self.all, f"start {number}")
             free = {name: _RANDOM_SPREAD * _normal(sources, value.shape[1:], value) for name, value in free.items()}
@@ -181,7 +208,8 @@ class _LocalFit:
     def _log_weight(self, free: Free, which: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
         """Return log p(x, z) - log q(z) of some samples of each image, with shape (samples, images)."""
         with self._given(free):
-            posterior = FlowDistribution(DiagonalNormal(free["loc"], free["log_scale"].exp()), self.flow(free["h"]))
+            h = free.get("h", self.no_context.expand(len(which), -1))
+            posterior = FlowDistribution(DiagonalNormal(free["loc"], free["log_scale"].exp()), self.flow(h))
         noise = _normal(sources, (_SAMPLES, free["loc"].shape[-1]), free["loc"]).transpose(0, 1)
         return self.model.log_terms(self.x[which], posterior.from_noise(noise)).log_weight
 

@@ -87,7 +87,7 @@ class ConditionedFlow(Flow):
 
     def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
         conditioners = [
-            Conditioner(network, self.maps, head.flat(h))  # type: ignore[arg-type, operator]
+            Conditioner(network, self.maps, head(h)["bias"])  # type: ignore[arg-type]
             for network, head in zip(self.networks, self.heads, strict=True)
         ]
         return Chain([self.make_layer(layer, conditioner) for layer, conditioner in enumerate(conditioners)])
