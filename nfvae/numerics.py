@@ -233,6 +233,10 @@ class _FirstDerivativeOnly(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return tangent.view_as(tangent)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         gradient: Tensor = _NoDerivative.apply(grad, *ctx.saved_tensors) if torch.is_grad_enabled() else grad
         return gradient

@@ -28,14 +28,15 @@ class Conditioner:
     """
 
     def __init__(self, network: ConditionedMLP, maps: UnivariateMaker, bias: Tensor) -> None:
-        self.network, self.maps, self.bias, self.weights = network, maps, bias, network.weights()
+        self.network, self.maps, self.bias = network, maps, bias
+        self.weights, self.biases = network.weights(), network.biases()  # as they are now, whenever it is called
         self.mixed = mixed_type(bias.device)
         self.cast = [weight.to(self.mixed or weight.dtype) for weight in self.weights]  # once, not at every call
 
     def __call__(self, z: Tensor) -> Univariate:
         """Return the maps for coordinates with shape (*, inputs)."""
         with in_precision(z.device, self.mixed):
-            numbers = self.network(z, self.bias, self.cast)
+            numbers = self.network(z, self.bias, self.cast, self.biases)
         return self.maps(at_least_float32(numbers.unflatten(-1, (self.maps.count, -1))))
 
 

@@ -28,10 +28,24 @@ def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Ten
     Returns:
         z and the logarithm of dz_i/dy_i, both with shape (*, D).
     """
+    if torch._C._are_functorch_transforms_active():
+        return _by_passes(conditioner, y)
+    *hidden, last = [at_least_float32(conditioner.bias), *conditioner.biases]
+    tensors = [*hidden, *conditioner.weights, last]
+    z, log_slope = _SequentialInverse.apply(first_derivative_only(y), conditioner, *map(first_derivative_only, tensors))
+    return z, log_slope
+
+
+def _by_passes(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve by a pass through the whole network for each coordinate, which any transform of `torch.func` takes."""
     network = conditioner.network
     assert isinstance(network, MaskedMLP)
-    tensors = [*network.biases(at_least_float32(conditioner.bias)), *conditioner.weights, network.last_bias]
-    z, log_slope = _SequentialInverse.apply(first_derivative_only(y), conditioner, *map(first_derivative_only, tensors))
+    y = y.expand(*torch.broadcast_shapes(y.shape[:-1], conditioner.bias.shape[:-1]), -1)  # type: ignore[no-untyped-call]
+    z, log_slope = torch.zeros_like(y), torch.zeros_like(y)
+    for coordinate in network.order:
+        found = conditioner(z).inverse_and_log_slope(y)
+        here = torch.arange(y.shape[-1], device=y.device) == coordinate
+        z, log_slope = (torch.where(here, new, old) for new, old in zip(found, (z, log_slope), strict=True))
     return z, log_slope
 
 

@@ -42,25 +42,33 @@ class ConditionedMLP(nn.Module):
         """Return the weight of every layer as it is used; computed once, it serves any number of calls."""
         return [*self.hidden_weights, self.last_weight]
 
-    def biases(self, first: Tensor) -> list[Tensor]:
-        """Return the bias of every hidden layer, given that of the first one."""
-        return [first, *self.hidden_biases]
+    def biases(self) -> list[Tensor]:
+        """Return the bias of every layer but the first."""
+        return [*self.hidden_biases, self.last_bias]
 
-    def forward(self, x: Tensor, bias: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        weights: Sequence[Tensor] | None = None,
+        biases: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Evaluate the network.
 
         Args:
             x: inputs with shape (*, inputs).
             bias: of the first hidden layer, with shape (*, width), broadcast against x's batch.
             weights: what `weights` returned, to save computing it again.
+            biases: what `biases` returned.
 
         Returns:
             Tensor with shape (*, outputs).
         """
         weights = self.weights() if weights is None else weights
-        for weight, own in zip(weights[:-1], self.biases(bias), strict=True):
+        *hidden, last = [bias, *(self.biases() if biases is None else biases)]
+        for weight, own in zip(weights[:-1], hidden, strict=True):
             x = self.activation(linear(x, weight, own))
-        return linear(x, weights[-1], self.last_bias)
+        return linear(x, weights[-1], last)
 
 
 class MaskedMLP(ConditionedMLP):

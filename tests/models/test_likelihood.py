@@ -7,9 +7,11 @@ import torch
 from torch.distributions import Bernoulli
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from nfvae import elbo
 from nfvae.models import likelihood
 from nfvae.models.decoders.mlp import MLPDecoder
 from nfvae.models.likelihood import BernoulliPixels
+from tests.helpers.models import binary, small_vae
 
 
 def log_prob(logits, x):
@@ -86,3 +88,37 @@ def test_pixels_have_the_density_and_the_gradient_of_bernoulli_variables(pixels)
     )
     uncertain = BernoulliPixels(torch.zeros(pixels)).log_prob(torch.ones(pixels))
     torch.testing.assert_close(uncertain, torch.tensor(-pixels * math.log(2)))
+
+
+@pytest.mark.parametrize("cached", [45, 10**9])
+@pytest.mark.parametrize("shape", [(7, 30), (11, 7, 30), (30,)])
+def test_pixels_receive_their_gradient_too(shape, cached, monkeypatch):
+    monkeypatch.setattr(likelihood, "_IN_CACHE", cached)
+    logits = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(7, 30, dtype=torch.float64, requires_grad=True)
+    found, expected = (
+        BernoulliPixels(logits).log_prob(x),
+        (x * logits).sum(-1) - torch.nn.functional.softplus(logits).sum(-1),
+    )
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    for of in ((x,), (x, logits), (logits,)):
+        torch.testing.assert_close(
+            *(torch.autograd.grad(each, of, weights, retain_graph=True) for each in (found, expected))
+        )
+
+
+def test_the_elbo_has_a_gradient_in_the_pixels():
+    vae, x = small_vae().double(), binary(1).double()
+
+    def value(x):
+        torch.manual_seed(0)
+        return elbo(vae(x))
+
+    assert torch.autograd.gradcheck(value, x.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
+def test_pixels_of_whole_numbers_are_what_they_say(dtype):
+    logits, x = torch.randn(4, 5, 30), torch.rand(5, 30).round()
+    assert torch.equal(BernoulliPixels(logits).log_prob(x.to(dtype)), BernoulliPixels(logits).log_prob(x))
