@@ -57,6 +57,8 @@ class Flow(nn.Module, ABC):
         where = None if self.mixed or not torch._C._is_any_autocast_enabled() else next(self.parameters(), h)
         with nullcontext() if where is None else full_precision(where.device):
             bijection: Bijection = super().__call__(h)
+        if isinstance(bijection, Bijection):  # else `check_flow` says what it is
+            bijection.batch_shape = h.shape[:-1] if self.context and h is not None else torch.Size()
         return bijection
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Bijections of the latent: pure mathematics on tensors, no parameters of their own."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
@@ -17,6 +18,9 @@ class Bijection(Transform, ABC):
     of z, so that one bijection built for a batch of B images serves K samples of shape (K, B, D). The interface of
     `torch.distributions.Transform` is derived, so `.inv` and `TransformedDistribution` work unchanged.
 
+    Attributes:
+        batch_shape: of the bijection's tensors, where a flow has built it; None for one that was built by hand.
+
     Where a map has parameters under a constraint, `constrain` turns unconstrained tensors into the map's own, and the
     constructor takes the map's own. Constants, as a mask or a permutation, are made in the constructor.
     """
@@ -24,6 +28,7 @@ class Bijection(Transform, ABC):
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
+    batch_shape: torch.Size | None = None
 
     @abstractmethod
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +67,14 @@ class Bijection(Transform, ABC):
         """Build the bijection from unconstrained tensors: see `constrain`."""
         own: dict[str, Any] = cls.constrain(**free)
         return cls(**own)
+
+    def with_cache(self, cache_size: int = 1) -> Self:
+        """Return the same bijection that keeps its last pair of points, as `torch.distributions` has it."""
+        if cache_size == self._cache_size:
+            return self
+        cached = copy.copy(self)
+        Transform.__init__(cached, cache_size)
+        return cached
 
     def _call(self, x: Tensor) -> Tensor:
         return self.forward_and_log_det(x)[0]

@@ -1,7 +1,8 @@
 """The density that a flow makes of a Gaussian."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,10 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
         normalizer = self.scale.log().sum(-1) + noise.shape[-1] * math.log(2 * math.pi) / 2
         return -noise.square().sum(-1) / 2 - normalizer
 
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "DiagonalNormal":
+        """Return the same Gaussian with another batch shape, as `torch.distributions` has it."""
+        return DiagonalNormal(self.loc.expand(*batch_shape, -1), self.scale.expand(*batch_shape, -1))
+
     def tempered(self, temperature: float) -> "DiagonalNormal":
         """Return the Gaussian whose noise is multiplied by a temperature."""
         return DiagonalNormal(self.loc, temperature * self.scale)
@@ -52,14 +57,34 @@ class FlowDistribution(TransformedDistribution):
     A sample and its own density come together from the forward pass alone; the density of a given point goes through
     the exact inverse.
 
+    Its batch is that of the base and that of the bijection, broadcast: one Gaussian under a flow of B contexts makes B
+    densities.
+
     Args:
         base: distribution of z_0 with event shape (D,).
         bijection: z_0 -> z_K.
+
+    Raises:
+        ValueError: for batches that do not broadcast.
     """
 
     def __init__(self, base: DiagonalNormal, bijection: Bijection) -> None:
+        own, others = base.batch_shape, _batch_shape(bijection, base.loc)
+        try:
+            batch = torch.broadcast_shapes(own, others)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise ValueError(f"a base of batch {tuple(own)} has no bijections of batch {tuple(others)}") from error
+        base = base if batch == own else base.expand(batch)
         super().__init__(base, [bijection], validate_args=False)
         self.base, self.bijection = base, bijection
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "FlowDistribution":
+        """Return the same density with another batch shape, as `torch.distributions` has it."""
+        return FlowDistribution(self.base.expand(batch_shape), self.bijection)
+
+    def entropy(self) -> Tensor:
+        """A flow has no entropy in closed form."""
+        raise NotImplementedError("a flow has no entropy in closed form: average -draw((1000,)).log_prob")
 
     @property
     def mean(self) -> Tensor:
@@ -98,3 +123,11 @@ class FlowDistribution(TransformedDistribution):
     def tempered(self, temperature: float) -> "FlowDistribution":
         """Return the density whose noise is multiplied by a temperature."""
         return FlowDistribution(self.base.tempered(temperature), self.bijection)
+
+
+def _batch_shape(bijection: Bijection, like: Tensor) -> torch.Size:
+    """Return the batch shape of a bijection's tensors: as its flow says it, or else as a point is mapped."""
+    if bijection.batch_shape is not None:
+        return bijection.batch_shape
+    with torch.no_grad():
+        return bijection.forward_and_log_det(like.new_zeros(like.shape[-1]))[1].shape

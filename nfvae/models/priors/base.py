@@ -1,6 +1,7 @@
 """What a prior is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class Mixture(MixtureSameFamily):
         (*, K, D), and nothing is lost.
         """
         parts = self.component_distribution
-        if not isinstance(parts, DiagonalNormal):
+        if not isinstance(parts, DiagonalNormal) or parts.loc.ndim > 2:
             return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
         z, loc, scale, logits = map(double, (value, parts.loc, parts.scale, self.mixture_distribution.logits))
         precision = scale.square().reciprocal()
@@ -57,6 +58,12 @@ class Mixture(MixtureSameFamily):
         coefficients = torch.cat([loc * precision, -precision / 2], -1)
         log_joint = functional.linear(torch.cat([z, z.square()], -1), coefficients, logits + at_zero)
         return log_joint.to(value).logsumexp(-1)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Mixture":
+        """Return the same mixture with another batch shape, as `torch.distributions` has it."""
+        logits = self.mixture_distribution.logits
+        shape = torch.Size(batch_shape) + logits.shape[-1:]
+        return Mixture(self.component_distribution.expand(shape), logits.expand(shape))
 
     def tempered(self, temperature: float) -> "Mixture":
         """Return the mixture whose components have their noise multiplied."""
