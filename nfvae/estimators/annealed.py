@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nfvae.estimators.annealing import Path, Target, anneal, frozen, moves, tune
 from nfvae.estimators.streaming import Images, image_blocks, map_blocks, posterior_noise
-from nfvae.models import VAE
+from nfvae.models import VAE, evaluating
 from nfvae.numerics import double, log_mean_exp, network_precision
 from nfvae.registry import check_number, check_sizes
 
@@ -53,7 +53,6 @@ class AnnealedEstimate(NamedTuple):
     posterior_variance: Tensor
 
 
-@torch.no_grad()
 def annealed_log_likelihood(
     model: VAE,
     x: Tensor,
@@ -70,7 +69,7 @@ def annealed_log_likelihood(
     that tuned themselves would be biased. The noise of an image depends on the seed and its index alone.
 
     Args:
-        model: a VAE in eval mode.
+        model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), on the model's device.
         chains: C.
         temperatures: T.
@@ -91,7 +90,7 @@ def annealed_log_likelihood(
         torch.Size([5])
     """
     blocks = annealing_blocks(model, x, chains, temperatures, indices, rows)
-    with frozen(model):
+    with evaluating(model), frozen(model):
         estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, x.device)
     return AnnealedEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from nfvae.estimators.annealed import annealed_log_likelihood
 from nfvae.estimators.streaming import image_generator, places
 from nfvae.flows import DiagonalNormal, FlowDistribution, Parameters
-from nfvae.models import VAE
+from nfvae.models import VAE, evaluating
 from nfvae.numerics import at_least_float32, double, full_precision
 from nfvae.registry import check_number
 
@@ -49,7 +49,6 @@ class GapEstimate(NamedTuple):
     standard_error: Tensor
 
 
-@torch.no_grad()
 def inference_gaps(
     model: VAE,
     x: Tensor,
@@ -67,7 +66,7 @@ def inference_gaps(
     same for all images, as the weights of an autoregressive network, stay as they are.
 
     Args:
-        model: a VAE in eval mode.
+        model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), on the model's device.
         chains: of the annealed importance sampling that gives log p(x).
         temperatures: of each chain.
@@ -84,7 +83,7 @@ def inference_gaps(
     check_number("starts", starts, least=0)
     evidence = annealed_log_likelihood(model, x, chains, temperatures, seed=seed, indices=indices)
     log_likelihood = evidence.log_likelihood
-    with torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
+    with evaluating(model), torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
         fit = _LocalFit(model, x.clone(), seed, places(x, indices))
         elbo, best, start, rounds = fit.gap(starts)
     gaps = log_likelihood - best, best - elbo
@@ -102,7 +101,7 @@ class _LocalFit:
     itself where a flow reads it other than by heads.
 
     Args:
-        model: a VAE in eval mode.
+        model: a VAE, which is evaluated in eval mode.
         x: images with shape (B, ...).
         seed: of the noise.
         indices: of the images in their data set.

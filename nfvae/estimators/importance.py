@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nfvae.estimators.pareto import pareto_khat
 from nfvae.estimators.streaming import Chunk, Images, image_blocks, map_blocks, stream
-from nfvae.models import VAE
+from nfvae.models import VAE, evaluating
 from nfvae.numerics import double, log_mean_exp, network_precision
 from nfvae.registry import check_choice
 
@@ -59,7 +59,6 @@ def k_values(samples: int) -> list[int]:
     return [k for k in (1, 10, 100, 1000) if k < samples] + [samples]
 
 
-@torch.inference_mode()
 def log_likelihood(
     model: VAE,
     x: Tensor,
@@ -76,7 +75,7 @@ def log_likelihood(
     of device: the estimate is the same, up to rounding, in any batch and in blocks of any size.
 
     Args:
-        model: a VAE in eval mode.
+        model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), on the model's device.
         samples: K.
         proposal: `posterior`, the classic one, or `mixture`, where every second noise is scaled by 1.3.
@@ -98,11 +97,11 @@ def log_likelihood(
     """
     check_choice("proposal", proposal, PROPOSALS)
     blocks = image_blocks(model, x, samples, indices, rows)
-    estimates = map_blocks(partial(_estimate, model, samples, seed, proposal), blocks, x.device)
-    return Estimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
+    with evaluating(model):
+        estimates = map_blocks(partial(_estimate, model, samples, seed, proposal), blocks, x.device)
+        return Estimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
-@torch.inference_mode()
 def log_weights(
     model: VAE,
     x: Tensor,
@@ -116,10 +115,11 @@ def log_weights(
     """Return the very log-weights that `log_likelihood` sums, with shape (K, B); here memory grows with both."""
     check_choice("proposal", proposal, PROPOSALS)
     blocks = image_blocks(model, x, samples, indices, rows)
-    return torch.cat(map_blocks(partial(_log_weights, model, samples, seed, proposal), blocks, x.device), 1)
+    with evaluating(model):
+        return torch.cat(map_blocks(partial(_log_weights, model, samples, seed, proposal), blocks, x.device), 1)
 
 
-@torch.inference_mode()  # which every thread has to enter for itself
+@torch.inference_mode()  # which every thread has to enter for itself; what is put together outside is of no such mode
 def _estimate(model: VAE, samples: int, seed: int, proposal: str, images: Images) -> Estimate:
     scales = PROPOSALS[proposal]
     running = _RunningSums(samples, len(scales))

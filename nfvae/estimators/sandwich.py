@@ -9,7 +9,7 @@ from torch import Tensor
 from nfvae.estimators.annealed import annealed_estimate, annealing_blocks, standard_error
 from nfvae.estimators.annealing import Target, anneal, frozen, moves, tune
 from nfvae.estimators.streaming import Images, image_generator, map_blocks
-from nfvae.models import VAE
+from nfvae.models import VAE, evaluating
 from nfvae.numerics import full_precision, log_mean_exp
 from nfvae.registry import check_sizes
 
@@ -50,12 +50,11 @@ class SandwichEstimate(NamedTuple):
     posterior_variance: Tensor
 
 
-@torch.no_grad()
 def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
     """Draw images from the model with the latents that made them; each depends on the seed and its place alone.
 
     Args:
-        model: a VAE in eval mode.
+        model: a VAE, which is evaluated in eval mode.
         count: N, how many.
         seed: of the noise.
 
@@ -64,7 +63,7 @@ def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
     """
     check_sizes(count=count)
     drawn = []
-    with torch.random.fork_rng():
+    with evaluating(model), torch.random.fork_rng():
         for index in range(count):
             torch.manual_seed(image_generator(seed, index, "simulated", torch.device("cpu")).initial_seed())
             z = model.prior().sample(torch.Size([1]))
@@ -73,7 +72,6 @@ def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
     return Simulated(x, z)
 
 
-@torch.no_grad()
 def sandwich(
     model: VAE,
     simulated: Simulated,
@@ -93,7 +91,7 @@ def sandwich(
     Args and errors are those of `annealed_log_likelihood`.
 
     Args:
-        model: a VAE in eval mode.
+        model: a VAE, which is evaluated in eval mode.
         simulated: images of `simulate`.
         chains: C, of each image and direction.
         temperatures: T, of each chain.
@@ -111,7 +109,7 @@ def sandwich(
     blocks = annealing_blocks(model, simulated.x, chains, temperatures, indices, rows)
     latents = torch.split(simulated.z, [len(images.x) for images in blocks])
     both = list(zip(blocks, latents, strict=True))
-    with frozen(model):
+    with evaluating(model), frozen(model):
         estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), both, simulated.x.device)
     return SandwichEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
-from nfvae.numerics import bounded
+from nfvae.numerics import bounded, double
 from nfvae.registry import check_choice
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
@@ -114,11 +114,19 @@ class _FirstBatch(Bijection):
 
 @torch.no_grad()
 def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of points with shape (*, D), over all processes."""
-    points = points.reshape(-1, points.shape[-1])
-    sums = torch.stack([points.mean(0), points.square().mean(0)])
+    """Return mean and standard deviation of points with shape (*, D), over all processes; a single one deviates by 1.
+
+    In float64 and about the mean, as the squares of data far from zero would cancel.
+    """
+    points = double(points.reshape(-1, points.shape[-1]))
+    count = _over_processes(points.new_tensor([len(points)]))
+    mean = _over_processes(points.sum(0)) / count
+    variance = _over_processes((points - mean).square().sum(0)) / count
+    scale = variance.sqrt().clamp(_SMALLEST_SCALE, _LARGEST_SCALE) if count > 1 else torch.ones_like(mean)
+    return mean, scale
+
+
+def _over_processes(sums: Tensor) -> Tensor:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(sums)
-        sums /= torch.distributed.get_world_size()
-    mean, square = sums
-    return mean, (square - mean.square()).clamp_min(0).sqrt().clamp(_SMALLEST_SCALE, _LARGEST_SCALE)
+    return sums

@@ -44,11 +44,11 @@ class LowerTriangularAffine(Bijection):
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y = torch.einsum("...ij,...j->...i", self.matrix, z) + self.shift
-        return y, self._log_det().expand(z.shape[:-1])
+        return y, self._log_det().expand(y.shape[:-1])
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         z = solve_triangular(self.matrix, y - self.shift, upper=False)
-        return z, -self._log_det().expand(y.shape[:-1])
+        return z, -self._log_det().expand(z.shape[:-1])
 
     def _log_det(self) -> Tensor:
         return self.matrix.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -44,8 +44,10 @@ class ZukoBijection(Bijection):
         return self._summed(self.transform.inv, y)
 
     def _summed(self, transform: Transform, points: Tensor) -> tuple[Tensor, Tensor]:
+        batch = torch.broadcast_shapes(points.shape[:-1], self.batch_shape or ())  # type: ignore[no-untyped-call]
+        points = _usable(points.expand(*batch, points.shape[-1]))
         with _graph(self.differentiates) as wanted:
-            mapped, log_det = transform.call_and_ladj(_usable(points))  # type: ignore[attr-defined]  # zuko's addition
+            mapped, log_det = transform.call_and_ladj(points)  # type: ignore[attr-defined]  # zuko's addition
             log_det = log_det if self.transform.domain.event_dim else log_det.sum(-1)
         return (mapped, log_det) if wanted else (mapped.detach(), log_det.detach())
 

@@ -4,6 +4,7 @@ from nfvae.models.contract import check_flow, check_vae
 from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.encoders import ENCODERS, Encoder, Encoding
 from nfvae.models.likelihood import BernoulliPixels
+from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Posterior, make_posterior
 from nfvae.models.priors import PRIORS, Prior
 from nfvae.models.vae import VAE, LogTerms, make_vae
@@ -21,7 +22,9 @@ __all__ = [
     "Posterior",
     "Prior",
     "check_flow",
+    "check_precision",
     "check_vae",
+    "evaluating",
     "make_posterior",
     "make_vae",
 ]

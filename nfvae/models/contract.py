@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nfvae.flows import Bijection, Flow
 from nfvae.models.encoders import Encoding
+from nfvae.models.modes import evaluating
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.vae import VAE, LogTerms
 
@@ -27,9 +28,7 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
         ValueError: for such a part, or one that fails.
     """
     flow, encoder, dtype = model.posterior.flow, model.posterior.encoder, next(model.parameters()).dtype
-    training = {module: module.training for module in model.modules()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        model.eval()
+    with evaluating(model), torch.random.fork_rng(devices=[]):
         x = torch.zeros(_IMAGES, pixels, dtype=dtype)
         encoded = _result("encoder", encoder, encoder, x)
         if not isinstance(encoded, tuple) or len(encoded) != len(Encoding._fields):
@@ -52,15 +51,12 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
         _expect("prior", prior, "log_prob", log_prior, (_SAMPLES, _IMAGES))
         terms = LogTerms(*[torch.zeros(_SAMPLES, _IMAGES)] * 4)
         _expect("objective", objective, "its value", _result("objective", objective, objective, terms), ())
-    for module, was_training in training.items():
-        module.training = was_training
 
 
 def _points(shape: Sequence[int]) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-@torch.no_grad()
 def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> Tensor:
     """Refuse a flow whose bijection is none, and return the mapped points.
 
@@ -75,7 +71,11 @@ def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> 
     Raises:
         ValueError: for such a flow, or one that fails.
     """
-    z = _points((_SAMPLES, flow.features)) if z is None else z
+    with evaluating(flow):
+        return _checked(flow, h, _points((_SAMPLES, flow.features)) if z is None else z)
+
+
+def _checked(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
     bijection = _result("flow", flow, flow, h)
     if not isinstance(bijection, Bijection):
         raise ValueError(f"flow {_name(flow)} gives {type(bijection).__name__}; expected a Bijection")

@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nfvae.flows import Draw
 from nfvae.models.decoders import DECODERS, Decoder
+from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Options, Posterior, make_posterior
 from nfvae.models.priors import PRIORS, Prior, tempered
 from nfvae.registry import check_number
@@ -72,6 +72,7 @@ class VAE(nn.Module):
         Returns:
             The terms, each with shape (K, B), in nats.
         """
+        check_precision(self)
         return self.log_terms(x, self.posterior(x).draw((samples,)))
 
     def as_images(self, x: Tensor) -> Tensor:
@@ -105,7 +106,6 @@ class VAE(nn.Module):
         prior = self.prior() if prior is None else prior
         return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 
-    @torch.no_grad()
     def sample(self, count: int, temperature: float = 1.0) -> Tensor:
         """Draw images from the model: pixel probabilities with shape (count, P), not yet binarized.
 
@@ -117,7 +117,8 @@ class VAE(nn.Module):
             ValueError: for a temperature that is not above 0, or a prior that has none.
         """
         check_number("temperature", temperature, above=0)
-        probabilities: Tensor = self.decoder(tempered(self.prior(), temperature).sample((count,))).mean
+        with evaluating(self):
+            probabilities: Tensor = self.decoder(tempered(self.prior(), temperature).sample((count,))).mean
         return probabilities
 
     def init_from(self, pixel_means: Tensor) -> None:
@@ -125,15 +126,16 @@ class VAE(nn.Module):
         self.decoder.init_output_bias(pixel_means)
         self.prior.init_pixels(pixel_means)
 
-    @torch.no_grad()
     def encode(self, x: Tensor, samples: int = 1) -> Draw:
         """Draw posterior samples, with shape (samples, B, D), of each image that `as_images` takes."""
-        return self.posterior(self.as_images(x)).draw((samples,))  # type: ignore[no-any-return]
+        with evaluating(self):
+            draw: Draw = self.posterior(self.as_images(x)).draw((samples,))
+        return draw
 
-    @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Decode one posterior sample of each image that `as_images` takes: pixel probabilities with shape (B, P)."""
-        probabilities: Tensor = self.decoder(self.posterior(self.as_images(x)).rsample()).mean
+        with evaluating(self):
+            probabilities: Tensor = self.decoder(self.posterior(self.as_images(x)).rsample()).mean
         return probabilities
 
 

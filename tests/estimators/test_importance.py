@@ -14,6 +14,7 @@ from nfvae.estimators import Estimate, k_values, log_likelihood, log_weights, pa
 from nfvae.estimators.streaming import image_noise
 from nfvae.flows import DiagonalNormal
 from nfvae.flows.planar import Planar
+from nfvae.models.encoders import Encoder, Encoding
 from tests.helpers.flows import FEW, small_options
 from tests.helpers.models import PIXELS, SquashedPlanar, binary, constant_vae, exact_vae, small_vae
 
@@ -178,9 +179,42 @@ def test_khat_finds_the_shape_of_a_pareto_tail(shape):
     assert pareto_khat(tail).mean().item() == pytest.approx(shape, abs=0.03)
 
 
+def khat_of(log_weights):
+    """k̂ of the log-weights of one image, of as many of the largest as an evaluation keeps."""
+    count = math.ceil(min(len(log_weights) / 5, 3 * len(log_weights) ** 0.5))
+    return pareto_khat(torch.as_tensor(log_weights).double().topk(count + 1).values[:, None]).item()
+
+
 def test_khat_of_equal_weights_is_that_of_a_light_tail():
-    khat = pareto_khat(torch.zeros(31, 2, dtype=torch.float64))
-    assert (khat < 0.5).all()
+    equal = torch.full((5000,), -44.0)
+    rounded = equal + 4e-6 * torch.randint(-3, 3, (5000,))
+    assert khat_of(equal) == khat_of(rounded) == 0
+
+
+def test_khat_leaves_out_weights_that_equal_the_threshold():
+    """Against arviz.psislw of arviz 0.23.4, for whole numbers of a Poisson variable, many of them tied."""
+    weights = torch.from_numpy(np.random.default_rng(0).poisson(1.0, 5000))
+    assert khat_of(weights) == pytest.approx(0.1475679, abs=1e-5)
+    assert khat_of(torch.cat([torch.ones(100), torch.zeros(4900)])) < 0.5
+    assert khat_of(torch.cat([torch.full((3,), 9.0), torch.zeros(4997)])) == math.inf
+    alone, both = khat_of(weights), torch.stack([weights, torch.randn(5000)], 1).double().topk(214, 0).values
+    assert pareto_khat(both)[0].item() == pytest.approx(alone)
+
+
+class Nothing(Encoder):
+    """An encoder that says the prior of every image."""
+
+    def forward(self, x):
+        zeros = x.new_zeros(len(x), 2)
+        return Encoding(zeros, zeros, x.new_zeros(len(x), 0))
+
+
+def test_an_exact_posterior_is_believed():
+    vae = constant_vae("none")
+    vae.posterior.encoder = Nothing()
+    estimate = log_likelihood(vae, binary(5), 5000)
+    assert (estimate.khat < 0.7).all()
+    torch.testing.assert_close(estimate.log_likelihood, torch.full((5,), -PIXELS * math.log(2)).double())
 
 
 def test_few_samples_leave_unsaid_what_they_cannot_say():

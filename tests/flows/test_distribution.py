@@ -6,7 +6,7 @@ from torch.distributions import ComposeTransform, Independent, MultivariateNorma
 
 from nfvae.flows import DiagonalNormal, FlowDistribution
 from nfvae.models.priors import PRIORS
-from tests.helpers.flows import ALL, random_flow
+from tests.helpers.flows import ALL, CASES, random_flow
 from tests.helpers.models import binary, small_vae
 
 every_flow = pytest.mark.parametrize("case", ALL)
@@ -92,3 +92,13 @@ def test_what_a_flow_has_not_in_closed_form_is_said():
             getattr(density, name)
     with pytest.raises(NotImplementedError, match="no entropy in closed form"):
         density.entropy()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_points_broadcast_against_contexts(case, direction):
+    map, point = bijection(case), torch.randn(FEATURES).double()
+    expected = getattr(map, direction)(point.expand(BATCH, FEATURES))
+    for found in (getattr(map, direction)(point), getattr(map, direction)(point[None])):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.expand_as(other), other)

@@ -257,3 +257,19 @@ def test_every_flow_learns_a_shifted_density(name):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4, 1e5])
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_actnorm_starts_from_float32_data_far_from_zero(offset, direction):
+    flow = make_flow("actnorm", 2, start="data")
+    points, _ = getattr(flow(), direction)(torch.randn(1000, 2) + offset)
+    torch.testing.assert_close(points.std(0, correction=0), torch.ones(2), atol=0.02, rtol=0)
+    torch.testing.assert_close(points.mean(0), torch.zeros(2), atol=0.02, rtol=0)
+
+
+def test_actnorm_that_starts_from_one_point_shifts_alone():
+    flow = make_flow("actnorm", 2, start="data")
+    points, log_det = flow().forward_and_log_det(torch.tensor([[3.0, -5.0]]))
+    torch.testing.assert_close(points, torch.zeros(1, 2))
+    torch.testing.assert_close(log_det, torch.zeros(1))

@@ -69,7 +69,8 @@ def find(points: Tensor, left_edges: Tensor) -> Tensor:
 def pick(bins: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
     """Take from each table with shape (*, K, D) what belongs to the bins with shape (*, 1, D); each with shape (*, D).
 
-    The leading dimensions of the bins are at least those of the tables.
+    The leading dimensions broadcast.
     """
-    batch = bins.shape[:-2]
+    batch = torch.broadcast_shapes(bins.shape[:-2], tables[0].shape[:-2])  # type: ignore[no-untyped-call]
+    bins = bins.expand(*batch, *bins.shape[-2:])
     return tuple(table.expand(*batch, *table.shape[-2:]).gather(-2, bins).squeeze(-2) for table in tables)
