@@ -1,5 +1,6 @@
 """`nfvae fit`: train, and what happens around it."""
 
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -74,11 +75,17 @@ def _train_in_folder(plan: Plan, trainer: pl.Trainer) -> None:
         if is_new and not plan.folder.is_trained:
             _take_back(plan.folder, isinstance(error, FloatingPointError))
         raise
-    if plan.folder.best.is_file():
+    if plan.folder.is_trained:
         _finish(plan, trainer)
 
 
 def _train(plan: Plan, trainer: pl.Trainer) -> None:
+    if plan.resumes and plan.is_finished:
+        if trainer.is_global_zero:
+            print(
+                f"run {plan.folder.path} has ended: a larger --trainer.max_epochs, or another limit, trains it further"
+            )
+        return
     path, folder = plan.checkpoint.path if plan.checkpoint else None, plan.folder
     try:
         trainer.fit(plan.module, plan.data, ckpt_path=path, weights_only=True)
@@ -162,7 +169,17 @@ class _FirstStep(pl.Callback):
         self.plan = plan
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write config.yaml, and say what wandb's summary is to show."""
+        """Write config.yaml, and say what wandb's summary is to show.
+
+        Raises:
+            ValueError: for validations none of which comes at an epoch's end, where checkpoints are saved.
+        """
+        batches, between = trainer.num_training_batches, trainer.val_check_batch
+        if trainer.enable_validation and between != math.inf and (not between or batches % between):
+            raise ValueError(
+                f"trainer.val_check_interval: an epoch of {batches} batches must end with a validation, since "
+                f"best.ckpt is saved there; got one every {between} batches"
+            )
         if not trainer.is_global_zero:
             return
         write_whole(self.plan.folder.config, self.plan.config())
@@ -220,17 +237,18 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     if run.kind == "density":
         print(density_summary(run))
     objective = getattr(plan.module, "objective", None)
-    if objective and objective.is_warming_up:
+    if objective and objective.is_warming_up and trainer.global_step:
         print("the training ended before the warm-up of its objective")
     print(f"pictures: {', '.join(map(str, pictures))}")
-    print(f"{_best_epoch(folder, plan.module)}checkpoint: {folder.best}")
+    print(f"{_best_epoch(folder, plan.module)}checkpoint: {run.path}")
 
 
 def _best_epoch(folder: RunFolder, module: TrainingModule) -> str:
     """Say when the monitored metric was best."""
     choose = {"max": max, "min": min}[module.mode]
-    if not (rows := [row for row in folder.history() if module.monitor in row]):
-        return ""
-    best = choose(rows, key=lambda row: row[module.monitor])
+    rows = folder.history()
+    if not (validated := [row for row in rows if module.monitor in row]):
+        return "no epoch ended with a validation; "
+    best = choose(validated, key=lambda row: row[module.monitor])
     when = f"epoch {best['epoch'] + 1} of {rows[-1]['epoch'] + 1}"
     return f"best {module.monitor} {best[module.monitor]:.2f} nats in {when}; "

@@ -14,6 +14,7 @@ from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
 from nfvae.training import TrainingModule
 
+_LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "callbacks")  # of a training
 _KEPT = ("dataset", "dataset_options", "binarization")
 
 
@@ -56,11 +57,15 @@ class Plan:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run in the folder has come to its last epoch."""
-        epochs = self.settings["trainer"]["max_epochs"] or -1
-        if epochs < 0 or not self.folder.last.is_file():
+        """Whether the run in the folder has come to its end: its last epoch or step, or a stop under these limits."""
+        if not self.folder.last.is_file():
             return False
-        return bool(Run(self.folder.last).checkpoint["epoch"] + 1 >= epochs)
+        checkpoint = Run(self.folder.last).checkpoint
+        limits, saved = self.settings["trainer"], self.folder.settings().get("trainer") or {}
+        done = {"max_epochs": checkpoint["epoch"] + 1, "max_steps": checkpoint["global_step"]}
+        if any(0 < (limits[name] or -1) <= count for name, count in done.items()):
+            return True
+        return bool(checkpoint.get("stopped")) and all(limits[name] == saved.get(name) for name in _LIMITS)
 
     @cached_property
     def data(self) -> BinarizedImages | ToyVectors:

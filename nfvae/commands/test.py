@@ -3,12 +3,15 @@
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentParser
+from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_only
+from typing_extensions import override
 
 from nfvae.commands.arguments import Parser, as_list, refused
 from nfvae.commands.progress import MetricProgressBar
@@ -38,12 +41,39 @@ def test_command(arguments: list[str]) -> None:
 
 def predict_command(arguments: list[str]) -> None:
     """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
-    run, samples = _loop("predict", arguments, predict_command.__doc__)
-    if not samples:
-        raise ValueError("no batch to predict: trainer.limit_predict_batches must be above 0")
-    write_tensors(run.folder.latents, torch.cat(samples))
+    run, _ = _loop("predict", arguments, predict_command.__doc__)
     what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
-    print(f"{what}: {run.folder.latents}")
+    _say(f"{what}: {run.folder.latents}")
+
+
+_say = rank_zero_only(print)
+
+
+class _Latents(BasePredictionWriter):
+    """Write what all processes predict as one file, in the order of the data.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("epoch")
+        self.path = path
+
+    @override
+    def write_on_epoch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, predictions: Sequence[Any], batch_indices: Any
+    ) -> None:
+        own = torch.cat([*predictions]).cpu()
+        parts: list[Any] = [own]
+        if trainer.world_size > 1:
+            parts = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, own)
+        rows = own.new_empty(sum(map(len, parts)), *own.shape[1:])
+        for rank, part in enumerate(parts):  # as `nfvae.data.batches.BatchIndices` deals rows out
+            rows[rank :: len(parts)] = part
+        if trainer.is_global_zero:
+            write_tensors(self.path, rows)
 
 
 def validate_parser() -> ArgumentParser:
@@ -100,8 +130,13 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         given = parser.instantiate(parser.parse_args(words, defaults=False)).as_dict()
     data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
     module.check_shape(data)
-    trainer = _trainer(given.get("trainer", {}))
-    quietly = {} if command == "predict" else {"verbose": False}
+    trainer_options = given.get("trainer", {})
+    if command == "predict":
+        if trainer_options.get("limit_predict_batches") == 0:
+            raise ValueError("no batch to predict: trainer.limit_predict_batches must be above 0")
+        trainer_options["callbacks"] = [*as_list(trainer_options.get("callbacks")), _Latents(run.folder.latents)]
+    trainer = _trainer(trainer_options)
+    quietly = {"return_predictions": False} if command == "predict" else {"verbose": False}
     return run, getattr(trainer, command)(module, data, **quietly)
 
 

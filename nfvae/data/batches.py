@@ -86,10 +86,15 @@ def loader(
         batch_size: rows a batch and device.
         trainer: whose device and shard; None for the tensor as it is.
         shuffle_seed: seed of a shuffled order; None keeps the order.
+
+    Raises:
+        ValueError: for fewer rows than devices.
     """
     shard = {}
     if trainer is not None:
         rows = rows.to(trainer.strategy.root_device)
+        if len(rows) < trainer.world_size:
+            raise ValueError(f"{len(rows)} rows of data cannot be shared by {trainer.world_size} devices")
         shard = {"rank": trainer.global_rank, "replicas": trainer.world_size}
     sampler = BatchIndices(TensorRows(rows), batch_size, shuffle_seed is not None, shuffle_seed or 0, **shard)
     return DataLoader(sampler.dataset, sampler=sampler, batch_size=None, generator=torch.Generator())

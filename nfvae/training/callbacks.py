@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, StochasticWeightAveraging
 from torch.nn.utils import get_total_norm
 from typing_extensions import override
 
@@ -52,6 +52,23 @@ class Norms(pl.Callback):
         row = cast(Any, pl_module).step_metrics
         row["train/gradient_norm"] = float(get_total_norm(gradients))
         row["train/parameter_norm"] = float(get_total_norm(learning))
+
+
+def check_callbacks(trainer: pl.Trainer) -> None:
+    """Refuse callbacks of Lightning's that would leave wrong numbers or weights behind.
+
+    Raises:
+        ValueError: for such a callback.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        name = type(callback).__name__
+        if isinstance(callback, StochasticWeightAveraging):
+            raise ValueError(f"{name} leaves its weights in no checkpoint: take EMAWeightAveraging")
+        if isinstance(callback, BatchSizeFinder | LearningRateFinder) and not callback._early_exit:
+            raise ValueError(
+                f"{name} trains trial steps within the run, whose metrics would mix with the run's: search before, by "
+                "pytorch_lightning.tuner.Tuner in Python, and give what it finds as --data.batch_size or --model.lr"
+            )
 
 
 class StopAfterWarmUp(EarlyStopping):

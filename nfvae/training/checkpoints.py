@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -20,7 +21,16 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that keeps its best score when its run was moved or copied."""
+    """A ModelCheckpoint that keeps its best score when its run was moved or copied.
+
+    One that monitors a metric saves only weights that were validated, never others under an earlier value.
+    """
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stale = self.monitor is not None and trainer.enable_validation and not getattr(pl_module, "is_validated", True)
+        if not stale:
+            super().on_train_epoch_end(trainer, pl_module)
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 
-from nfvae.training.callbacks import ReproducibleEpochs
+from nfvae.training.callbacks import ReproducibleEpochs, check_callbacks
 from nfvae.training.compiling import CompileWherePays, compiled
 from nfvae.training.optimizers import check_optimization, make_optimizer, with_schedule
 from nfvae.training.rows import MetricRows
@@ -91,6 +91,8 @@ class TrainingModule(SavedModule, MetricRows):
                 f"precision {precision} keeps weights and densities in 16 bits, in which a flow and its inverse "
                 "disagree; take bf16-mixed, whose densities are float32, or 32-true"
             )
+        if stage == "fit":
+            check_callbacks(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
         if self.teacher:

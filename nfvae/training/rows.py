@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nfvae.runs.metrics import Row
+from nfvae.training.means import Means
 
 
 class MetricRows(pl.LightningModule, ABC):
@@ -28,7 +29,8 @@ class MetricRows(pl.LightningModule, ABC):
         super().__init__()
         self.step_function: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]] = self.loss_and_metrics
         self.step_metrics: dict[str, float] = {}
-        self.epoch_metrics: list[dict[str, Tensor]] = []
+        self.epoch_means, self.evaluation_means = Means(), Means()
+        self.validation: tuple[int, dict[str, Tensor]] = (-1, {})  # the step after which it was, and what it found
         self.epoch_start = time.perf_counter()
         self.epoch_sinks: list[Callable[[Row], None]] = []
         self.step_sinks: list[Callable[[Row], None]] = []
@@ -51,14 +53,19 @@ class MetricRows(pl.LightningModule, ABC):
 
     def latest(self) -> tuple[str, float]:
         """Return name and value of the first metric on the last training batch; asking waits for the device."""
-        name, value = next(iter(self.epoch_metrics[-1].items()))
+        name, value = next(iter(self.epoch_means.latest.items()))
         return name, float(value)
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the weights are those of the last validation."""
+        return self.validation[0] == self.global_step
 
     # Lightning's hooks, in the order in which a run meets them
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's metrics."""
-        self.epoch_metrics.clear()
+        self.epoch_means.clear()
         self.epoch_start = time.perf_counter()
 
     def as_batch(self, batch: Any, first: bool) -> Tensor:
@@ -73,8 +80,9 @@ class MetricRows(pl.LightningModule, ABC):
                 `log_every_n_steps` steps and before a checkpoint is written.
         """
         self.anneal(self.global_step, self.current_epoch + batch_idx / float(self.trainer.num_training_batches))
-        loss, metrics = self.step_function(self.as_batch(batch, batch_idx == 0))
-        self.epoch_metrics.append(metrics)
+        data = self.as_batch(batch, batch_idx == 0)
+        loss, metrics = self.step_function(data)
+        self.epoch_means.add(metrics, len(data))
         log_now = (self.global_step + 1) % getattr(self.trainer, "log_every_n_steps", 50) == 0
         if (log_now or self.device.type == "cpu") and not math.isfinite(loss.item()):
             raise _not_finite(metrics, f"step {self.global_step} of training")
@@ -90,36 +98,54 @@ class MetricRows(pl.LightningModule, ABC):
             self.step_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means and those of its validation as one row, before a checkpoint is written."""
-        if not self.epoch_metrics:  # resumed from a checkpoint of the epoch's very last step
+        """Log the epoch's means, with a validation of the weights as they now are, before a checkpoint is written."""
+        if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
             return
-        rows = torch.stack([torch.stack(list(metrics.values())) for metrics in self.epoch_metrics])
-        means: Tensor = self.trainer.strategy.reduce(rows.mean(0), reduce_op="mean")
-        metrics = dict(zip(self.epoch_metrics[0], means, strict=True))
-        if not means.isfinite().all():
+        metrics = self.epoch_means.over_processes(self.trainer)
+        if not torch.stack([*metrics.values()]).isfinite().all():
             raise _not_finite(metrics, f"epoch {self.current_epoch} of training")
         metrics = {f"train/{name}": value for name, value in metrics.items()}
-        self.log_dict(metrics, logger=False, sync_dist=True)
-        validation = {key: value for key, value in self.trainer.callback_metrics.items() if key.startswith("val/")}
+        self._log(metrics, logger=False)
+        validation = self.validation[1] if self.is_validated else {}
         seconds = {"seconds": time.perf_counter() - self.epoch_start}
         numbers = {key: float(value) for key, value in (metrics | validation).items()}
         self._write(seconds | numbers, self.epoch_sinks)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the means over the validation set."""
-        self._evaluation_step("val", self.as_batch(batch, batch_idx == 0))
+        """Evaluate a batch of the validation set."""
+        self._evaluation_step("val", self.as_batch(batch, batch_idx == 0), batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the means over the test set."""
-        self._evaluation_step("test", self.as_batch(batch, batch_idx == 0))
+        """Evaluate a batch of the test set."""
+        self._evaluation_step("test", self.as_batch(batch, batch_idx == 0), batch_idx)
 
-    def _evaluation_step(self, split: str, batch: Tensor) -> None:
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation set."""
+        found = self._log_evaluation("val")
+        if not self.trainer.sanity_checking:
+            self.validation = self.global_step, found
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the test set."""
+        self._log_evaluation("test")
+
+    def _evaluation_step(self, split: str, batch: Tensor, batch_idx: int) -> None:
         metrics = self.evaluation_metrics(split, batch)
         if not torch.stack(list(metrics.values())).isfinite().all():
             raise _not_finite(metrics, f"the {split} set after step {self.global_step}")
-        alone = self.trainer.state.fn != "fit"  # in a fit they join the epoch's row
-        metrics = {f"{split}/{name}": value for name, value in metrics.items()}
-        self.log_dict(metrics, batch_size=len(batch), sync_dist=True, logger=alone, prog_bar=True)
+        if batch_idx == 0:
+            self.evaluation_means.clear()
+        self.evaluation_means.add(metrics, len(batch))
+
+    def _log_evaluation(self, split: str) -> dict[str, Tensor]:
+        means = self.evaluation_means.over_processes(self.trainer)
+        metrics = {f"{split}/{name}": value for name, value in means.items()}
+        self._log(metrics, logger=self.trainer.state.fn != "fit", prog_bar=True)  # in a fit they join the epoch's row
+        return metrics
+
+    def _log(self, metrics: dict[str, Tensor], **options: Any) -> None:
+        """Have Lightning know means over all data of all processes, which all processes have alike."""
+        self.log_dict({name: float(value) for name, value in metrics.items()}, batch_size=1, sync_dist=True, **options)
 
     def _write(self, metrics: dict[str, float], sinks: list[Callable[[Row], None]]) -> None:
         """Log a row, and have it on disk at once."""

@@ -85,7 +85,7 @@ class SavedModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what was trained, by whom, what the plain model is, and what tells whether the file is damaged."""
-        checkpoint |= {"task": self.task, "model": self.kind}
+        checkpoint |= {"task": self.task, "model": self.kind, "stopped": self.trainer.should_stop}
         if self.teacher:
             checkpoint["teacher"] = self.teacher.digest
         seal(checkpoint)

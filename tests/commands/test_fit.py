@@ -1,6 +1,7 @@
 """The command line, run in this process but where it must die."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import yaml
 from nfvae import FlowVAE
 from nfvae.__main__ import main
 from nfvae.data import DATASETS
+from nfvae.runs.metrics import read_rows
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
 from tests.helpers.idx import write_mnist
@@ -428,3 +430,81 @@ def test_help_and_version(flag, capsys):
         main([flag])
     assert caught.value.code == 0
     assert "nfvae" in capsys.readouterr().out
+
+
+def test_an_epoch_without_a_validation_has_no_values_of_an_earlier_one(fit):
+    code, out, _ = fit("--trainer.max_epochs", 4, "--trainer.check_val_every_n_epoch", 3, "--name", "third")
+    assert code == 0
+    rows = read_rows(Path("runs/third/metrics.csv"))
+    assert ["val/elbo" in row for row in rows] == [False, False, True, False]
+    assert "best val/elbo" in out
+    assert "in epoch 3 of 4" in out
+    assert torch.load("runs/third/checkpoints/best.ckpt", weights_only=True)["epoch"] == 2
+    assert [line for line in out.splitlines() if line.startswith("epoch")][3].count("val/elbo") == 0
+
+
+def test_a_validation_belongs_to_the_weights_that_are_saved(fit, cli):
+    """The decoder alone is judged, by a part of the metrics that is the same whatever noise is drawn."""
+    code, _, error = fit("--trainer.val_check_interval", 0.55, "--name", "part")
+    assert code == 2
+    assert "an epoch of 20 batches must end with a validation" in error
+    assert not Path("runs/part").exists()
+    assert fit("--trainer.val_check_interval", 0.5, "--model.val_samples", 50, "--name", "half")[0] == 0
+    rows = read_rows(Path("runs/half/metrics.csv"))
+    best = max(rows, key=lambda row: row["val/elbo"])
+    assert cli("validate", "runs/half", "--model.val_samples", 50)[0] == 0
+    assert json.loads(Path("runs/half/validate.json").read_text())["val/nll"] == pytest.approx(
+        best["val/nll"], rel=1e-5
+    )
+
+
+def test_a_training_that_ends_before_its_first_validation_is_told(fit, cli):
+    code, out, _ = fit("--trainer.max_steps", 5, "--name", "short")
+    assert code == 0
+    assert "no epoch ended with a validation; checkpoint: runs/short/checkpoints/last.ckpt" in out
+    assert cli("evaluate", "runs/short", "--samples", 10)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["LearningRateFinder", "BatchSizeFinder"])
+def test_a_search_within_a_run_is_refused(name, fit):
+    code, _, error = fit(f"--trainer.callbacks+={name}", "--name", "search")
+    assert code == 2
+    assert f"{name} trains trial steps within the run" in error
+    assert not Path("runs/search").exists()
+
+
+def test_averaged_weights_that_no_checkpoint_holds_are_refused(fit):
+    code, _, error = fit("--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", 1e-3)
+    assert code == 2
+    assert "take EMAWeightAveraging" in error
+
+
+STOP = "{class_path: EarlyStopping, init_args: {monitor: val/elbo, mode: max, patience: 1, min_delta: 100.0}}"
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ["--trainer.max_epochs", 9, "--trainer.callbacks", f"[{STOP}]"],
+        ["--trainer.max_epochs", 9, "--trainer.max_steps", 25],
+        ["--trainer.max_epochs", 9999, "--trainer.max_time", "00:00:00:02"],
+    ],
+    ids=["EarlyStopping", "max_steps", "max_time"],
+)
+def test_a_training_that_has_ended_is_not_trained_further(ends, fit, cli):
+    assert fit(*ends, "--name", "ended")[0] == 0
+    trained = Path("runs/ended/metrics.csv").read_bytes()
+    last = Path("runs/ended/checkpoints/last.ckpt").read_bytes()
+    code, out, error = cli("fit", "--ckpt_path", "runs/ended")
+    assert code == 0, error
+    assert "run runs/ended has ended" in out
+    assert "best.ckpt" in out
+    Path("ended.yaml").write_text("name: ended\n")
+    fitted = ["compare", "ended.yaml", "--base", QUICKSTART, "--fit", "--samples", 10]
+    assert cli(*fitted, *ends, "--trainer.enable_model_summary", "false")[0] == 0
+    assert Path("runs/ended/metrics.csv").read_bytes() == trained
+    assert Path("runs/ended/checkpoints/last.ckpt").read_bytes() == last
+    epochs = len(read_rows(Path("runs/ended/metrics.csv")))
+    further = ["--trainer.max_epochs", epochs + 1, "--trainer.max_steps", -1, "--trainer.max_time", "null"]
+    assert cli("fit", "--ckpt_path", "runs/ended", *further)[0] == 0
+    assert len(read_rows(Path("runs/ended/metrics.csv"))) > epochs
