@@ -10,7 +10,7 @@ from typing import Any
 from nfvae.commands.arguments import Parser, check_file, evaluation_settings
 from nfvae.commands.evaluate import evaluate_parser, show, summarize
 from nfvae.commands.fit import fit
-from nfvae.commands.plan import Plan
+from nfvae.commands.plan import Plan, check_same_data
 from nfvae.commands.sweep import work_off
 from nfvae.registry import unknown
 from nfvae.runs import (
@@ -203,6 +203,7 @@ def _train(plan: Plan) -> None:
 
 def _check_same_settings(plan: Plan) -> None:
     """Refuse a run that lies where another is asked for, and was trained under other settings."""
+    check_same_data(Run(plan.folder.path), plan.data)
     saved, wanted = _outcome(plan.folder.settings()), _outcome(plan.settings)
     for key in sorted(saved.keys() | wanted.keys()):
         if saved.get(key) != wanted.get(key):

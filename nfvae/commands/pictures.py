@@ -30,6 +30,7 @@ from nfvae.plots import (
 )
 from nfvae.registry import check_choice
 from nfvae.runs import EvaluationSettings, Run, density_table
+from nfvae.runs.comparison import check_same
 from nfvae.runs.folder import USUAL
 from nfvae.runs.results import COMPARED, read_summary
 
@@ -152,6 +153,7 @@ def _learning(runs: Sequence[Run], images: Images, evaluation: EvaluationSetting
 
 def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     summaries = {str(run.folder.path): read_summary(run, evaluation) for run in _some(runs)}
+    check_same([*summaries.items()])
     curves = {name: summary["k_curve"] for name, summary in summaries.items()}
     return k_curves(curves, _of_images(next(iter(summaries.values()))))
 
@@ -159,6 +161,7 @@ def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings
 def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
     asked = evaluation._replace(estimator="gap", limit=FEW_IMAGES if evaluation.limit is None else evaluation.limit)
     summaries = {str(run.folder.path): read_summary(run, asked) for run in _some(runs)}
+    check_same([*summaries.items()])
     return gap_bars(summaries, _of_images(next(iter(summaries.values()))))
 
 
@@ -168,6 +171,7 @@ def _gain(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -
     if len({run.folder.path for run in runs}) < 2:
         raise ValueError("this picture takes a run to begin with, and others to set against it")
     told = {str(run.folder.path): [read_summary(run, settings) for settings in asked] for run in runs}
+    check_same([(name, summary) for name, both in told.items() for summary in both])
     baseline, *others = told
     parts = {name: _parts(*summaries) for name, summaries in told.items()}
     gains = {name: parts[baseline] - parts[name] for name in others}

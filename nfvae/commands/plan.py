@@ -116,6 +116,7 @@ class Plan:
         ]
         if self.resumes:  # its best checkpoint is chosen among validations of the same data
             kept += [(f"data.{name}", saved["data"].get(name), self.settings["data"].get(name)) for name in _KEPT]
+            check_same_data(run, self.data)
         for name, value, given in kept:
             if value != given:
                 raise ValueError(f"a training that goes on keeps its {name}, {value}; got {given}")
@@ -126,3 +127,13 @@ class Plan:
         saved = self.namespace.clone()
         saved["name"], saved["ckpt_path"], saved["overwrite"] = self.settings["name"], None, False
         return str(self.parser.dump(saved, skip_unset=False))
+
+
+def check_same_data(run: Run, data: Any) -> None:
+    """Refuse data of the same name and other content than those of a run, where the run knows its own.
+
+    Raises:
+        ValueError: for such data.
+    """
+    if run.data_digest and isinstance(data, BinarizedImages) and data.digest != run.data_digest:
+        raise ValueError(f"run {run.folder.path} was trained on other images than those under {data.root}")

@@ -1,5 +1,6 @@
 """Whole batches cut by index from one tensor in memory."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,15 @@ class Splits(NamedTuple):
 
 
 SPLITS = Splits._fields
+
+
+def data_digest(*tensors: Tensor) -> str:
+    """Return a SHA-256 of data, which tells them from any others."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {[*tensor.shape]}".encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class TensorRows(Dataset[Tensor]):

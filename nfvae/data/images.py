@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nfvae.data.arrays import GivenTensors
-from nfvae.data.batches import SPLITS, Splits, loader
+from nfvae.data.batches import SPLITS, Splits, data_digest, loader
 from nfvae.data.binarize import bernoulli_draw, fixed_draw
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
 from nfvae.registry import check_choice, check_sizes
 
+DIGEST = "_sha256"
+"""Name under which the settings of the data hold their digest, once they are read; no argument of the class."""
 BINARIZATIONS = ("dynamic", "static", "threshold")
 
 
@@ -88,7 +90,9 @@ class BinarizedImages(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the images and draw what is drawn once."""
         if self.splits is None:
-            self.splits = _binarized(self._read(), self.hparams["binarization"], self.reader, self.root)
+            gray = self._read()
+            self.hparams[DIGEST] = data_digest(*gray)
+            self.splits = _binarized(gray, self.hparams["binarization"], self.reader, self.root)
 
     def images(self, split: str) -> Tensor:
         """Return a split as it is evaluated: uint8 zeros and ones with shape (N, P), drawn once from a fixed seed.
@@ -100,6 +104,12 @@ class BinarizedImages(pl.LightningDataModule):
         self.setup()
         part = self._split(split)
         return fixed_draw(part, 0) if split == "train" and self.is_dynamic else part
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the gray images of all splits, whatever their binarization; a checkpoint holds it."""
+        self.setup()
+        return str(self.hparams[DIGEST])
 
     @property
     def pixel_means(self) -> Tensor:

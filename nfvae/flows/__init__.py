@@ -77,7 +77,11 @@ def make_flow(name: str, features: int, context: int = 0, depth: int = 1, **opti
 
 
 def make_density(
-    flow: str = "maf", depth: int = 8, flow_options: Mapping[str, Any] | None = None, shape: Sequence[int] = (2,)
+    flow: str = "maf",
+    depth: int = 8,
+    flow_options: Mapping[str, Any] | None = None,
+    standardize: bool = True,
+    shape: Sequence[int] = (2,),
 ) -> FlowDensity:
     """Build a density of vectors from names and numbers alone.
 
@@ -85,9 +89,11 @@ def make_density(
         flow: as for `make_flow`.
         depth: layers of the flow.
         flow_options: further arguments of the flow's class.
+        standardize: as for `FlowDensity`.
         shape: of a vector, whose numbers are the flow's features.
 
     Raises:
         ValueError: as `make_flow`.
     """
-    return FlowDensity(FLOWS.make(flow, flow_options, features=math.prod(shape), context=0, depth=depth))
+    made = FLOWS.make(flow, flow_options, features=math.prod(shape), context=0, depth=depth)
+    return FlowDensity(made, standardize)

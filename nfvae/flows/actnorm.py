@@ -101,20 +101,25 @@ class _FirstBatch(Bijection):
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         if not self.flow.started:
-            mean, scale = _moments(z)
+            mean, scale = _clamped_moments(z)
             self.flow.start(-scale.log(), -mean / scale)
         return self.flow(self.h).forward_and_log_det(z)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         if not self.flow.started:
-            mean, scale = _moments(y)
+            mean, scale = _clamped_moments(y)
             self.flow.start(scale.log(), mean)
         return self.flow(self.h).inverse_and_log_det(y)
 
 
+def _clamped_moments(points: Tensor) -> tuple[Tensor, Tensor]:
+    mean, deviation = moments(points)
+    return mean, deviation.clamp(_SMALLEST_SCALE, _LARGEST_SCALE)
+
+
 @torch.no_grad()
-def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of points with shape (*, D), over all processes; a single one deviates by 1.
+def moments(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of points with shape (*, D), float64, over all processes; of a single one 1.
 
     In float64 and about the mean, as the squares of data far from zero would cancel.
     """
@@ -122,8 +127,7 @@ def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
     count = _over_processes(points.new_tensor([len(points)]))
     mean = _over_processes(points.sum(0)) / count
     variance = _over_processes((points - mean).square().sum(0)) / count
-    scale = variance.sqrt().clamp(_SMALLEST_SCALE, _LARGEST_SCALE) if count > 1 else torch.ones_like(mean)
-    return mean, scale
+    return mean, variance.sqrt() if count > 1 else torch.ones_like(mean)
 
 
 def _over_processes(sums: Tensor) -> Tensor:

@@ -101,6 +101,9 @@ class Chain(Bijection):
         self.parts: tuple[Bijection, ...] = tuple(
             each for part in parts for each in (part.parts if isinstance(part, Chain) else [part])
         )
+        shapes = [part.batch_shape for part in parts]
+        if all(shape is not None for shape in shapes):
+            self.batch_shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         total = z.new_zeros(z.shape[:-1])
@@ -128,7 +131,7 @@ class Inverse(Bijection):
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
-        self.bijection = bijection
+        self.bijection, self.batch_shape = bijection, bijection.batch_shape
 
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         return self.bijection.inverse_and_log_det(z)

@@ -1,20 +1,29 @@
 """The density that a flow without context makes of a free Gaussian."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nfvae.flows.actnorm import ScaleShift, moments
 from nfvae.flows.base import Flow
+from nfvae.flows.bijection import Chain
 from nfvae.flows.distribution import DiagonalNormal, FlowDistribution
+
+_ROUNDING = 1e-7  # of a coordinate, below which it counts as constant
 
 
 class FlowDensity(nn.Module):
     """A density of vectors: a free diagonal Gaussian refined by a flow.
 
+    Flows of affine layers turn infinite on data far from zero: with `standardize`, the density is that of data whose
+    mean and deviation `init_from` has measured, so that the flow sees mean 0 and deviation 1. Every log-density is one
+    of the data as they are, the log-determinant of the standardization included.
+
     Args:
         flow: the flow, with context 0.
+        standardize: whether data are standardized; until `init_from`, by mean 0 and deviation 1.
 
     Raises:
-        ValueError: for a flow with a context.
+        ValueError: for a flow with a context, or `standardize` neither true nor false.
 
     Example:
         >>> from nfvae import make_flow
@@ -22,14 +31,37 @@ class FlowDensity(nn.Module):
         torch.Size([5])
     """
 
-    def __init__(self, flow: Flow) -> None:
+    center: Tensor
+    spread: Tensor
+    started: Tensor
+
+    def __init__(self, flow: Flow, standardize: bool = False) -> None:
         super().__init__()
+        if not isinstance(standardize, bool):
+            raise ValueError(f"standardize must be true or false; got {standardize!r}")
         if flow.context:
             raise ValueError(f"a density takes a flow with context 0; got {flow.context}")
         self.loc = nn.Parameter(torch.zeros(flow.features))
         self.log_scale = nn.Parameter(torch.zeros(flow.features))
-        self.flow = flow
+        self.flow, self.standardizes = flow, standardize
+        if standardize:
+            self.register_buffer("center", torch.zeros(flow.features))
+            self.register_buffer("spread", torch.ones(flow.features))
+            self.register_buffer("started", torch.tensor(False))
+
+    def init_from(self, data: Tensor) -> None:
+        """Standardize by mean and deviation of data with shape (N, D), once; a constant coordinate is only shifted."""
+        if self.standardizes and not self.started:
+            center, spread = moments(data)
+            constant = spread <= _ROUNDING * center.abs()
+            self.center.copy_(center)
+            self.spread.copy_(torch.where(constant, 1.0, spread))
+            self.started.fill_(True)
 
     def forward(self) -> FlowDistribution:
         """Return the density, with event shape (D,)."""
-        return FlowDistribution(DiagonalNormal(self.loc, self.log_scale.exp()), self.flow())
+        bijection = self.flow()
+        if self.standardizes:
+            bijection = Chain([bijection, ScaleShift(self.spread.log(), self.center)])
+            bijection.batch_shape = torch.Size()
+        return FlowDistribution(DiagonalNormal(self.loc, self.log_scale.exp()), bijection)

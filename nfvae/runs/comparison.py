@@ -14,7 +14,7 @@ from nfvae.runs.results import COLUMNS, COMPARED, Result
 from nfvae.runs.tables import Column, Table
 
 _ESTIMATOR = ("estimator", "samples", "proposal", "chains", "temperatures")
-_MUST_AGREE = ("dataset", "binarization", "split", "images", *_ESTIMATOR)
+_SAME_IMAGES = ("dataset", "binarization", "split", "images", "images_sha256")
 _POOLED = (
     *("elbo", "elbo_se", "nll", "nll_se", *(f"nll_{name}{of}" for name in COMPARED for of in ("", "_se"))),
     *("likely_off", "gap", "ess_median", "khat_above_0_7", "spread_median", "active_units", "draw_ms"),
@@ -34,15 +34,38 @@ def check_comparable(results: Sequence[Result]) -> None:
     Raises:
         ValueError: for different data sets, binarizations, splits, numbers of images, estimators or sizes of them.
     """
-    first = results[0]
-    for result in results[1:]:
-        for key in _MUST_AGREE:
-            one, other = first.summary.get(key), result.summary.get(key)
-            if one != other:
-                raise ValueError(
-                    f"{first.folder} was evaluated with {key} {one}, {result.folder} with {other}: "
-                    "they cannot be compared; --force compares them anyway"
-                )
+    check_same(
+        [(str(result.folder), result.summary) for result in results],
+        (*_SAME_IMAGES, *_ESTIMATOR),
+        "they cannot be compared; --force compares them anyway",
+    )
+
+
+def check_same(
+    summaries: Sequence[tuple[str, Mapping[str, Any]]],
+    keys: Sequence[str] = _SAME_IMAGES,
+    consequence: str = "they cannot share a picture",
+) -> None:
+    """Refuse evaluations that differ in what has to be the same.
+
+    Args:
+        summaries: of the evaluations, with the name of each run.
+        keys: what has to be the same.
+        consequence: of a difference, for the message.
+
+    Raises:
+        ValueError: for such evaluations.
+    """
+    name, first = summaries[0]
+    for other, summary in summaries[1:]:
+        for key in keys:
+            if first.get(key) == summary.get(key):
+                continue
+            if key == "images_sha256":
+                raise ValueError(f"{name} and {other} were evaluated on different images: {consequence}")
+            raise ValueError(
+                f"{name} was evaluated with {key} {first.get(key)}, {other} with {summary.get(key)}: {consequence}"
+            )
 
 
 class Experiment(NamedTuple):

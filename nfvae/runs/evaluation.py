@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nfvae.data import BinarizedImages
+from nfvae.data.batches import data_digest
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
 from nfvae.runs.densities import draw_seconds
@@ -23,6 +25,7 @@ from nfvae.runs.folder import USUAL, EvaluationSettings
 from nfvae.runs.methods import Method, described, make_method
 from nfvae.runs.run import Run
 
+_SHORT = 8  # digits of a digest in the name of a file
 _TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
 _FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 
@@ -63,14 +66,21 @@ class Evaluation:
             "binarization": data.hparams["binarization"],
             "split": settings.split,
             "images": len(self.images),
+            "images_sha256": data_digest(self.images),
             "estimator": settings.estimator,
             **{name: getattr(settings, name) for name in settings.sizes()},
             "seed": settings.seed,
             "matmul_precision": torch.get_float32_matmul_precision(),
             "model_sha256": run.digest(),
         }
-        self.path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
+        path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
+        self.path = path.with_stem(f"{path.stem}{self._other_data(data, settings)}")
         self.figure, self.parts = self.path.with_suffix(".png"), self.path.with_suffix(".partial")
+
+    def _other_data(self, data: BinarizedImages, settings: EvaluationSettings) -> str:
+        """Return what the name says of images of the training's data set that are not those of the training."""
+        same = settings.dataset is not None or self.run.data_digest in (None, data.digest)
+        return "" if same else f"-data_{data.digest[:_SHORT]}"
 
     def finished(self) -> dict[str, Any]:
         """Return the summary that this very evaluation has left; empty where it has not come to its end."""
@@ -84,11 +94,21 @@ class Evaluation:
             if not (values := self.path.with_suffix(".csv")).is_file():
                 wrong = f"{values} is missing"
             elif not self.identity.items() <= done.items():
-                wrong = f"{self.path} is of another checkpoint than {self.run.path} now is"
+                wrong = f"{self.path} is of {self._difference(done)}"
             else:
                 return done
         self.notice = f"{wrong}: evaluating again"
         return {}
+
+    def _difference(self, done: dict[str, Any]) -> str:
+        """Say in what a summary differs from what is asked."""
+        if done["model_sha256"] != self.identity["model_sha256"]:
+            return f"another checkpoint than {self.run.path} now is"
+        if "images_sha256" not in done:
+            return "images that it does not tell from others"
+        if done["images_sha256"] != self.identity["images_sha256"]:
+            return "other images than the data now have"
+        return "another evaluation"
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Any]:
         """Estimate what is still to do, write the files, and return the summary.
@@ -113,6 +133,7 @@ class Evaluation:
             summary = self.identity | self.method.summary(estimate, self.images.shape[1])
             check_bound("elbo", summary["elbo"])
             summary["seconds"] = round(seconds, 1)
+            summary["data_sha256"] = self.run.data_digest
             if trainer.is_global_zero:
                 model = model.cpu()
                 summary["draw_ms"] = _draw_ms(model, self.images.shape[1])

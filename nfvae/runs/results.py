@@ -16,6 +16,7 @@ from nfvae.runs.tables import Column
 
 COMPARED = ("importance", "annealed")
 """Estimators whose likelihoods are compared."""
+_SHORT_DIGEST = 8  # digits of the data's digest in the name of an experiment
 _NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
 
 COLUMNS = [
@@ -134,7 +135,7 @@ def read_result(run: Run, asked: Sequence[EvaluationSettings] = (USUAL,)) -> Res
     values = run.evaluation(asked[0]).with_suffix(".csv")
     return Result(
         run.folder.path,
-        _experiment_settings(run.settings | run.data_settings),
+        _experiment_settings(run.settings | run.data_settings, run.data_digest),
         run.data_settings.get("seed"),
         _with_others(first, others),
         read_values(values)["log_likelihood"] if values.is_file() else _UNKNOWN,
@@ -200,7 +201,7 @@ def _from_wandb(run: Any, asked: Sequence[EvaluationSettings]) -> Result | None:
     )
     return Result(
         Path(run.name),
-        _experiment_settings(run.config["model"] | run.config["data"]),
+        _experiment_settings(run.config["model"] | run.config["data"], first.get("data_sha256")),
         run.config.get("seed_everything"),
         _with_others(first, others),
         _UNKNOWN,
@@ -220,8 +221,11 @@ def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> d
     }
 
 
-def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is not set or tells no experiments apart, and put a role's options beside the other settings."""
+def _experiment_settings(settings: dict[str, Any], digest: str | None) -> dict[str, Any]:
+    """Leave out what is not set or tells no experiments apart, and put a role's options beside the other settings.
+
+    The digest of the data tells apart what was trained on data of one name and different content.
+    """
     told = {
         name: value
         for name, value in settings.items()
@@ -230,4 +234,4 @@ def _experiment_settings(settings: dict[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in told.items() if not name.endswith("_options")}
     for role in told.keys() - flat.keys():
         flat |= {f"{role}.{name}": value for name, value in told[role].items()}
-    return dict(sorted(flat.items()))
+    return dict(sorted(flat.items())) | ({"data": digest[:_SHORT_DIGEST]} if digest else {})

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nfvae.data import BinarizedImages, ToyVectors
+from nfvae.data.images import DIGEST
 from nfvae.flows import FlowDensity
 from nfvae.models import VAE
 from nfvae.registry import check_trusted, class_paths, options_of
@@ -55,6 +56,11 @@ class Run:
     def data_settings(self) -> dict[str, Any]:
         """The settings of the data that the model was trained on; empty for data of your own."""
         return _public(self.checkpoint.get("datamodule_hyper_parameters") or {})
+
+    @property
+    def data_digest(self) -> str | None:
+        """SHA-256 of the images that the model was trained on; None where an older checkpoint does not hold it."""
+        return (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(DIGEST)
 
     @property
     def shape(self) -> tuple[int, int]:

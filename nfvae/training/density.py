@@ -25,6 +25,7 @@ class DensityEstimation(TrainingModule):
         flow: a name in `nfvae.flows.FLOWS`, or "package.module:Class" of your own.
         depth: layers of the flow.
         flow_options: further arguments of the flow's class.
+        standardize: whether the flow sees the data with mean 0 and deviation 1; log-densities are those of the data.
         shape: of a vector; the command line takes it from the data set.
         training: arguments of `TrainingModule`.
 
@@ -52,16 +53,31 @@ class DensityEstimation(TrainingModule):
         flow: str = "maf",
         depth: int = 8,
         flow_options: dict[str, Any] | None = None,
+        standardize: bool = True,
         shape: list[int] = [2],  # noqa: B006  (as in TrainingModule)
         **training: Any,
     ) -> None:
         super().__init__(**training)
-        self.model = make_density(flow, depth, flow_options, shape)
+        self.model = make_density(flow, depth, flow_options, standardize, shape)
 
     def prepare_fit(self, data: Any) -> None:
         """Check the data and the flow."""
         super().prepare_fit(data)
         check_flow(self.model.flow)
+
+    def setup(self, stage: str) -> None:
+        """Standardize by the training set, where the data are a module of nfvae's."""
+        super().setup(stage)
+        splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
+        if stage == "fit" and splits is not None:
+            self.model.init_from(splits.train)
+
+    def as_batch(self, batch: Any, first: bool) -> Tensor:
+        """Take the vectors of a batch; in a fit on data of your own, the first one is what is standardized by."""
+        data = super().as_batch(batch, first)
+        if self.trainer.state.fn == "fit":
+            self.model.init_from(data)
+        return data
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the NLL of the data, in nats per vector."""

@@ -13,6 +13,11 @@ from torch import Tensor
 from nfvae.runs.metrics import Row
 from nfvae.training.means import Means
 
+_CURE = (
+    "scale the data to mean 0 and deviation 1, take fewer layers, or begin the flow with activation normalization "
+    "(flow chain, whose first part is {flow: actnorm, flow_options: {start: data}})"
+)
+
 
 class MetricRows(pl.LightningModule, ABC):
     """A LightningModule that writes one row of metrics an epoch, before the epoch's checkpoint.
@@ -85,7 +90,7 @@ class MetricRows(pl.LightningModule, ABC):
         self.epoch_means.add(metrics, len(data))
         log_now = (self.global_step + 1) % getattr(self.trainer, "log_every_n_steps", 50) == 0
         if (log_now or self.device.type == "cpu") and not math.isfinite(loss.item()):
-            raise _not_finite(metrics, f"step {self.global_step} of training")
+            raise _not_finite(metrics, f"step {self.global_step} of training", self.global_step == 0)
         if log_now:
             name, value = self.latest()
             self.step_metrics[f"train/{name}_step"] = value
@@ -168,6 +173,7 @@ def data_of(batch: Any) -> Tensor:
     return data
 
 
-def _not_finite(metrics: dict[str, Tensor], where: str) -> FloatingPointError:
-    names = [name for name, value in metrics.items() if not value.isfinite()]
-    return FloatingPointError(f"loss is not finite in {where}; not finite: {', '.join(names) or 'none of the metrics'}")
+def _not_finite(metrics: dict[str, Tensor], where: str, at_start: bool = False) -> FloatingPointError:
+    names = ", ".join(name for name, value in metrics.items() if not value.isfinite()) or "none of the metrics"
+    cure = "; no step was taken yet, so that a lower learning rate changes nothing: " + _CURE if at_start else ""
+    return FloatingPointError(f"loss is not finite in {where}; not finite: {names}{cure}")

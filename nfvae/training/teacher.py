@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from nfvae.data import BinarizedImages
 from nfvae.runs import Run
 
 _TRAINED_BY = {"vae": "configs/distill/teacher.yaml", "density": "configs/toy/teacher.yaml"}
@@ -33,7 +34,7 @@ class Teacher:
             command = f"nfvae fit -c {_TRAINED_BY[kind]}"
             raise FileNotFoundError(f"{error}; a teacher is trained first, as {command}") from error
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
-        self.digest = run.digest()
+        self.digest, self.data_digest = run.digest(), run.data_digest
         self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
@@ -50,7 +51,7 @@ class Teacher:
             raise ValueError(f"the teacher has shape {list(self.settings['shape'])}; the student {list(shape)}")
 
     def check_data(self, data: Any) -> None:
-        """Refuse data of another data set than the teacher's; data of your own are taken.
+        """Refuse another data set than the teacher's, or other images of one of that name; data of your own are taken.
 
         Raises:
             ValueError: for such data.
@@ -58,3 +59,8 @@ class Teacher:
         dataset = getattr(data, "hparams", {}).get("dataset")
         if dataset and self.dataset and dataset != self.dataset:
             raise ValueError(f"the teacher {self.path} was trained on {self.dataset}; the student's data are {dataset}")
+        if self.data_digest and isinstance(data, BinarizedImages) and data.digest != self.data_digest:
+            raise ValueError(
+                f"the teacher {self.path} was trained on other images, or another split of them, than the student's: "
+                "images that it has seen would validate its student"
+            )

@@ -1,5 +1,6 @@
 """Density estimation on toy vectors, by data and by a teacher."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytorch_lightning as pl
 import torch
 
 from nfvae import DensityDistillation, DensityEstimation
-from nfvae.data import TOYS, ToyVectors
+from nfvae.data import TOYS, Toy, ToyVectors
+from nfvae.flows import DiagonalNormal, FlowDensity, FlowDistribution
 from nfvae.plots import density_figure
 from nfvae.runs import density_table
-from tests.helpers.flows import ALL, small_options
+from tests.helpers.flows import ALL, random_flow, small_options
 
 QUICK = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
 SMALL_DATA = ["--data.count", 2000, "--data.dataset", "mixture", "--model.flow", "planar", "--model.depth", 3]
@@ -94,7 +96,7 @@ def test_maximum_likelihood_reaches_the_entropy_and_the_student_its_teacher(tmp_
     run.fit(DensityEstimation(**options), data)
     assert run.callback_metrics["val/nll"].item() == pytest.approx(MIXTURE_ENTROPY, abs=0.05)
     student = DensityDistillation(run.checkpoint_callback.best_model_path, **options, warmup_epochs=3)
-    taught = trainer(6)
+    taught = trainer(8)
     taught.fit(student, data)
     assert taught.callback_metrics["val/reverse_kl"] < 0.05
     assert taught.callback_metrics["val/nll"].item() == pytest.approx(run.callback_metrics["val/nll"].item(), abs=0.1)
@@ -219,3 +221,59 @@ def test_the_table_names_every_density():
     density = DensityEstimation("planar", 1).model()
     table = density_table({"one": density, "two": density}, torch.randn(100, 2), samples=10).markdown()
     assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| one", "| two"]
+
+
+DEEP = [("realnvp", 32, {"hidden": 64}), ("iaf", 8, {}), ("coupling", 16, {"univariate": "logistic"}), ("maf", 24, {})]
+
+
+class FarAway(Toy):
+    """Vectors far from zero, one coordinate constant."""
+
+    features = 19
+
+    def draw(self, count, generator):
+        vectors = 100 * torch.randn(count, 19, generator=generator) + 300
+        vectors[:, 3] = 7.0
+        return vectors
+
+
+@pytest.mark.parametrize(("flow", "depth", "options"), DEEP)
+def test_deep_flows_begin_on_data_far_from_zero(flow, depth, options, tmp_path):
+    module = DensityEstimation(flow, depth, {"hidden": 32, **options}, shape=[19])
+    data = ToyVectors("tests.training.test_density:FarAway", count=1000)
+    run = trainer(default_root_dir=tmp_path, limit_train_batches=1, enable_checkpointing=True)
+    run.fit(module, data)
+    gaussian = 18 * (0.5 + math.log(100) + math.log(2 * math.pi) / 2) + math.log(2 * math.pi) / 2
+    assert float(run.callback_metrics["val/nll"]) < 1.5 * gaussian  # of a Gaussian that is fitted
+    loaded = DensityEstimation.load_from_checkpoint(run.checkpoint_callback.best_model_path).model
+    x = data.splits.test[:100]
+    torch.testing.assert_close(loaded().log_prob(x), module.model.eval()().log_prob(x))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_a_standardized_density_is_one_of_the_data_as_they_are(offset):
+    density = FlowDensity(random_flow("planar", 2, depth=2, gain=0.5), standardize=True).double()
+    data = torch.randn(500, 2).double() * torch.tensor([3.0, 0.1]) + offset
+    density.init_from(data)
+    density.init_from(data + 1)  # once
+    inner = FlowDistribution(DiagonalNormal(density.loc, density.log_scale.exp()), density.flow())
+    center, spread = data.mean(0), data.std(0, correction=0)
+    expected = inner.log_prob((data - center) / spread) - spread.log().sum()
+    torch.testing.assert_close(density().log_prob(data), expected)
+    draw = density().draw((1000,))
+    torch.testing.assert_close(draw.log_prob, density().log_prob(draw.z), atol=1e-5, rtol=1e-5)
+
+
+def test_without_standardization_the_message_names_the_cure(tmp_path):
+    module = DensityEstimation("realnvp", 32, {"hidden": 64}, standardize=False, shape=[19])
+    data = ToyVectors("tests.training.test_density:FarAway", count=1000)
+    with pytest.raises(FloatingPointError, match=r"step 0 .*scale the data to mean 0 and deviation 1"):
+        trainer(default_root_dir=tmp_path, num_sanity_val_steps=0).fit(module, data)
+
+
+def test_vectors_of_ones_own_loader_are_standardized_too(tmp_path):
+    vectors = 100 * torch.randn(300, 19) + 300
+    loader = torch.utils.data.DataLoader(vectors, batch_size=100)
+    run = trainer(default_root_dir=tmp_path)
+    run.fit(DensityEstimation("realnvp", 32, {"hidden": 64}, shape=[19]), loader, loader)
+    assert run.callback_metrics["val/nll"].isfinite()
