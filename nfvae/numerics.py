@@ -19,6 +19,24 @@ _JACOBI_ROUNDING = 4  # rounding errors of the largest entry
 _STEP_LIMIT = 16  # rounding errors that a root at rest may still move by
 
 
+def as_tensor(what: str, value: Any) -> Tensor:
+    """Make a tensor of what holds numbers, as a NumPy array or a nested list.
+
+    Args:
+        what: it is, for the message.
+        value: the numbers.
+
+    Raises:
+        ValueError: for what holds none.
+    """
+    try:
+        return value if isinstance(value, Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{what} must be numbers in a tensor, an array or a list; got {type(value).__name__}"
+        ) from error
+
+
 def at_least_float32(value: Tensor) -> Tensor:
     """Make a tensor of 16 bits float32: sums over pixels and log-determinants need it."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

@@ -70,7 +70,7 @@ def annealed_log_likelihood(
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        x: binarized images with shape (B, P) or (B, height, width), on the model's device.
+        x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
         chains: C.
         temperatures: T.
         seed: of the noise.
@@ -91,7 +91,7 @@ def annealed_log_likelihood(
     """
     blocks = annealing_blocks(model, x, chains, temperatures, indices, rows)
     with evaluating(model), frozen(model):
-        estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, x.device)
+        estimates = map_blocks(partial(_estimate, model, chains, temperatures, seed), blocks, blocks[0].x.device)
     return AnnealedEstimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
@@ -114,6 +114,7 @@ def annealing_blocks(
         ValueError: for settings out of range.
     """
     check_chains(chains, temperatures)
+    x = model.as_images(x)
     return image_blocks(model, x, chains, indices, _ROWS_ON_CPU if rows is None and x.device.type == "cpu" else rows)
 
 

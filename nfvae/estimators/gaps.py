@@ -67,7 +67,7 @@ def inference_gaps(
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        x: binarized images with shape (B, P) or (B, height, width), on the model's device.
+        x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
         chains: of the annealed importance sampling that gives log p(x).
         temperatures: of each chain.
         starts: how many random starts beside the amortized one.
@@ -81,6 +81,7 @@ def inference_gaps(
         Inference Suboptimality in Variational Autoencoders, arXiv 1801.03558.
     """
     check_number("starts", starts, least=0)
+    x = model.as_images(x)
     evidence = annealed_log_likelihood(model, x, chains, temperatures, seed=seed, indices=indices)
     log_likelihood = evidence.log_likelihood
     with evaluating(model), torch.inference_mode(False), torch.no_grad(), full_precision(x.device):

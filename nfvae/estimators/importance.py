@@ -76,7 +76,7 @@ def log_likelihood(
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        x: binarized images with shape (B, P) or (B, height, width), on the model's device.
+        x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
         samples: K.
         proposal: `posterior`, the classic one, or `mixture`, where every second noise is scaled by 1.3.
         seed: of the noise.
@@ -98,7 +98,7 @@ def log_likelihood(
     check_choice("proposal", proposal, PROPOSALS)
     blocks = image_blocks(model, x, samples, indices, rows)
     with evaluating(model):
-        estimates = map_blocks(partial(_estimate, model, samples, seed, proposal), blocks, x.device)
+        estimates = map_blocks(partial(_estimate, model, samples, seed, proposal), blocks, blocks[0].x.device)
         return Estimate(*(torch.cat(values) for values in zip(*estimates, strict=True)))
 
 
@@ -116,7 +116,9 @@ def log_weights(
     check_choice("proposal", proposal, PROPOSALS)
     blocks = image_blocks(model, x, samples, indices, rows)
     with evaluating(model):
-        return torch.cat(map_blocks(partial(_log_weights, model, samples, seed, proposal), blocks, x.device), 1)
+        return torch.cat(
+            map_blocks(partial(_log_weights, model, samples, seed, proposal), blocks, blocks[0].x.device), 1
+        )
 
 
 @torch.inference_mode()  # which every thread has to enter for itself; what is put together outside is of no such mode

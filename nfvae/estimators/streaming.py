@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nfvae.models import VAE, LogTerms
+from nfvae.numerics import as_tensor
 from nfvae.registry import check_number, check_sizes
 
 SAMPLES_PER_CHUNK = 10_000  # of an image, whose log-densities are handed on together
@@ -112,10 +113,11 @@ def image_blocks(model: VAE, x: Tensor, samples: int, indices: Tensor | None, ro
     Raises:
         ValueError: for samples or rows below 1, images that the model does not take, none, or other than B indices.
     """
+    x = model.as_images(x)
     rows = rows if rows is not None else _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
     check_samples(samples)
     check_sizes(rows=rows)
-    x, order = model.as_images(x), places(x, indices)
+    order = places(x, indices)
     count = max(1, rows // min(samples, SAMPLES_PER_CHUNK))
     return [Images(x[first : first + count], order[first : first + count], rows) for first in range(0, len(x), count)]
 
@@ -137,6 +139,7 @@ def places(x: Tensor, indices: Tensor | None) -> list[int]:
         raise ValueError("expected one image at least; got none")
     if indices is None:
         return list(range(len(x)))
+    indices = as_tensor("indices", indices)
     if indices.shape != x.shape[:1] or indices.is_floating_point() or indices.dtype == torch.bool:
         raise ValueError(
             f"indices take a whole number for each of {len(x)} images; got {tuple(indices.shape)} of {indices.dtype}"

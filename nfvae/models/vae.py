@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -13,6 +13,7 @@ from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Options, Posterior, make_posterior
 from nfvae.models.priors import PRIORS, Prior, tempered
+from nfvae.numerics import as_tensor
 from nfvae.registry import check_number
 
 
@@ -75,24 +76,28 @@ class VAE(nn.Module):
         check_precision(self)
         return self.log_terms(x, self.posterior(x).draw((samples,)))
 
-    def as_images(self, x: Tensor) -> Tensor:
-        """Make images of shape (B, ...) and any type what the model takes: shape (B, P), of its floating type.
+    def as_images(self, x: Any) -> Tensor:
+        """Make images what the model takes: a tensor with shape (B, P), of its floating type and on its device.
+
+        Args:
+            x: images with shape (B, ...) and of any type; NumPy arrays and nested lists too.
 
         Raises:
             ValueError: for images of another size, or with other values than 0 and 1 where pixels are Bernoulli.
         """
-        pixels = x[:1].numel() if self.shape is None else math.prod(self.shape)
-        if x.ndim < 2 or x[:1].numel() != pixels * len(x[:1]):
+        images = as_tensor("images", x)
+        pixels = images[:1].numel() if self.shape is None else math.prod(self.shape)
+        if images.ndim < 2 or images[:1].numel() != pixels * len(images[:1]):
             side = "" if self.shape is None else f" or (B, {', '.join(map(str, self.shape))})"
-            raise ValueError(f"expected images with shape (B, {pixels}){side}; got {tuple(x.shape)}")
+            raise ValueError(f"expected images with shape (B, {pixels}){side}; got {tuple(images.shape)}")
         weights = next(self.parameters(), None)
-        x = x.flatten(1).to(x.dtype if weights is None else weights.dtype)
-        if isinstance(self.decoder, Decoder) and not ((x == 0) | (x == 1)).all():
+        images = images.flatten(1) if weights is None else images.flatten(1).to(weights.device, weights.dtype)
+        if isinstance(self.decoder, Decoder) and not ((images == 0) | (images == 1)).all():
             raise ValueError(
-                f"expected binary images; got values from {x.min():g} to {x.max():g}: "
+                f"expected binary images; got values from {images.min():g} to {images.max():g}: "
                 "binarize gray ones first, as torch.bernoulli(gray) for gray in [0, 1]"
             )
-        return x
+        return images
 
     def log_terms(self, x: Tensor, draw: Draw, prior: Distribution | None = None) -> LogTerms:
         """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P).

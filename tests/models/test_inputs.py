@@ -5,8 +5,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from nfvae import FlowVAE, log_likelihood, make_vae
+from nfvae import FlowVAE, annealed_log_likelihood, log_likelihood, make_vae
+from nfvae.estimators import log_weights
 from nfvae.numerics import at_least_float32
+from tests.helpers.models import PIXELS, binary, small_vae
 
 SMALL = {"encoder_options": {"hidden": [8]}, "decoder_options": {"hidden": [8]}, "latent": 2, "context": 2, "depth": 1}
 IMAGES = torch.bernoulli(torch.full((6, 4, 5), 0.4), generator=torch.Generator().manual_seed(0))
@@ -110,3 +112,24 @@ def test_an_impossible_bound_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Planar, "inverse_and_log_det", lambda self, y: (inverse(self, y)[0], inverse(self, y)[1] - 90))
     with pytest.raises(FloatingPointError, match=r"val/elbo is .* nats per image, which is impossible"):
         fit(TensorDataset(IMAGES), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [lambda x: x.numpy(), lambda x: x.tolist(), lambda x: x.numpy().astype("uint8")])
+def test_arrays_and_lists_are_images_too(kind):
+    vae, x = small_vae(), binary(3)
+    estimates = {
+        "importance": lambda x: log_likelihood(vae, x, 20, indices=[0, 1, 2]).log_likelihood,
+        "weights": lambda x: log_weights(vae, x, 20),
+        "annealed": lambda x: annealed_log_likelihood(vae, x, 2, 5).log_likelihood,
+        "as_images": vae.as_images,
+    }
+    for name, estimate in estimates.items():
+        assert torch.equal(estimate(kind(x)), estimate(x)), name
+    assert vae.encode(kind(x)).z.shape == (1, 3, 3)
+    assert vae.reconstruct(kind(x)).shape == (3, PIXELS)
+
+
+@pytest.mark.parametrize("value", [None, "x", {"a": 1}, [[1, 2], [3]]])
+def test_what_holds_no_images_is_refused(value):
+    with pytest.raises(ValueError, match="images must be numbers in a tensor, an array or a list"):
+        log_likelihood(small_vae(), value, 5)
