@@ -26,10 +26,10 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
         """Return log p(value) with shape (*), in nats, for pixels with shape (*, P); differentiable in both.
 
         Formula: Σ ((x - 1/2) l - |l|/2) + log Π sigmoid(|l|), whose one logarithm for many pixels takes a fraction of
-        the time of a softplus for each, at the same precision. Transforms of `torch.func` see the softplus.
+        the time of a softplus for each, at the same precision. Transforms of `torch.func` and exports see the softplus.
         """
         x = value if value.is_floating_point() else value.to(self.logits.dtype)
-        if torch._C._are_functorch_transforms_active():
+        if torch._C._are_functorch_transforms_active() or torch.compiler.is_exporting():
             logits = at_least_float32(self.logits)
             return (x * logits - softplus(logits)).sum(-1)
         log_prob: Tensor = _BernoulliLogProb.apply(self.logits, x)
