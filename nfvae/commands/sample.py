@@ -35,12 +35,12 @@ def sample_command(arguments: list[str]) -> None:
 
 def _check(output: Path | None, count: int) -> None:
     """Refuse more images than the output takes, and a folder in which they would lie among others."""
-    check_number("--count", count, least=1, most=_MOST_IMAGES)
-    if output is not None and (output.suffix or output.is_file()):
-        check_file("--output", output, (*PICTURES, ".npz"))
     if (output is None or output.suffix.lower() in PICTURES) and count > _MOST_PICTURED:
         limit = f"--count must be at most {_MOST_PICTURED:,}; got {count}"
         raise ValueError(f"{limit}: for more give an .npz or a folder as --output")
+    check_number("--count", count, least=1, most=_MOST_IMAGES)
+    if output is not None and (output.suffix or output.is_file()):
+        check_file("--output", output, (*PICTURES, ".npz"))
     if output is not None and output.is_dir():
         others = {path.name for path in output.iterdir() if path.suffix.lower() in PICTURES} - {*_names(count)}
         if others:
