@@ -93,7 +93,7 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
     root = tmp_path / ".cache" / "own"  # hidden above the root is nobody's fault
     write(root, 10)
     write(root / ".ipynb_checkpoints", 1)
-    for file in (root / "__MACOSX" / "._3.png", root / "._3.png"):
+    for file in (root / "__MACOSX" / "3.png", root / "._3.png"):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(bytes(200))
     assert sum(map(len, read(root).splits)) == 10
