@@ -239,6 +239,7 @@ def test_images_along_the_last_axis_are_refused_where_that_is_unclear(tmp_path):
     np.save(tmp_path / "last.npy", images[:, None])
     assert splits(tmp_path / "last.npy", split=[0.5, 0.25, 0.25]).shape == (6, 20)
     assert BinarizedImages.from_tensors(images, images, images[:5]).shape == (6, 20)
+    assert BinarizedImages.from_tensors(*[images[..., :4]] * 3).shape == (6, 4)
 
 
 @pytest.mark.parametrize(
