@@ -189,6 +189,27 @@ def check_sizes(**sizes: int) -> None:
         check_number(name, value, least=1, most=LARGEST_SIZE)
 
 
+def check_flag(name: str, value: bool) -> None:
+    """Refuse what is neither true nor false, as the word "false", which Python takes for true.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false; got {value!r}")
+
+
+def check_seed(name: str, value: int) -> None:
+    """Refuse a random seed that is no whole number from 0 to 2³² - 1.
+
+    Raises:
+        ValueError: for such a seed.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number; got {value!r}")
+    check_number(name, value, least=0, most=2**32 - 1)
+
+
 def is_class_path(name: object) -> bool:
     """Tell whether a name is "package.module:Class"; nothing else is ever imported."""
     return isinstance(name, str) and _CLASS_PATH.fullmatch(name) is not None

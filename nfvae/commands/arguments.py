@@ -1,6 +1,7 @@
 """How a command reads its arguments."""
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,7 @@ class Parser(argparse.ArgumentParser):
         form = argparse.RawDescriptionHelpFormatter
         text = "\n".join(line.removeprefix("    ") for line in (description or "").splitlines())
         super().__init__(prog, description=text, add_help=add_help, allow_abbrev=False, formatter_class=form)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:  # noqa: D102
         raise ValueError(message)
@@ -107,6 +109,13 @@ class Parser(argparse.ArgumentParser):
             metavar="MODULE:CLASS",
             help="classes of your own that a checkpoint may name; those in the run's config.yaml are trusted anyway",
         )
+
+
+def _path(given: str) -> Path:
+    """Read a path, in which a shell leaves ~ as it is behind an equals sign."""
+    if not given:  # which would be the working directory
+        raise argparse.ArgumentTypeError("expected a path; got ''")
+    return Path(os.path.expanduser(given))
 
 
 def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> None:

@@ -1,5 +1,7 @@
 """`nfvae encode` and `nfvae score`: a trained model on images of one's own."""
 
+import csv
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,12 +15,13 @@ from nfvae.commands.arguments import Parser, check_file
 from nfvae.data.arrays import read_images
 from nfvae.estimators import BUDGETS, annealed_log_likelihood, log_likelihood
 from nfvae.models import VAE
-from nfvae.registry import check_choice, check_sizes
+from nfvae.registry import check_choice, check_seed, check_sizes
 from nfvae.runs import Run
-from nfvae.runs.files import whole_file, write_whole
+from nfvae.runs.files import content_digest, whole_file, write_whole
 from nfvae.runs.tables import Table
 
 _BATCH = 500  # images that are encoded at once
+_DIGEST = "input_sha256"
 _ESTIMATORS = ("annealed", "importance")
 
 
@@ -31,13 +34,15 @@ def encode_command(arguments: list[str]) -> None:
     log_q  their log-densities log q(z|x) with shape (samples, N), in nats
     mean   their mean with shape (N, D)
     loc, log_scale  of the Gaussian that the flow starts from, with shape (N, D)
+    input_sha256  of the binary images, 32 bytes
     """
     options = encode_parser().parse_args(arguments)
     check_sizes(**{"--samples": options.samples})
-    path, model, x = _opened(options, "encoded", ".npz")
+    path, model, x, digest = _opened(options, "encoded", ".npz")
     pl.seed_everything(options.seed, verbose=False)
+    encoded = _encoded(model, x, options.samples) | {_DIGEST: np.frombuffer(bytes.fromhex(digest), np.uint8)}
     with whole_file(path) as file:
-        np.savez(file, **_encoded(model, x, options.samples))  # type: ignore[arg-type]  # by name, an option too
+        np.savez(file, **encoded)  # type: ignore[arg-type]  # by name, an option too
     print(path)
 
 
@@ -64,21 +69,25 @@ def _encoded(model: VAE, x: Tensor, samples: int) -> dict[str, NDArray[np.floati
 def score_command(arguments: list[str]) -> None:
     """Score images by their likelihood under the model, as to find those that are unlike its training images.
 
-    Writes a .csv with a row an image: its place, log p(x) in nats, and the standard error of that.
+    Writes a .csv with a row an image: its index, log p(x) in nats, the standard error of that, and a SHA-256 of all
+    images, by which the results of other images are not replaced.
     """
     options = score_parser().parse_args(arguments)
     check_choice("estimator", options.estimator, _ESTIMATORS)
     check_choice("budget", options.budget, BUDGETS)
     check_sizes(**{"--samples": options.samples})
-    path, model, x = _opened(options, "scores", ".csv")
+    path, model, x, digest = _opened(options, "scores", ".csv")
     if options.estimator == "annealed":
         found = annealed_log_likelihood(model, x, *BUDGETS[options.budget], seed=options.seed)
         likelihood, error = found.log_likelihood, found.standard_error
     else:
         weighed = log_likelihood(model, x, options.samples, proposal="mixture", seed=options.seed)
         likelihood, error = weighed.log_likelihood, weighed.standard_error
-    columns = {"index": range(len(x)), "log_likelihood": likelihood.tolist(), "standard_error": error.tolist()}
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    named = {"log_likelihood": likelihood.tolist(), "standard_error": error.tolist()}
+    rows = [
+        {"index": index, **dict(zip(named, values, strict=True)), _DIGEST: digest}
+        for index, values in enumerate(zip(*named.values(), strict=True))
+    ]
     write_whole(path, Table(rows, []).csv() + "\n")
     print(path)
 
@@ -100,20 +109,35 @@ def _parser(name: str, description: str | None) -> Parser:
         "--input",
         type=Path,
         required=True,
-        help="images in an .npz, .npy or .pt with one array of shape (N, height, width): binary, or gray, of which "
-        "pixels are then drawn once",
+        help="images in an .npz, .npy or .pt with one array of shape (N, height, width): binary, or gray, which are "
+        "then binarized as the test images of the run",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 
 
-def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tensor]:
-    """Return the file to write, the model of a run, and the images that it is asked about, with shape (N, P)."""
+def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tensor, str]:
+    """Return the file to write, the model of a run, the input images with shape (N, P), and a digest of them."""
+    check_seed("--seed", options.seed)
     if options.output is not None:
         check_file("--output", options.output, (ending,))
     run = Run(options.run, options.trust)
-    model, images = run.vae(), read_images(options.input)
+    path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
+    model, images = run.vae(), read_images(options.input, run.data_settings.get("binarization", "dynamic"))
     if tuple(images.shape[1:]) != tuple(run.shape):
         raise ValueError(f"{options.input} has images of {[*images.shape[1:]]} pixels; the run's have {[*run.shape]}")
-    path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
-    return path, model, model.as_images(images)
+    digest = content_digest({"images": images})
+    if path.exists() and _input_digest(path) != digest:
+        raise ValueError(f"{path} is there already, and not of these images: give another --output, or remove it")
+    return path, model, model.as_images(images), digest
+
+
+def _input_digest(path: Path) -> str | None:
+    """Return the digest of the images whose results a file holds; None where it says none."""
+    try:
+        if path.suffix.lower() == ".npz":
+            return bytes(np.load(path)[_DIGEST]).hex()
+        with path.open(newline="") as file:
+            return next(csv.DictReader(file))[_DIGEST]
+    except (OSError, ValueError, KeyError, IndexError, EOFError, StopIteration, csv.Error, zipfile.BadZipFile):
+        return None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 _DRAW_SEED = 20150521
-_AT_ONCE = 1_000  # images, whose uniform numbers take four times their memory
+_AT_ONCE = 2**20  # pixels, whose uniform numbers take four times their memory
 
 
 def bernoulli_draw(gray: Tensor) -> Tensor:
@@ -29,6 +29,12 @@ def fixed_draw(gray: Tensor, index: int) -> Tensor:
     """Draw binary pixels once, as uint8, the same in every run; `index` tells the splits apart."""
     generator = torch.Generator().manual_seed(_DRAW_SEED + index)
     drawn = torch.empty_like(gray, dtype=torch.uint8)
-    for some, out in zip(torch.split(gray, _AT_ONCE), torch.split(drawn, _AT_ONCE), strict=True):
+    images = max(1, _AT_ONCE // max(1, gray[:1].numel()))
+    for some, out in zip(torch.split(gray, images), torch.split(drawn, images), strict=True):
         out.copy_(torch.rand(some.shape, generator=generator).mul_(255) < some)
     return drawn
+
+
+def above_half(gray: Tensor) -> Tensor:
+    """Return 1 where a gray pixel is above 127, else 0, as uint8."""
+    return (gray > 127).view(torch.uint8)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from nfvae.data.batches import Splits
+from nfvae.data.batches import SPLITS, Splits
 from nfvae.registry import Registry
 
 DATA_ROOT_VARIABLE = "NFVAE_DATA"
@@ -86,4 +87,16 @@ def read_checked(reader: ImageDataset, name: str, shape: Sequence[int], root: Pa
         got = f"{part.dtype} with shape {tuple(part.shape)}" if is_tensor else type(part).__name__
         if not (is_tensor and part.dtype == torch.uint8 and part.ndim == 2 and len(part) and part.shape[1] == pixels):
             raise ValueError(f"dataset {name} gives {got}; expected torch.uint8 with shape (N, {pixels})")
+    _tell_constant(splits)
     return splits
+
+
+def _tell_constant(parts: Splits) -> None:
+    """Say which parts have nothing to learn from, as pictures whose ink was lost are all the same."""
+    constant = []
+    for name, part in zip(SPLITS, parts, strict=True):
+        if len(part) > 1 and torch.equal(part[0], part.amin(0)) and torch.equal(part[0], part.amax(0)):
+            is_blank = bool(part[0].amin() == part[0].amax())
+            constant.append(f"{len(part):,} of {name}" + (f" (all pixels {int(part[0, 0])})" if is_blank else ""))
+    if constant:
+        rank_zero_info(f"images that are all the same: {', '.join(constant)}")

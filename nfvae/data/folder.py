@@ -1,32 +1,37 @@
 """Images of your own in a folder of picture files."""
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from nfvae.data.batches import SPLITS, Splits
+from nfvae.data.batches import Splits
 from nfvae.data.datasets import ImageDataset
-from nfvae.data.gray import check_shares, drawn_splits
-from nfvae.registry import check_sizes
+from nfvae.data.parts import check_shares, complete, drawn_splits, find_parts, part_named
+from nfvae.data.pictures import ENDINGS, read_picture
+from nfvae.registry import check_flag, check_seed, check_sizes
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".webp")
-_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that a conversion to 8 bits would cut off
+_ALL = ""  # key of pictures of which no folder says the part
 
 
 class Folder(ImageDataset):
     """Picture files, made gray; folders `train`, `val` and `test` are the parts, else they are drawn.
 
+    `valid` and `validation` are taken for `val`, in capitals too; where it is missing it is drawn from `train`. Hidden
+    files and folders are left out. Transparent pixels are paper, which becomes 0.
+
     Args:
         size: height and width to which pictures are resized; by default all must have one size.
         invert: whether dark on light is made light on dark, as ink is 1 and paper 0.
         split: shares of the parts, where they are drawn.
-        split_seed: of that draw.
+        split_seed: random seed of that draw.
 
     Raises:
-        ValueError: for shares that do not add up to 1, or a size below 1.
+        ValueError: for shares that do not add up to 1, a size below 1, or an option of another type.
     """
 
     def __init__(
@@ -37,55 +42,90 @@ class Folder(ImageDataset):
         split_seed: int = 0,
     ) -> None:
         check_shares(split)
+        check_seed("split_seed", split_seed)
+        check_flag("invert", invert)
         if size is not None:
-            if len(size) != 2:
-                raise ValueError(f"size takes height and width; got {size!r}")
+            if not isinstance(size, list | tuple) or len(size) != 2:
+                raise ValueError(f"size takes height and width, as [28, 28]; got {size!r}")
             check_sizes(height=size[0], width=size[1])
         self.size, self.invert, self.split, self.split_seed = size, invert, split, split_seed
 
     def find_shape(self, root: Path) -> tuple[int, int]:  # noqa: D102
         if self.size is not None:
             return self.size[0], self.size[1]
-        height, width = self._picture(_files(root)[0]).shape
+        first = next(iter(_find_files(root).values()))[0]
+        height, width = read_picture(first, self.size, self.invert)[0].shape
         return height, width
 
     def read(self, root: Path, download: bool) -> Splits:
         """Read the pictures under the data root."""
-        if all((root / name).is_dir() for name in SPLITS):
-            return Splits(*(self._pictures(root / name) for name in SPLITS))
-        return drawn_splits(self._pictures(root), self.split, self.split_seed, root)
+        files = _find_files(root)
+        parts = self._read_files(files, root)
+        if _ALL in parts:
+            if any(file.parent != root for file in files[_ALL]):
+                rank_zero_info(f"no folder in {root} is named as a part: all pictures below it are one set, and split")
+            return drawn_splits(parts[_ALL], self.split, self.split_seed, root)
+        return complete(parts, self.split, self.split_seed, root)
 
-    def _pictures(self, folder: Path) -> Tensor:
-        files = _files(folder)
-        first, pictures = self._picture(files[0]), []
-        for file in files:
-            picture = self._picture(file)
-            if picture.shape != first.shape:
-                raise ValueError(
-                    f"{file} has {[*picture.shape]} pixels, {files[0]} {[*first.shape]}: give a size, as "
-                    "--data.dataset_options.size [28,28]"
-                )
-            pictures.append(picture.flatten())
-        return torch.stack(pictures)
-
-    def _picture(self, file: Path) -> Tensor:
-        from PIL import Image
-
-        try:
-            with Image.open(file) as picture:
-                if picture.mode in _WIDE:
-                    raise ValueError(f"its pixels have more than 8 bits (mode {picture.mode}): save it with 8")
-                gray = picture.convert("L")
-                if self.size is not None:
-                    gray = gray.resize((self.size[1], self.size[0]), Image.Resampling.BOX)
-                values = torch.from_numpy(np.array(gray))
-                return 255 - values if self.invert else values
-        except Exception as error:  # whatever the reader stumbles over
-            raise ValueError(f"cannot read {file}: {error}") from error
+    def _read_files(self, files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Tensor]:
+        """Read the pictures of each part, and say what is lost of them."""
+        shape, first = self.find_shape(root), next(iter(files.values()))[0]
+        parts: dict[str, Tensor] = {}
+        lost: dict[str, list[Path]] = defaultdict(list)
+        for part, paths in files.items():
+            parts[part] = torch.empty(len(paths), math.prod(shape), dtype=torch.uint8)
+            for place, path in enumerate(paths):
+                image, losses = read_picture(path, self.size, self.invert)
+                if image.shape != shape:
+                    raise ValueError(
+                        f"{path} has {[*image.shape]} pixels, {first} {[*shape]}: give a size, as "
+                        "--data.dataset_options.size [28,28]"
+                    )
+                parts[part][place] = image.flatten()
+                for loss in losses:
+                    lost[loss].append(path)
+        for loss, paths in lost.items():
+            rank_zero_info(f"{len(paths):,} of the pictures under {root} {loss}, as {paths[0]}")
+        return parts
 
 
-def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES and not path.is_fifo())
+def _find_files(root: Path) -> dict[str, list[Path]]:
+    """Find the pictures of each part, or all of them where no folder stands for a part."""
+    entries = sorted(entry for entry in root.glob("*") if not _is_hidden(entry, root))
+    for entry in entries:
+        if part_named(entry.name) and not entry.is_dir():
+            raise ValueError(f"{entry} is no folder, but named as that of a part: rename or remove it")
+    folders = find_parts([entry.name for entry in entries if entry.is_dir()], root)
+    if not folders:
+        files = _pictures(root)
+        _check_deeper(files, root)
+        return {_ALL: files}
+    if loose := sorted(entry for entry in entries if entry.suffix.lower() in ENDINGS and not entry.is_dir()):
+        raise ValueError(f"{loose[0]} lies beside the folders {', '.join(folders.values())}: move or remove it")
+    return {part: _pictures(root / name) for part, name in folders.items()}
+
+
+def _pictures(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and not path.is_fifo())
+    files = [path for path in files if not _is_hidden(path, folder)]
     if not files:
-        raise ValueError(f"there are no pictures under {folder}: --data.root names their folder")
+        raise ValueError(f"there are no pictures under {folder}; expected files {', '.join(ENDINGS)}")
     return files
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    """Whether a file is one of a system's or an editor's own, by a name below the root."""
+    return any(name.startswith(".") or name == "__MACOSX" for name in path.relative_to(root).parts)
+
+
+def _check_deeper(files: Sequence[Path], root: Path) -> None:
+    """Refuse to mix the parts of a folder that lies deeper."""
+    parts: dict[Path, set[str | None]] = defaultdict(set)
+    for folder in {folder for file in files for folder in file.relative_to(root).parents}:
+        parts[folder.parent].add(part_named(folder.name))
+    for folder, found in sorted(parts.items()):
+        if {"train", "test"} <= found:
+            raise ValueError(
+                f"{root / folder} holds folders of parts, but {root} does not: name it as the root, or bring all of a "
+                f"part together in {root / 'train'} and {root / 'test'}"
+            )

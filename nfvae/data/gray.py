@@ -1,76 +1,178 @@
-"""Images of any kind as gray ones of 8 bits, and a data set cut into three parts."""
+"""Images of any kind as gray ones of 8 bits."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from nfvae.data.batches import SPLITS, Splits
-from nfvae.registry import check_number
-
 _FEWEST_GRAYS = 64  # below which the largest of whole numbers is taken for that of fewer bits
+_NEARLY_ONE = 1.01  # up to which a largest value above 1 is taken for an error of rounding
+_PIXELS_AT_ONCE = 2**22  # of which copies with 8 bytes a pixel are made
 
 
-def as_gray(images: Tensor, source: object) -> Tensor:
-    """Turn images into uint8 with shape (N, height, width), values 0 ... 255.
+class _Range(NamedTuple):
+    """The values of a tensor."""
+
+    least: float
+    most: float
+    is_whole: bool
+
+
+def as_gray(images: Mapping[str, Tensor]) -> list[Tensor]:
+    """Turn images into new tensors of type uint8 with shape (N, height, width), values 0 ... 255.
 
     Taken are booleans, zeros and ones of any type, numbers from 0 to 1 that are not all whole, and whole ones from 0 to
-    255; with shape (N, height, width), or with one channel in the second or the last dimension.
+    255; with shape (N, height, width), or with one channel in the second or the last dimension. All tensors have one
+    scale: zeros and ones in one of them are nearly black where another one reaches 255.
 
     Args:
-        images: the images.
-        source: where they come from, for the message.
+        images: the parts of a data set; by where they come from, for the message.
 
     Raises:
         ValueError: for other images, and for whole numbers whose largest says that they are of fewer bits.
     """
+    plain = {source: _plain(each, source) for source, each in images.items()}
+    ranges = {source: _range_of(each) for source, each in plain.items()}
+    scale = _common_scale(ranges)
+    _check_booleans(plain, ranges)
+    return [_scaled(each, scale) for each in plain.values()]
+
+
+def as_tensor(values: Any, source: object) -> Tensor:
+    """Make a tensor of an array in any byte order, or of nested lists.
+
+    Raises:
+        ValueError: for what holds no numbers, or rows of several lengths.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+        return torch.as_tensor(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    except (ValueError, TypeError) as error:
+        said = " ".join(str(error).split()).partition(". ")[0]
+        raise ValueError(f"{source} is no array of numbers: {said}") from error
+
+
+def gray_shape(shape: Sequence[int], source: object) -> tuple[int, int, int]:
+    """Return number, height and width of the images in an array, which may have one channel.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    count, *sides = shape or [0]
+    if len(sides) == 3 and 1 in (sides[0], sides[2]):
+        sides.pop(0 if sides[0] == 1 else 2)
+    if len(sides) != 2 or not math.prod(shape):
+        expected = f"{source} should hold gray images, shape (N, height, width); got {tuple(shape)}"
+        raise ValueError(expected + _remedy_of_shape(count, sides))
+    return count, sides[0], sides[1]
+
+
+def _remedy_of_shape(count: int, sides: Sequence[int]) -> str:
+    if len(sides) == 1 and sides[0] > 1 and math.isqrt(sides[0]) ** 2 == sides[0]:
+        side = math.isqrt(sides[0])
+        return f": reshape it, as images.reshape({count}, {side}, {side})"
+    if len(sides) == 3 and {3, 4} & {sides[0], sides[2]}:
+        return ": colors are not modeled, take the mean over the channels"
+    return ""
+
+
+def pieces(images: Tensor) -> Iterator[Tensor]:
+    """Cut images with shape (N, ...) into parts of which a copy in another type takes little memory."""
+    return iter(torch.split(images, max(1, _PIXELS_AT_ONCE // max(1, images[:1].numel()))))
+
+
+def mean_image(images: Tensor) -> Tensor:
+    """Return the mean over images with shape (N, ...), in float64."""
+    total = torch.zeros(images.shape[1:], dtype=torch.float64, device=images.device)
+    for piece in pieces(images):
+        total += piece.double().sum(0)
+    return total / len(images)
+
+
+def _plain(images: Tensor, source: object) -> Tensor:
     if images.layout != torch.strided or images.device.type == "meta" or images.is_quantized:
         raise ValueError(f"{source} is no plain tensor")
-    if images.ndim == 4 and 1 in (images.shape[1], images.shape[3]):
-        images = images.squeeze(1 if images.shape[1] == 1 else 3)
-    if images.ndim != 3 or not images.numel():
-        raise ValueError(f"{source} should hold gray images, shape (N, height, width); got {tuple(images.shape)}")
+    shape = gray_shape(images.shape, source)
     if images.is_complex():
         raise ValueError(f"{source} holds complex numbers")
-    values = images.double()
-    least, most = float(values.min()), float(values.max())
-    whole = bool((values == values.round()).all())
-    if not (least >= 0 and (most <= 1 or (most <= 255 and whole))):
-        raise ValueError(f"{source} should hold 0 and 1, gray from 0 to 1, or 0 ... 255; got {least:g} to {most:g}")
-    if 1 < most < _FEWEST_GRAYS:
-        raise ValueError(f"{source} holds 0 ... {most:g}, nearly black as 0 ... 255: divide it by its largest value")
-    return (values * 255 if most <= 1 else values).round().to(torch.uint8)
+    return images.reshape(shape)
 
 
-def drawn_splits(images: Tensor, shares: Sequence[float], seed: int, source: object) -> Splits:
-    """Cut images with shape (N, ...) into training, validation and test parts, at random.
-
-    Args:
-        images: all of them.
-        shares: of the parts, which add up to 1.
-        seed: of the order.
-        source: where they come from, for the message.
-
-    Raises:
-        ValueError: for shares that do not add up, or fewer images than parts.
-    """
-    check_shares(shares)
-    ends = [round(sum(shares[: place + 1]) * len(images)) for place in range(len(SPLITS))]
-    parts = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tensor_split(ends[:-1])
-    if min(map(len, parts)) < 1:
-        raise ValueError(f"{source} has {len(images)} images, too few for shares {list(shares)}")
-    return Splits(*(images[part] for part in parts))
+def _range_of(images: Tensor) -> _Range:
+    least, most, is_whole = math.inf, -math.inf, True
+    has_fractions = images.is_floating_point()
+    for piece in pieces(images):
+        values = piece if piece.dtype == torch.uint8 else piece.double()
+        low, high = map(float, torch.aminmax(values))
+        if not math.isfinite(low + high):
+            return _Range(low, high, is_whole=False)
+        least, most = min(least, low), max(most, high)
+        is_whole = is_whole and not (has_fractions and bool((values != values.round()).any()))
+    return _Range(least, most, is_whole)
 
 
-def check_shares(shares: Sequence[float]) -> None:
-    """Refuse shares of a split that are not three above 0 which add up to 1.
+def _common_scale(ranges: Mapping[str, _Range]) -> int:
+    """Return by what values are to be multiplied, 255 or 1."""
+    for source, (least, most, _) in ranges.items():
+        _check_ends(source, least, most)
+    brightest = max(ranges, key=lambda source: ranges[source].most)
+    most = ranges[brightest].most
+    if most <= 1:
+        return 255
+    for source, found in ranges.items():
+        if found.is_whole:
+            continue
+        if found.most <= 1:
+            raise ValueError(
+                f"{source} goes from {found.least:g} to {found.most:g}, {brightest} to {most:g}: give all one scale"
+            )
+        if found.most <= _NEARLY_ONE:
+            raise ValueError(f"{source} goes to {found.most:.9g}, above 1: clip it to 0 ... 1")
+        raise ValueError(
+            f"{source} goes from {found.least:g} to {found.most:g}, but not all are whole numbers: "
+            "round them where they stand for 0 ... 255, or scale them to 0 ... 1"
+        )
+    if most < _FEWEST_GRAYS:
+        raise ValueError(f"{brightest} holds 0 ... {most:g}, nearly black as 0 ... 255: divide it by its largest value")
+    return 1
 
-    Raises:
-        ValueError: for such shares.
-    """
-    if isinstance(shares, str) or len(shares) != len(SPLITS):
-        raise ValueError(f"split takes the shares of {', '.join(SPLITS)}, as [0.8, 0.1, 0.1]; got {shares!r}")
-    for share in shares:
-        check_number("a share of split", share, above=0, most=1)
-    if abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"the shares of split should add up to 1; got {list(shares)}")
+
+def _check_ends(source: str, least: float, most: float) -> None:
+    expected = f"{source} should hold 0 and 1, gray from 0 to 1, or 0 ... 255; got"
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise ValueError(f"{expected} numbers that are not finite")
+    if least < 0:
+        remedy = ": scale it, as (x + 1) / 2" if least >= -1 and most <= 1 else ""
+        raise ValueError(f"{expected} negative numbers, {least:g} to {most:g}{remedy}")
+    if most > 255:
+        limit = next((2**bits - 1 for bits in (10, 12, 16, 32) if most < 2**bits), most)
+        raise ValueError(f"{expected} {least:g} to {most:g}: divide it by the value of full white, as {limit:g}")
+
+
+def _check_booleans(images: Mapping[str, Tensor], ranges: Mapping[str, _Range]) -> None:
+    """Look for zeros and ones beside 0 ... 255: refuse booleans, and say that numbers are nearly black."""
+    brightest = max(ranges, key=lambda source: ranges[source].most)
+    if (most := ranges[brightest].most) <= 1:
+        return
+    for source, found in ranges.items():
+        if images[source].dtype == torch.bool:
+            raise ValueError(f"{source} holds true and false, {brightest} goes to {most:g}: give all one scale")
+        if found.most == 1:
+            rank_zero_info(f"{source} holds 0 and 1, nearly black, as {brightest} goes to {most:g}")
+
+
+def _scaled(images: Tensor, scale: int) -> Tensor:
+    """Copy images to uint8, also those that are uint8 already: a file that they are mapped from may change."""
+    gray = torch.empty(images.shape, dtype=torch.uint8, device=images.device)
+    place = 0
+    for piece in pieces(images):
+        is_copied = piece.dtype == torch.uint8 and scale == 1
+        gray[place : place + len(piece)] = piece if is_copied else (piece.double() * scale).round()
+        place += len(piece)
+    return gray

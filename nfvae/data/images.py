@@ -1,6 +1,7 @@
 """Binarized images: the data module."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from nfvae.data.arrays import GivenTensors
 from nfvae.data.batches import SPLITS, Splits, data_digest, loader
-from nfvae.data.binarize import bernoulli_draw, fixed_draw
+from nfvae.data.binarize import above_half, bernoulli_draw, fixed_draw
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
-from nfvae.registry import check_choice, check_sizes
+from nfvae.data.gray import mean_image
+from nfvae.registry import check_choice, check_flag, check_seed, check_sizes
 
 DIGEST = "_sha256"
 """Name under which the settings of the data hold their digest, once they are read; no argument of the class."""
@@ -31,16 +33,16 @@ class BinarizedImages(pl.LightningDataModule):
         binarization: `dynamic` draws training pixels afresh each time an image is used, on the device, and
             validation and test pixels once from a fixed seed; `static` draws all once, or reads the
             published .amat files of MNIST where the data root holds them; `threshold` takes gray > 127.
-        root: folder of the data, as torchvision lays it out; by default the environment variable NFVAE_DATA,
-            else `data`.
+        root: folder of the data, as torchvision lays it out, or of your own images; ~ is the home folder. By default
+            the environment variable NFVAE_DATA, else `data`.
         batch_size: training images a step and device.
         eval_batch_size: images a step and device in validation, test and prediction.
         download: whether missing files are downloaded.
-        seed: of the training order.
+        seed: random seed of the training order.
         dataset_options: further arguments of the data set's class.
 
     Raises:
-        ValueError: for an unknown name, a batch size below 1, or data that are missing, unreadable or of a wrong shape.
+        ValueError: for an unknown name, a setting out of range, or data that are missing, unreadable or of other shape.
     """
 
     def __init__(
@@ -58,19 +60,22 @@ class BinarizedImages(pl.LightningDataModule):
         self.reader = DATASETS.make(dataset, dataset_options)
         check_choice("binarization", binarization, BINARIZATIONS)
         check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_flag("download", download)
+        check_seed("seed", seed)
         self.save_hyperparameters()
-        self.root = Path(root or os.environ.get(DATA_ROOT_VARIABLE) or "data")
+        self.root = _data_root(root)
         self.shape = self.reader.find_shape(self.root)
         self.splits: Splits | None = None
 
     @classmethod
-    def from_tensors(cls, train: Tensor, val: Tensor, test: Tensor, **settings: Any) -> Self:
+    def from_tensors(cls, train: Any, val: Any, test: Any, **settings: Any) -> Self:
         """Make a data module of images at hand.
 
         The command line, which finds data by their name, cannot evaluate a run that is trained on them.
 
         Args:
-            train: images with shape (N, height, width) that are binary, gray from 0 to 1, or 0 ... 255; the others too.
+            train: images with shape (N, height, width), as a tensor, a NumPy array or lists, that are binary, gray from
+                0 to 1, or 0 ... 255. The scale is chosen once for all three.
             val: for validation.
             test: for the test.
             settings: `binarization`, `batch_size`, `eval_batch_size` and `seed`, as of the class.
@@ -78,21 +83,21 @@ class BinarizedImages(pl.LightningDataModule):
         Raises:
             ValueError: for other images, or images of several sizes.
         """
-        data = cls("digits", **settings)  # whose reader is then another one
+        data = cls("digits", **settings)  # whose reader is replaced
         data.reader, data.hparams["dataset"] = GivenTensors(train, val, test), "tensors"
         data.shape = data.reader.find_shape(data.root)
         return data
 
     def prepare_data(self) -> None:
         """Read, and download where allowed, in one process before the others start."""
-        self._read()
+        _ = self.splits or self._gray
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the images and draw what is drawn once."""
+        """Read the images, unless that was done, and draw what is drawn once."""
         if self.splits is None:
-            gray = self._read()
-            self.hparams[DIGEST] = data_digest(*gray)
-            self.splits = _binarized(gray, self.hparams["binarization"], self.reader, self.root)
+            self.hparams[DIGEST] = data_digest(*self._gray)
+            self.splits = _binarized(self._gray, self.hparams["binarization"], self.reader, self.root)
+            del self._gray
 
     def images(self, split: str) -> Tensor:
         """Return a split as it is evaluated: uint8 zeros and ones with shape (N, P), drawn once from a fixed seed.
@@ -102,7 +107,7 @@ class BinarizedImages(pl.LightningDataModule):
         """
         check_choice("split", split, SPLITS)
         self.setup()
-        part = self._split(split)
+        part = _part(self.splits, split)
         return fixed_draw(part, 0) if split == "train" and self.is_dynamic else part
 
     @property
@@ -114,9 +119,7 @@ class BinarizedImages(pl.LightningDataModule):
     @property
     def pixel_means(self) -> Tensor:
         """Mean of each training pixel, in [0, 1], with shape (P,)."""
-        assert self.splits is not None
-        train = self.splits.train.double().mean(0)
-        return (train / 255 if self.is_dynamic else train).float()
+        return (mean_image(_part(self.splits, "train")) / (255 if self.is_dynamic else 1)).float()
 
     @property
     def is_dynamic(self) -> bool:
@@ -125,15 +128,15 @@ class BinarizedImages(pl.LightningDataModule):
 
     def train_dataloader(self) -> "DataLoader[Tensor]":
         """Return shuffled batches of the training set."""
-        return loader(self._split("train"), self.hparams["batch_size"], self.trainer, self.hparams["seed"])
+        return loader(_part(self.splits, "train"), self.hparams["batch_size"], self.trainer, self.hparams["seed"])
 
     def val_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the validation set."""
-        return loader(self._split("val"), self.hparams["eval_batch_size"], self.trainer)
+        return loader(_part(self.splits, "val"), self.hparams["eval_batch_size"], self.trainer)
 
     def test_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the test set."""
-        return loader(self._split("test"), self.hparams["eval_batch_size"], self.trainer)
+        return loader(_part(self.splits, "test"), self.hparams["eval_batch_size"], self.trainer)
 
     predict_dataloader = test_dataloader
 
@@ -142,18 +145,27 @@ class BinarizedImages(pl.LightningDataModule):
         assert self.trainer is not None
         return bernoulli_draw(batch) if self.trainer.training and self.is_dynamic else batch.float()
 
-    def _read(self) -> Splits:
+    @cached_property
+    def _gray(self) -> Splits:
+        """The images as they are read, kept until they are binarized."""
         return read_checked(self.reader, self.hparams["dataset"], self.shape, self.root, self.hparams["download"])
 
-    def _split(self, split: str) -> Tensor:
-        assert self.splits is not None
-        return self.splits[SPLITS.index(split)]
+
+def _part(splits: Splits | None, name: str) -> Tensor:
+    assert splits is not None, "setup comes first"
+    return splits[SPLITS.index(name)]
+
+
+def _data_root(root: str | None) -> Path:
+    if not isinstance(root, str | os.PathLike | None):
+        raise ValueError(f"root takes a path; got {root!r}")
+    return Path(os.path.expanduser(root or os.environ.get(DATA_ROOT_VARIABLE) or "data"))
 
 
 def _binarized(gray: Splits, binarization: str, reader: ImageDataset, root: Path) -> Splits:
     """Draw what is drawn once."""
     if binarization == "threshold":
-        return Splits(*((part > 127).to(gray.train.dtype) for part in gray))
+        return Splits(*map(above_half, gray))
     if binarization == "static" and (published := reader.read_static(root)):
         rank_zero_info(f"static binarization: the published files under {root}")
         return published

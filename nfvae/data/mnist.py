@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 from nfvae.data.batches import Splits
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, ImageDataset
 
-_AMAT = "binarized_mnist_{split}.amat"
+_AMAT, _AMAT_ROWS = "binarized_mnist_{split}.amat", {"train": 50_000, "valid": 10_000, "test": 10_000}
 
 
 class TorchvisionImages(ImageDataset):
@@ -47,9 +48,14 @@ class TorchvisionImages(ImageDataset):
 
     def _unreadable(self, root: Path, reason: object) -> str:
         said = " ".join(str(reason).split()) or type(reason).__name__
+        raw = root / self.name / "raw"
+        packed = [path.name for path in sorted(raw.glob("*-ubyte.gz")) if not path.with_suffix("").exists()]
+        if packed:
+            files = ", ".join(packed)
+            return f"cannot read {self.name}: {files} lie packed in {raw}; unpack them, as gunzip -k {raw}/*.gz"
         return (
             f"cannot read {self.name} under {root} ({said}); put its four IDX files into "
-            f"{root / self.name / 'raw'}, or delete that folder and let it be downloaded, or point --data.root or "
+            f"{raw}, or delete that folder and let it be downloaded, or point --data.root or "
             f"{DATA_ROOT_VARIABLE} elsewhere"
         )
 
@@ -61,11 +67,16 @@ class MNIST(TorchvisionImages):
 
     def read_static(self, root: Path) -> Splits | None:
         """Read the binarization of Larochelle and Murray, where the data root holds its .amat files."""
-        names = [_AMAT.format(split=split) for split in ("train", "valid", "test")]
         for folder in (root, root / "MNIST", root / "BinarizedMNIST"):
-            if all((folder / name).is_file() for name in names):
-                sizes = (50_000, 10_000, 10_000)
-                return Splits(*(_read_amat(folder / name, size) for name, size in zip(names, sizes, strict=True)))
+            files = {folder / _AMAT.format(split=split): size for split, size in _AMAT_ROWS.items()}
+            missing = [file for file in files if not file.is_file()]
+            if not missing:
+                return Splits(*(_read_amat(file, size) for file, size in files.items()))
+            if len(missing) < len(files):
+                raise ValueError(
+                    f"there is no file {' and no '.join(map(str, missing))} beside the other files of the static "
+                    "binarization: put it there, or move those away to have pixels drawn from a fixed seed"
+                )
         return None
 
 
@@ -76,10 +87,16 @@ class FashionMNIST(TorchvisionImages):
 
 
 def _read_amat(file: Path, count: int) -> Tensor:
+    expected = f"{file} should hold {count} rows of 784 zeros and ones"
     try:
-        values = np.loadtxt(file, dtype=np.uint8)
+        with file.open() as lines:
+            first = lines.readline()
+        numbers: DTypeLike = np.float32 if "." in first else np.uint8  # of float32 four times the memory
+        values = np.loadtxt(file, dtype=numbers, delimiter="," if "," in first else None, ndmin=2)
     except ValueError as error:
-        raise ValueError(f"cannot read {file} ({error}); remove it to draw the static binarization instead") from error
-    if values.shape != (count, 784) or values.max() > 1:
-        raise ValueError(f"{file} should hold {count} rows of 784 zeros and ones; got shape {values.shape}")
-    return torch.from_numpy(values)
+        raise ValueError(f"{expected} ({error}); copy the published file there again") from error
+    if values.shape != (count, 784):
+        raise ValueError(f"{expected}; got shape {values.shape}")
+    if not ((values == 0) | (values == 1)).all():
+        raise ValueError(f"{expected}; got values from {values.min():g} to {values.max():g}")
+    return torch.from_numpy(values.astype(np.uint8))

@@ -16,6 +16,8 @@ from nfvae.models.priors import PRIORS, Prior, tempered
 from nfvae.numerics import as_tensor
 from nfvae.registry import check_number
 
+_DRAWN_AT_ONCE, _DECODED_AT_ONCE = 10_000, 250  # samples whose activations in the prior, and in the decoder, are kept
+
 
 class LogTerms(NamedTuple):
     """Log-densities of K posterior samples for each of B images; each with shape (K, B), in nats.
@@ -119,12 +121,22 @@ class VAE(nn.Module):
             temperature: by which the noise of the latents is multiplied; below 1 images are more alike and cleaner.
 
         Raises:
-            ValueError: for a temperature that is not above 0, or a prior that has none.
+            ValueError: for a count below 1, a temperature that is not above 0, or a prior that has none.
         """
+        check_number("count", count, least=1)
         check_number("temperature", temperature, above=0)
         with evaluating(self):
-            probabilities: Tensor = self.decoder(tempered(self.prior(), temperature).sample((count,))).mean
-        return probabilities
+            prior = tempered(self.prior(), temperature)
+            images: Tensor | None = None
+            for start in range(0, count, _DRAWN_AT_ONCE):
+                latents = prior.sample((min(_DRAWN_AT_ONCE, count - start),))
+                for offset in range(0, len(latents), _DECODED_AT_ONCE):
+                    decoded = self.decoder(latents[offset : offset + _DECODED_AT_ONCE]).mean
+                    if images is None:
+                        images = decoded.new_empty(count, *decoded.shape[1:])
+                    images[start + offset : start + offset + len(decoded)] = decoded
+        assert images is not None
+        return images
 
     def init_from(self, pixel_means: Tensor) -> None:
         """Start what says something of pixels from their means in the training images, with shape (P,)."""

@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nfvae import Run, annealed_log_likelihood
+from nfvae import BinarizedImages, Run, annealed_log_likelihood
 from nfvae.data.arrays import read_images
+from nfvae.data.digits import Digits
+from nfvae.runs.files import content_digest
 
 RUN = "runs/digits-iaf-4-seed0"
 
@@ -63,6 +65,47 @@ def test_images_are_encoded(run, cli):
     assert np.load("x.npz")["z"].shape == (10, 600, 16)
 
 
+@pytest.mark.parametrize("binarization", ["threshold", "dynamic"])
+def test_gray_images_are_binarized_as_in_the_run(binarization, run, cli, monkeypatch, caplog):
+    gray = Digits().read(Path(), download=False).test.view(-1, 8, 8)
+    np.save("digits.npy", gray)
+    settings = Run(RUN).data_settings | {"binarization": binarization}
+    monkeypatch.setattr(Run, "data_settings", settings)
+    with caplog.at_level("INFO"):
+        assert cli("score", RUN, "--input", "digits.npy", "--estimator", "importance", "--samples", 20)[0] == 0
+    how = {"threshold": "1 above 127, else 0", "dynamic": "drawn once from a fixed seed"}[binarization]
+    assert f"digits.npy: gray pixels are {how} (binarization {binarization})" in caplog.text
+    (scored,) = {row["input_sha256"] for row in read(f"{RUN}/scores-digits.csv")}
+    Path(RUN, "scores-digits.csv").unlink()
+    expected = BinarizedImages("digits", binarization).images("test")  # as `nfvae evaluate` has them
+    assert scored == content_digest({"images": expected.view(-1, 8, 8)})
+    caplog.clear()
+    np.save("binary.npy", gray > 127)
+    assert cli("encode", RUN, "--input", "binary.npy", "--output", "x.npz")[0] == 0
+    assert not caplog.text
+
+
+def test_results_of_other_images_are_not_replaced(run, cli):
+    Path("p").mkdir()
+    np.save("p/own.npy", 1 - np.load("own.npy"))
+    np.save("same.npy", np.load("own.npy").astype(bool))
+    for command, name in (("encode", "encoded-own.npz"), ("score", "scores-own.csv")):
+        quick = ["--samples", 2, *(["--estimator", "importance"] if command == "score" else [])]
+        file = Path(RUN, name)
+        assert cli(command, RUN, "--input", "own.npy", *quick)[0] == 0
+        before = file.read_bytes()
+        code, _, error = cli(command, RUN, "--input", "p/own.npy", *quick)
+        assert code == 2
+        assert f"{file} is there already, and not of these images: give another --output, or remove it" in error
+        assert file.read_bytes() == before
+        assert cli(command, RUN, "--input", "p/own.npy", *quick, "--output", f"p/{name}")[0] == 0
+        assert cli(command, RUN, "--input", "same.npy", *quick, "--seed", 1, "--output", file)[0] == 0
+        assert file.read_bytes() != before
+        file.write_text("of somebody else")
+        assert cli(command, RUN, "--input", "own.npy", *quick)[0] == 2
+        file.unlink()
+
+
 @pytest.mark.parametrize("words", [[], ["--estimator", "importance", "--samples", 50]])
 def test_images_are_scored(words, run, cli):
     code, out, error = cli("score", RUN, "--input", "own.npy", *words)
@@ -97,6 +140,46 @@ def test_samples_go_where_they_are_wanted(run, cli):
     assert np.load("cold.npz")["images"].std(0).max() < 1e-3 < images.std(0).max()
 
 
+def test_a_folder_holds_the_samples_of_one_call(run, cli):
+    assert cli("sample", RUN, "--count", 9, "--output", "many")[0] == 0
+    before = {path: path.read_bytes() for path in Path("many").iterdir()}
+    code, _, error = cli("sample", RUN, "--count", 3, "--seed", 1, "--output", "many")
+    assert code == 2
+    assert "many holds 00003.png, which is none of the 3 new pictures: empty it first" in error
+    assert {path: path.read_bytes() for path in Path("many").iterdir()} == before
+    assert cli("sample", RUN, "--count", 12, "--seed", 1, "--output", "many")[0] == 0
+    assert len(list(Path("many").iterdir())) == 12
+    assert not before.items() & {path: path.read_bytes() for path in Path("many").iterdir()}.items()
+
+
+def test_more_samples_than_one_picture_takes_are_written(run, cli):
+    assert cli("sample", RUN, "--count", 10_050, "--output", "all.npz")[0] == 0
+    images = np.load("all.npz")["images"]
+    assert images.shape == (10_050, 8, 8)
+    assert images[-50:].std(0).max() > 0.01
+    code, _, error = cli("sample", RUN, "--count", 10_050)
+    assert code == 2
+    assert "--count must be at most 10,000; got 10050: for more give an .npz or a folder as --output" in error
+
+
+def test_endings_in_capitals_are_pictures_too(run, cli):
+    assert cli("sample", RUN, "--count", 4, "--output", "four.PNG")[0] == 0
+    assert Path("four.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_tilde_is_the_home_folder(run, cli, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path.cwd() / "home"))
+    assert cli("sample", RUN, "--count", 4, "--output=~/four.npz")[0] == 0
+    assert Path("home/four.npz").is_file()
+
+
+def test_too_little_memory_gets_one_line(run, cli, monkeypatch):
+    monkeypatch.setattr("nfvae.models.VAE.sample", lambda *_: torch.empty(10**17))
+    code, _, error = cli("sample", RUN, "--output", "x.npz")
+    assert code == 2
+    assert re.fullmatch(r"nfvae: error: .*can't allocate memory: you tried to allocate \d+ bytes.*\n", error)
+
+
 def test_an_interpolation_is_drawn(run, cli):
     assert cli("plot", "interpolation", RUN, "--images", 0, 5)[0] == 0
     assert Path(RUN, "plots/interpolation.png").stat().st_size > 1000
@@ -112,11 +195,17 @@ def test_an_interpolation_is_drawn(run, cli):
         (["encode", RUN, "--input", "own.npy", "--samples", 0], "--samples must be at least 1; got 0"),
         (["encode", RUN, "--input", "own.npy", "--output", "x.csv"], "--output should name a file that ends in .npz"),
         (["encode", RUN], "the following arguments are required: --input"),
+        (["encode", RUN, "--input", "text.csv"], "cannot read text.csv: expected an .npz, .npy or .pt"),
+        (["encode", RUN, "--input", "own.npy", "--output", ""], "argument --output: expected a path; got ''"),
+        (["sample", RUN, "--output", ""], "argument --output: expected a path; got ''"),
+        (["sample", RUN, "--seed", -1], "--seed must be at least 0; got -1"),
+        (["score", RUN, "--input", "own.npy", "--seed", 2**70], "--seed must be at most 4,294,967,295"),
         (["plot", "interpolation", RUN, "--images", 1, 2, 3], "an interpolation goes between pairs of images; got 3"),
         (["sample", RUN, "--temperature", -1], "temperature must be above 0; got -1.0"),
     ],
 )
 def test_mistakes_get_one_line(words, message, run, cli):
+    Path("text.csv").write_text("0,1")
     np.save("wide.npy", np.zeros((2, 8, 9)))
     np.savez("two.npz", a=np.zeros((2, 8, 8)), b=np.zeros((2, 8, 8)))
     code, _, error = cli(*words)

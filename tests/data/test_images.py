@@ -8,7 +8,8 @@ import torch
 
 from nfvae.data import BinarizedImages
 from nfvae.data.batches import BatchIndices, TensorRows, loader
-from nfvae.data.binarize import bernoulli_draw
+from nfvae.data.binarize import bernoulli_draw, fixed_draw
+from nfvae.data.mnist import MNIST
 from tests.helpers.idx import FILES, write_mnist
 
 
@@ -85,6 +86,84 @@ def test_static_reads_the_amat_files_where_they_are(tmp_path, caplog):
         ready("mnist", root=str(tmp_path), binarization="static")
 
 
+@pytest.fixture
+def few_rows(monkeypatch):
+    """The published files with fewer rows: write(folder, form of a row, parts)."""
+    sizes = {"train": 3, "valid": 2, "test": 1}
+    monkeypatch.setattr("nfvae.data.mnist._AMAT_ROWS", sizes)
+
+    def write(folder, row="0 1", parts=tuple(sizes)):
+        for split in parts:
+            (folder / f"binarized_mnist_{split}.amat").write_text(f"{row}\n" * sizes[split])
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        " ".join(["0 1"] * 392),
+        " ".join(["0.0 1.0"] * 392),
+        ",".join(["0,1"] * 392),
+        " ".join(["0e+00 1.000e+00"] * 392),
+    ],
+)
+def test_amat_files_are_read_in_any_form_of_zeros_and_ones(tmp_path, few_rows, row):
+    few_rows(tmp_path, row)
+    found = MNIST().read_static(tmp_path)
+    assert [len(part) for part in found] == [3, 2, 1]
+    assert found.train.dtype == torch.uint8
+    assert found.test[0, :4].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (" ".join(["0.0 0.5"] * 392), "should hold 3 rows of 784 zeros and ones; got values from 0 to 0.5"),
+        (" ".join(["0 2"] * 392), "should hold 3 rows of 784 zeros and ones; got values from 0 to 2"),
+        (
+            " ".join(["0 x"] * 392),
+            r"should hold 3 rows of 784 zeros and ones \(.*\); copy the published file there again",
+        ),
+    ],
+)
+def test_other_amat_files_are_refused_without_advice_to_do_without(tmp_path, few_rows, row, message):
+    few_rows(tmp_path, row)
+    with pytest.raises(ValueError, match=message) as caught:
+        MNIST().read_static(tmp_path)
+    assert "remove" not in str(caught.value)
+
+
+def test_amat_files_of_which_one_is_missing_are_refused(tmp_path, few_rows):
+    few_rows(tmp_path, parts=("train", "test"))
+    with pytest.raises(ValueError, match=r"there is no file \S*binarized_mnist_valid.amat beside the other files"):
+        MNIST().read_static(tmp_path)
+
+
+def test_packed_files_are_named(tmp_path):
+    for file in write_mnist(tmp_path).iterdir():
+        file.rename(file.with_name(f"{file.name}.gz"))
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte.gz lie packed in \S*raw; unpack them, as gunzip"):
+        ready("mnist", root=str(tmp_path), download=False)
+
+
+def test_what_is_drawn_once_does_not_depend_on_how_many_images_are_drawn_together(monkeypatch):
+    gray = torch.randint(0, 256, (50, 7), dtype=torch.uint8)
+    whole = fixed_draw(gray, 1)
+    monkeypatch.setattr("nfvae.data.binarize._AT_ONCE", 30)
+    assert torch.equal(fixed_draw(gray, 1), whole)
+    uniform = torch.rand(gray.shape, generator=torch.Generator().manual_seed(20150521 + 1))
+    assert torch.equal(whole, (255 * uniform < gray).to(torch.uint8))
+
+
+def test_pixel_means_do_not_depend_on_how_many_images_are_averaged_together(monkeypatch):
+    data = ready("digits", binarization="threshold")
+    expected = data.splits.train.double().mean(0).float()
+    for pixels in (10, 1000, 2**22):
+        monkeypatch.setattr("nfvae.data.gray._PIXELS_AT_ONCE", pixels)
+        torch.testing.assert_close(data.pixel_means, expected, rtol=0, atol=0)
+
+
 def test_static_without_amat_files_says_that_it_draws(caplog):
     with caplog.at_level("INFO"):
         ready("digits", binarization="static")
@@ -95,6 +174,14 @@ def test_environment_variable_names_the_data_root(mnist_root, monkeypatch):
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
     assert BinarizedImages("mnist").root == mnist_root
     assert str(BinarizedImages("mnist", root="elsewhere").root) == "elsewhere"
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert BinarizedImages("digits", root="~/data").root == tmp_path / "data"
+    monkeypatch.setenv("NFVAE_DATA", "~/others")
+    assert BinarizedImages("digits").root == tmp_path / "others"
+    assert str(BinarizedImages("digits", root="~nobody-of-this-name/x").root) == "~nobody-of-this-name/x"
 
 
 def test_fashion_mnist_is_read_from_its_own_folder(tmp_path):
@@ -135,6 +222,10 @@ def test_damaged_files_are_named_with_the_remedy(tmp_path, damage):
         ({"dataset": "mnits"}, "unknown dataset 'mnits'; known datasets: mnist, fashion_mnist, digits"),
         ({"binarization": "fuzzy"}, "unknown binarization 'fuzzy'; known binarizations: dynamic, static, threshold"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"dataset": "digits", "seed": "x"}, "seed must be a whole number; got 'x'"),
+        ({"dataset": "digits", "seed": 2**70}, "seed must be at most 4,294,967,295"),
+        ({"dataset": "digits", "download": "false"}, "download must be true or false; got 'false'"),
+        ({"dataset": "digits", "root": 5}, "root takes a path; got 5"),
     ],
 )
 def test_mistakes_are_named(options, message):

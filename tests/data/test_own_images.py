@@ -1,5 +1,10 @@
 """Images of one's own: files of arrays, folders of pictures, tensors at hand, and OMNIGLOT's files."""
 
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +14,15 @@ from pytorch_lightning import Trainer
 from nfvae import BinarizedImages, FlowVAE
 from nfvae.data import DATASETS
 from nfvae.data.arrays import Arrays
-from nfvae.data.gray import as_gray, drawn_splits
+from nfvae.data.gray import as_gray
 from nfvae.data.omniglot import Omniglot
+from nfvae.data.parts import drawn_splits
 
 GRAY = torch.randint(0, 256, (20, 6, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
 
-def splits(root, dataset="arrays", **options):
-    data = BinarizedImages(dataset, root=str(root), dataset_options=options)
+def splits(root, dataset="arrays", binarization="dynamic", **options):
+    data = BinarizedImages(dataset, binarization, root=str(root), dataset_options=options)
     data.setup()
     return data
 
@@ -40,7 +46,7 @@ def parts(images=GRAY):
     ],
 )
 def test_images_of_any_kind_become_gray(images, expected):
-    gray = as_gray(images, "here")
+    (gray,) = as_gray({"here": images})
     assert gray.dtype == torch.uint8
     assert torch.equal(gray, expected.to(torch.uint8))
 
@@ -51,10 +57,16 @@ def test_images_of_any_kind_become_gray(images, expected):
         (GRAY[0], r"here should hold gray images, shape \(N, height, width\); got \(6, 5\)"),
         (GRAY[:0], "here should hold gray images"),
         (GRAY[:, None].expand(-1, 3, -1, -1), "here should hold gray images"),
-        (GRAY.double() - 1, "here should hold 0 and 1, gray from 0 to 1, or 0 ... 255; got -1 to 254"),
-        (GRAY.long() * 2, "got 0 to 5"),
-        (GRAY * 0.5, "got 0 to 127.5"),
-        (GRAY.double() * torch.nan, "got nan to nan"),
+        (GRAY.flatten(1).repeat(1, 30), r"got \(20, 900\): reshape it, as images.reshape\(20, 30, 30\)"),
+        (GRAY[..., None].expand(-1, -1, -1, 3), r"got \(20, 6, 5, 3\): colors are not modeled"),
+        (GRAY.double() - 1, "gray from 0 to 1, or 0 ... 255; got negative numbers, -1 to 254$"),
+        (GRAY / 127.5 - 1, r"got negative numbers, -1 to 1: scale it, as \(x \+ 1\) / 2"),
+        (GRAY.long() * 2, "got 0 to 510: divide it by the value of full white, as 1023"),
+        (GRAY.long() * 257, "got 0 to 65535: divide it by the value of full white, as 65535"),
+        (GRAY * 0.5, "here goes from 0 to 127.5, but not all are whole numbers: round them"),
+        (GRAY.double() / 255 * 1.0000001, r"here goes to 1.0000001, above 1: clip it to 0 ... 1"),
+        (GRAY.double() * torch.nan, "got numbers that are not finite"),
+        (GRAY.double() / 0, "got numbers that are not finite"),
         (GRAY // 16, r"here holds 0 ... 15, nearly black as 0 ... 255: divide it by its largest value"),
         (GRAY.double().to_sparse(), "here is no plain tensor"),
         (torch.empty(2, 3, 4, device="meta"), "here is no plain tensor"),
@@ -62,7 +74,7 @@ def test_images_of_any_kind_become_gray(images, expected):
 )
 def test_other_images_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
-        as_gray(images, "here")
+        as_gray({"here": images})
 
 
 @pytest.mark.parametrize("suffix", ["npz", "pt"])
@@ -129,11 +141,30 @@ def test_mistakes_are_named(tmp_path):
     write(tmp_path / "own" / "wide", GRAY[:2, :, :4])
     (tmp_path / "torn.npz").write_bytes(b"PK torn")
     np.savez(tmp_path / "two.npz", one=GRAY, two=GRAY)
+    for name in ("train.amat", "text.npy"):
+        (tmp_path / name).write_text("0 1\n1 0\n")
+    torch.save(SimpleNamespace(images=GRAY), tmp_path / "objects.pt")
+    torch.save(torch.zeros(1).expand(10**7, 100, 100), tmp_path / "few.pt")
     np.savez(tmp_path / "sizes.npz", **(parts() | {"val": GRAY[:, :4]}))
     for root, dataset, options, message in [
         ("own", "folder", {}, r"pixels, .* give a size"),
         ("none", "folder", {}, "there are no pictures under"),
         ("none.npz", "arrays", {}, "there is no file .*none.npz; expected an .npz, .npy or .pt"),
+        ("own", "arrays", {}, "there is no file .*own; expected an .npz, .npy or .pt"),
+        ("train.amat", "arrays", {}, r"cannot read .*train.amat: expected an .npz, .npy or .pt \(or .pth\)$"),
+        (
+            "text.npy",
+            "arrays",
+            {},
+            "cannot read .*text.npy: it is of another format, or holds more than numbers",
+        ),
+        (
+            "objects.pt",
+            "arrays",
+            {},
+            "cannot read .*objects.pt: it is of another format, or holds more than numbers",
+        ),
+        ("few.pt", "arrays", {}, r"its content has shape \(10000000, 100, 100\), but fewer numbers are stored"),
         ("torn.npz", "arrays", {}, "cannot read .*torn.npz"),
         ("two.npz", "arrays", {}, "should hold train, val and test, or one array; got one, two"),
         ("sizes.npz", "arrays", {}, r"the parts hold images of several sizes: \(4, 5\), \(6, 5\)"),
@@ -156,6 +187,180 @@ def test_tensors_at_hand_are_trained_on(tmp_path):
     assert torch.equal(data.splits.train, GRAY[:12].flatten(1))
     with pytest.raises(ValueError, match="the parts hold images of several sizes"):
         BinarizedImages.from_tensors(GRAY, GRAY[:, :3], GRAY)
+
+
+@pytest.mark.parametrize("make", [np.array, lambda images: images.tolist(), lambda images: np.array(images)[::-1]])
+def test_arrays_and_lists_at_hand_are_taken(make):
+    data = BinarizedImages.from_tensors(**{name: make(images) for name, images in parts().items()})
+    data.setup()
+    assert sorted(data.splits.train.tolist()) == sorted(GRAY[:12].flatten(1).tolist())
+    for wrong, message in [
+        ("abc", "train is no array of numbers"),
+        (None, "train is no array of numbers"),
+        ([[[1]], [[1, 2]]], "train is no array of numbers"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            BinarizedImages.from_tensors(wrong, GRAY, GRAY)
+
+
+def test_images_at_hand_are_copied():
+    images = GRAY.clone()
+    data = BinarizedImages.from_tensors(images, images, images)
+    data.setup()
+    images.zero_()
+    assert torch.equal(data.splits.train, GRAY.flatten(1))
+
+
+def test_one_scale_is_chosen_for_all_parts(tmp_path, caplog):
+    binary = (GRAY > 99).to(torch.uint8)
+    with caplog.at_level("INFO"):
+        data = BinarizedImages.from_tensors(GRAY, GRAY, binary, binarization="threshold")
+    assert "test holds 0 and 1, nearly black, as train goes to 255" in caplog.text
+    data.setup()
+    assert not data.splits.test.any()
+    np.savez(tmp_path / "own.npz", train=GRAY, val=GRAY, test=binary)
+    assert not splits(tmp_path / "own.npz").splits.test.float().mean() > 0.1
+    soft = BinarizedImages.from_tensors(GRAY / 255, binary.float(), binary.bool(), binarization="threshold")
+    soft.setup()
+    assert torch.equal(soft.splits.test, binary.flatten(1))
+    for test, message in [
+        (GRAY > 99, "test holds true and false, train goes to 255: give all one scale"),
+        (GRAY / 255, "test goes from 0 to 1, train to 255: give all one scale"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            BinarizedImages.from_tensors(GRAY, GRAY, test)
+
+
+def test_images_along_the_last_axis_are_refused_where_that_is_unclear(tmp_path):
+    images = GRAY.new_zeros(6, 6, 20)
+    np.save(tmp_path / "last.npy", images)
+    with pytest.raises(ValueError, match=r"where these are 20 images of 6x6 pixels, move the last axis to the front"):
+        splits(tmp_path / "last.npy")
+    np.save(tmp_path / "last.npy", images[:, None])
+    assert splits(tmp_path / "last.npy", split=[0.5, 0.25, 0.25]).shape == (6, 20)
+    assert BinarizedImages.from_tensors(images, images, images[:5]).shape == (6, 20)
+    assert BinarizedImages.from_tensors(*[images[..., :4]] * 3).shape == (6, 4)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "valid", "test"),
+        ("Training", "VALIDATION", "Test"),
+        ("x_train", "x_val", "x_test"),
+        ("train_images", "val_images", "test_images"),
+    ],
+)
+def test_parts_have_several_spellings(tmp_path, names):
+    file = tmp_path / "own.npz"
+    np.savez(file, **dict(zip(names, parts().values(), strict=True)), y_train=np.arange(12), test_labels=np.arange(5))
+    data = splits(file)
+    assert torch.equal(data.splits.train, GRAY[:12].flatten(1))
+    assert [len(part) for part in data.splits] == [12, 3, 5]
+
+
+def test_a_missing_validation_part_is_drawn_from_the_training_part(tmp_path, caplog):
+    file = tmp_path / "mnist.npz"
+    np.savez(file, x_train=GRAY[:15], y_train=np.arange(15), x_test=GRAY[15:], y_test=np.arange(5))
+    with caplog.at_level("INFO"):
+        data = splits(file, binarization="threshold", split=[0.5, 0.4, 0.1])
+    assert "mnist.npz holds no val: it is 7 of the 15 training images, at random" in caplog.text
+    assert [len(part) for part in data.splits] == [8, 7, 5]
+    assert torch.equal(data.splits.test, (GRAY[15:] > 127).flatten(1).to(torch.uint8))
+    both = torch.cat(data.splits[:2])
+    assert sorted(both.tolist()) == sorted((GRAY[:15] > 127).flatten(1).long().tolist())
+    other = splits(file, binarization="threshold", split=[0.5, 0.4, 0.1], split_seed=1)
+    assert not torch.equal(other.splits.val, data.splits.val)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "val", "valid", "test"), "holds val and valid, which both stand for val: remove one"),
+        (("train", "val"), "holds train, val, but no test; expected train, val and test, or train and test"),
+        (("x_test", "y_test"), "holds x_test, but no train"),
+        (("train", "test", "mean"), "holds train, test beside mean: rename or remove these"),
+        (("train", "vla", "test"), "holds train, test beside vla"),
+    ],
+)
+def test_unclear_parts_are_refused_by_their_names_before_their_values(tmp_path, names, message):
+    np.savez(tmp_path / "own.npz", **dict.fromkeys(names, np.full((2, 3), np.nan)))
+    with pytest.raises(ValueError, match=message):
+        splits(tmp_path / "own.npz")
+
+
+@pytest.mark.parametrize("form", ["new", "old"])
+def test_files_of_torch_are_read_by_either_ending_and_form(tmp_path, form):
+    torch.save(parts(), tmp_path / "own.pth", _use_new_zipfile_serialization=form == "new")
+    assert torch.equal(splits(tmp_path / "own.pth").splits.train, GRAY[:12].flatten(1))
+
+
+def test_no_warning_of_a_library_comes_with_a_refusal(tmp_path, recwarn):
+    torch.save(torch.ones(2, 3, 4).to_sparse_csr(), tmp_path / "sparse.pt")
+    recwarn.clear()
+    with pytest.raises(ValueError, match=r"sparse.pt is no plain tensor"):
+        splits(tmp_path / "sparse.pt")
+    assert not recwarn.list
+
+
+def count_calls(monkeypatch, name, calls):
+    real = getattr(sys.modules["nfvae.data.arrays"], name)
+    monkeypatch.setattr(f"nfvae.data.arrays.{name}", lambda *given: calls.append(given) or real(*given))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "pt"])
+def test_a_data_module_reads_its_file_once(tmp_path, monkeypatch, suffix):
+    file, calls = tmp_path / f"own.{suffix}", []
+    write_one = {"npz": lambda: np.savez(file, GRAY), "npy": lambda: np.save(file, GRAY)}
+    write_one.get(suffix, lambda: torch.save(GRAY, file))()
+    count_calls(monkeypatch, "as_gray", calls)
+    if suffix == "npz":
+        count_calls(monkeypatch, "_read_npz", calls)
+    data = BinarizedImages("arrays", root=str(file))
+    assert not calls
+    for _ in range(2):
+        data.prepare_data()
+    data.setup()
+    data.prepare_data()
+    data.setup()
+    assert len(calls) == (2 if suffix == "npz" else 1)
+
+
+def test_a_training_reads_its_file_for_itself_and_for_its_pictures(fit, monkeypatch):
+    np.save("own.npy", torch.randint(0, 256, (60, 8, 8)).to(torch.uint8))
+    calls = []
+    count_calls(monkeypatch, "as_gray", calls)
+    code, _, error = fit("--data.dataset", "arrays", "--data.root", "own.npy", "--data.batch_size", 16)
+    assert code == 0, error
+    assert len(calls) == 2
+
+
+_MEASURE = """
+import sys
+from pathlib import Path
+
+import torch
+
+from nfvae import BinarizedImages
+
+def peak():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+
+BinarizedImages.from_tensors(*[torch.rand(60, 8, 8)] * 3).setup()  # what is loaded once
+before = peak()
+data = BinarizedImages("arrays", root=sys.argv[1])
+data.prepare_data()
+data.setup()
+data.pixel_means
+print((peak() - before) * 1024 / Path(sys.argv[1]).stat().st_size)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_reading_takes_three_times_the_memory_of_the_file(tmp_path):
+    file = tmp_path / "big.npz"
+    np.savez(file, np.random.default_rng(0).integers(0, 256, (12_000, 64, 64), dtype=np.uint8))
+    assert float(subprocess.check_output([sys.executable, "-c", _MEASURE, file])) < 4
 
 
 def test_omniglot_is_read_as_burda_has_it(tmp_path, monkeypatch):

@@ -216,3 +216,22 @@ def test_a_prior_of_ones_own_may_have_no_temperature():
 def test_wrong_options_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         make_vae(prior=name, prior_options=options)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_samples_are_those_of_one_draw_decoded_a_few_at_a_time(case, monkeypatch):
+    vae, sizes = constant_vae("planar", make_prior(case)), []
+    with torch.no_grad():
+        for weight in vae.decoder.parameters():
+            weight.normal_()
+        torch.manual_seed(1)
+        expected = vae.decoder(vae.prior().sample((600,))).mean
+    vae.decoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    torch.manual_seed(1)
+    torch.testing.assert_close(vae.sample(600), expected)
+    assert sizes == [250, 250, 100]
+    monkeypatch.setattr("nfvae.models.vae._DRAWN_AT_ONCE", 40)
+    assert vae.sample(90).shape == (90, PIXELS)
+    assert sizes[3:] == [40, 40, 10]
+    with pytest.raises(ValueError, match="count must be at least 1; got 0"):
+        vae.sample(0)
