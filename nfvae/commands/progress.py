@@ -26,6 +26,8 @@ from nfvae.flows import Flow
 from nfvae.runs import Table
 from nfvae.runs.tables import Column
 
+_TITLE_LENGTH = 24  # characters of a run's name that leave room in a terminal of eighty columns
+
 
 def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> None:
     """Print the metrics of an epoch on one line, where there is no terminal for a progress bar.
@@ -194,7 +196,9 @@ class ImagesProgressBar(pl.Callback):
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
         )
         self.total = cast(Any, pl_module).images_left()
-        self.task = self.progress.add_task(cast(Any, pl_module).title, total=self.total, rate="-")
+        title = cast(Any, pl_module).title
+        shown = title if len(title) <= _TITLE_LENGTH else f"…{title[1 - _TITLE_LENGTH :]}"
+        self.task = self.progress.add_task(shown, total=self.total, rate="-")
         self.done, self.start = 0, time.monotonic()
         if trainer.is_global_zero:
             self.progress.start()

@@ -111,9 +111,11 @@ class Table:
         first = table.columns[0]
         names = [column for column in cells if column is first or (column.names and len({*cells[column][1:]}) > 1)]
         others = [column for column in cells if column not in names]
-        widest = max((cells[column] for column in others), key=lambda column: _width([column]), default=())
-        room = width - _width([(), *(cells[name] for name in names[1:]), widest])
-        cells[first] = tuple(_folded(cell, max(room, _SHORTEST_NAME)) for cell in cells[first])
+        beside = _width([cells[name] for name in names[1:]])
+        if _width([*cells.values()]) > width and _width([cells[name] for name in names]) > 2 * width // 3:
+            widest = max((_width([cells[column]]) for column in others), default=0)
+            room = min(width // 2, width - widest - 2) - beside
+            cells[first] = tuple(_folded(cell, max(room, _SHORTEST_NAME)) for cell in cells[first])
         blocks = [[*cells] if _width([*cells.values()]) <= width else [*names]]
         for column in others if len(blocks[0]) < len(cells) else []:
             if len(blocks[-1]) > len(names) and _width([cells[each] for each in [*blocks[-1], column]]) > width:
@@ -183,7 +185,7 @@ def _latex(cell: str) -> str:
 
 
 def _width(columns: Sequence[Sequence[str]]) -> int:
-    return sum(max(map(_columns_of, column), default=0) + 3 for column in columns) + 1
+    return sum(max(map(_columns_of, column)) + 3 for column in columns) + 1
 
 
 def _columns_of(cell: str) -> int:
@@ -192,8 +194,13 @@ def _columns_of(cell: str) -> int:
 
 
 def _folded(name: str, room: int) -> str:
-    """Return a name in lines that fit into a room."""
-    return "\n".join(name[start : start + room] for start in range(0, len(name), room))
+    """Return a name in lines that fit into a room, broken after a separator where that does not waste the room."""
+    lines = []
+    while len(name) > room:
+        cut = max(name.rfind(separator, 0, room) for separator in "/-_ ") + 1
+        lines.append(name[: cut if 2 * cut > room else room])
+        name = name[len(lines[-1]) :]
+    return "\n".join([*lines, name])
 
 
 def _aligned(columns: Sequence[Sequence[str]]) -> str:

@@ -89,6 +89,9 @@ def test_a_wide_terminal_is_used_and_a_name_too_long_for_a_narrow_one_is_folded(
     assert max(map(len, narrow.splitlines())) <= 48
     assert narrow.count("| run ") == 12
     assert narrow.count("z") == 12 * 50
+    named = Table([row | {"run": "runs/" + "z" * 50 + "-and/more"}], columns).text(60)
+    assert "| runs/" + "z" * 24 in named
+    assert "| and/more " in named
     assert "z" * 60 in Table([{"run": "z" * 60}], columns).text(80)
 
 
