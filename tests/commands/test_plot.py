@@ -110,7 +110,7 @@ def test_what_a_run_gains_adds_up(runs, cli, monkeypatch):
     monkeypatch.setattr("nfvae.commands.pictures.gain_bars", lambda gains, *_: drawn.append(gains) or new_figure(1, 1))
     assert cli("plot", "gain", "runs/wide", "runs/flat", "--samples", 20, "--temperatures", 5)[0] == 0
     (gains,) = drawn
-    model, bound, estimator = gains["runs/flat"].tolist()
+    model, bound, estimator = gains["flat"].tolist()
     (wide, flat), (wide_annealed, flat_annealed) = (
         [json.loads(Path(f"runs/{run}/evaluation-test-{name}.json").read_text()) for run in ("wide", "flat")]
         for name in ("importance-20", "annealed-4x5")
