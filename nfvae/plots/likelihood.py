@@ -234,13 +234,14 @@ def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "
         axes.barh(range(len(names)), widths.tolist(), left=start.tolist(), label=f"{part} gap", color=color)
     for place, name in enumerate(names):
         left, right = (_with_error(summaries[name], part) for part in parts)
-        axes.text(min(float(nll[place]), float(best[place])), place, f"{left} ", ha="right", va="center")
-        axes.text(float(end[place]), place, f" {right}", ha="left", va="center")
+        least = min(float(nll[place]), float(best[place]))
+        axes.annotate(left, (least, place), (-5, 0), textcoords="offset points", ha="right", va="center")
+        axes.annotate(right, (float(end[place]), place), (5, 0), textcoords="offset points", ha="left", va="center")
     axes.set_yticks(range(len(names)), [wrapped(name) for name in names])
     axes.set_xlabel("nats per image, from -log p(x) to -ELBO: lower is better")
-    least, most = float(nll.min()), float(end.max())
-    margin = _LABEL_SHARE * (most - least or 1.0)
-    axes.set_xlim(least - margin, most + margin)
+    low, high = float(nll.min()), float(end.max())
+    margin = _LABEL_SHARE * (high - low or 1.0)
+    axes.set_xlim(low - margin, high + margin)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
