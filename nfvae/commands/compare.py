@@ -76,7 +76,11 @@ def compare_parser() -> Parser:
     )
     parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
     parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="NAME", help="what is shown, as --sort (default: all)"
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what is shown, as --sort (default: all but kl and bits_per_pixel)",
     )
     parser.add_argument("--format", default="table", choices=FORMATS, help="of what is printed (default: table)")
     parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")

@@ -19,7 +19,7 @@ from nfvae.runs import Evaluation, Run, Table
 from nfvae.runs.folder import wandb_name
 from nfvae.runs.methods import METHODS
 from nfvae.runs.results import COLUMNS
-from nfvae.runs.tables import FORMATS
+from nfvae.runs.tables import FORMATS, paragraph
 from nfvae.runs.tracking import log_results
 
 
@@ -54,7 +54,8 @@ def show(summaries: list[dict[str, Any]], format: str = "table") -> None:
     print(Table(summaries, COLUMNS).render(format))
     if format == "table":
         for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
-            print(METHODS[estimator].words([summary for summary in summaries if summary["estimator"] == estimator]))
+            judged = [summary for summary in summaries if summary["estimator"] == estimator]
+            print(paragraph(METHODS[estimator].words(judged)))
 
 
 def summarize(options: Namespace) -> list[dict[str, Any]]:

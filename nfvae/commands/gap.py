@@ -1,7 +1,9 @@
 """`nfvae gap`: why the ELBO of trained runs misses the likelihood."""
 
+import sys
+
 from nfvae.commands.arguments import Parser, evaluation_settings
-from nfvae.commands.evaluate import estimation_parser, evaluate
+from nfvae.commands.evaluate import estimation_parser, show, summarize
 from nfvae.commands.pictures import draw
 from nfvae.runs import Run
 from nfvae.runs.files import write_figure
@@ -19,11 +21,12 @@ def gap_command(arguments: list[str]) -> None:
     Writes RUN/evaluation-SPLIT-gap-SIZE-firstN.json, .csv and .png, and RUN/plots/gap.png of all runs beside the first.
     """
     options = gap_parser().parse_args(arguments)
-    evaluate(options)
+    summaries = summarize(options)
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     path = runs[0].folder.drawn("gap")
     write_figure(path, draw("gap", runs, evaluation=evaluation_settings(options)[0]))
-    print(path)
+    print(path, file=sys.stdout if options.format == "table" else sys.stderr)
+    show(summaries, options.format)
 
 
 def gap_parser() -> Parser:

@@ -1,7 +1,9 @@
 """What `nfvae plot` can draw of trained runs, by name."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,7 +44,56 @@ _CANDIDATES, _CHOSEN = 100, 6  # test images among which posteriors are chosen, 
 Images = int | Sequence[int]
 
 
-def draw(name: str, runs: Sequence[Run], images: Images = 8, evaluation: EvaluationSettings = USUAL) -> "Figure":
+class Given(NamedTuple):
+    """What a picture is drawn of; see `draw`."""
+
+    runs: Sequence[Run]
+    images: Images = 8
+    evaluation: EvaluationSettings = USUAL
+    root: str | None = None
+    teacher: Path | str | None = None
+    trust: Collection[str] = ()
+
+    def only(self) -> Run:
+        """Return the one run of a picture that takes one."""
+        if len(self.runs) != 1:
+            raise ValueError(f"this picture takes one run; got {len(self.runs)}")
+        return self.runs[0]
+
+    def named(self) -> dict[str, Run]:
+        """Return the runs, each once, by the last parts of their paths that tell them apart."""
+        if not self.runs:
+            raise ValueError("this picture takes runs; got none")
+        runs = [*{run.path.resolve(): run for run in self.runs}.values()]
+        paths = [run.folder.path.resolve().parts for run in runs]
+        ends = ["" if run.path.stem == run.folder.best.stem else f" ({run.path.stem})" for run in runs]
+        for count in range(1, max(map(len, paths)) + 1):
+            names = ["/".join(path[-count:]) + end for path, end in zip(paths, ends, strict=True)]
+            if len({*names}) == len(names):
+                break
+        return dict(zip(names, runs, strict=True))
+
+    def split(self, run: Run) -> Tensor:
+        """Return the test images of a run with shape (N, P), from `root` where that is given."""
+        data = run.images(**({} if self.root is None else {"root": self.root}))
+        if list(data.shape) != (expected := list(run.settings["shape"])):
+            raise ValueError(f"run {run.folder.path} models images of shape {expected}; its data have {[*data.shape]}")
+        return data.images("test").float()
+
+    def chosen(self, run: Run) -> Tensor:
+        """Return the test images of a run that were chosen."""
+        return _chosen(self.split(run), self.images)
+
+
+def draw(
+    name: str,
+    runs: Sequence[Run],
+    images: Images = 8,
+    evaluation: EvaluationSettings = USUAL,
+    root: str | None = None,
+    teacher: Path | str | None = None,
+    trust: Collection[str] = (),
+) -> "Figure":
     """Draw a picture.
 
     Args:
@@ -50,34 +101,21 @@ def draw(name: str, runs: Sequence[Run], images: Images = 8, evaluation: Evaluat
         runs: what it is drawn of.
         images: which test images, or how many of the first ones, as far as there are.
         evaluation: which one is read.
+        root: folder or file of the images, where they are not where they were in training.
+        teacher: run of the teacher of a student, where it is not where it was in training.
+        trust: classes of your own that the teacher's checkpoint may name.
 
     Raises:
         ValueError: for an unknown name, or runs or images that the picture cannot be drawn of.
-        FileNotFoundError: if an evaluation is not there.
+        FileNotFoundError: if an evaluation or the given teacher is not there.
     """
     check_choice("picture", name, PICTURES)
-    return PICTURES[name](runs, images, evaluation)
+    return PICTURES[name](Given(runs, images, evaluation, root, teacher, trust))
 
 
-def density_summary(run: Run) -> str:
+def density_summary(run: Run, teacher: Path | str | None = None) -> str:
     """Lay out how well a density fits its test vectors and how fast it is sampled; of a student also its teacher."""
-    return density_table(_densities(run), _vectors(run)).text()
-
-
-def _only(runs: Sequence[Run]) -> Run:
-    if len(runs) != 1:
-        raise ValueError(f"this picture takes one run; got {len(runs)}")
-    return runs[0]
-
-
-def _some(runs: Sequence[Run]) -> Sequence[Run]:
-    if not runs:
-        raise ValueError("this picture takes runs; got none")
-    return runs
-
-
-def _test_images(run: Run, chosen: Images) -> Tensor:
-    return _chosen(run.images().images("test").float(), chosen)
+    return density_table(_densities(Given([run], teacher=teacher)), _vectors(run)).text()
 
 
 def _chosen(images: Tensor, chosen: Images) -> Tensor:
@@ -88,16 +126,15 @@ def _chosen(images: Tensor, chosen: Images) -> Tensor:
 
 
 def _title(run: Run, what: str) -> str:
-    return f"{run.folder.path}: {what} ({run.data_settings.get('dataset', 'data of your own')})"
+    return f"{run.folder.name}: {what} ({run.data_settings.get('dataset', 'data of your own')})"
 
 
 def _of_images(summary: dict[str, Any]) -> str:
     return "{dataset}, {split} set, {images:,} images".format(**summary)
 
 
-def _samples(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    run = _only(runs)
-    return sample_figure(run, 64)
+def _samples(given: Given) -> "Figure":
+    return sample_figure(given.only(), 64)
 
 
 def sample_figure(run: Run, count: int, temperature: float = 1.0) -> "Figure":
@@ -107,10 +144,10 @@ def sample_figure(run: Run, count: int, temperature: float = 1.0) -> "Figure":
 
 
 @torch.no_grad()
-def _interpolation(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+def _interpolation(given: Given) -> "Figure":
     """Pairs of test images, and what lies between their latents."""
-    run = _only(runs)
-    x = _test_images(run, images)
+    run = given.only()
+    x = given.chosen(run)
     if len(x) % 2:
         raise ValueError(f"an interpolation goes between pairs of images; got {len(x)}")
     return interpolation_grid(
@@ -118,18 +155,18 @@ def _interpolation(runs: Sequence[Run], images: Images, evaluation: EvaluationSe
     )
 
 
-def _reconstructions(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    run = _only(runs)
-    model, x = run.vae(), _test_images(run, images)
+def _reconstructions(given: Given) -> "Figure":
+    run = given.only()
+    model, x = run.vae(), given.chosen(run)
     columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
     return reconstruction_grid(x, model.reconstruct(x), run.shape, columns, _title(run, "test images"))
 
 
 @torch.no_grad()
-def _traversal(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+def _traversal(given: Given) -> "Figure":
     """The latents that vary most, moved one at a time."""
-    run = _only(runs)
-    model, x = run.vae(), run.images().images("test").float()
+    run = given.only()
+    model, x, images = run.vae(), given.split(run), given.images
     z = model.posterior(x[:500]).rsample(torch.Size([8]))
     latents = z.mean(0).var(0).argsort(descending=True)[:8].tolist()
     first = images[0] if not isinstance(images, int) else 0
@@ -138,39 +175,42 @@ def _traversal(runs: Sequence[Run], images: Images, evaluation: EvaluationSettin
     return latent_traversal(model, start, latents, run.shape, title=title)
 
 
-def _learning(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    histories = {str(run.folder.path): [run.folder.history()] for run in _some(runs)}
+def _learning(given: Given) -> "Figure":
+    runs = given.named()
+    histories = {name: [run.folder.history()] for name, run in runs.items()}
     known = {name for [history] in histories.values() for row in history for name in row}
     metric = next((metric for metric in ("val/elbo", "val/reverse_kl", "val/nll") if metric in known), None)
     if metric is None:
-        raise ValueError(f"no history to draw: {', '.join(str(run.folder.metrics) for run in runs)}")
+        raise ValueError(f"no history to draw: {', '.join(str(run.folder.metrics) for run in runs.values())}")
     for name, [history] in histories.items():
         if not any(metric in row for row in history):
-            raise ValueError(f"run {name} has no {metric} in its history")
-    datasets = dict.fromkeys(run.data_settings.get("dataset", "data of your own") for run in runs)
+            raise ValueError(f"run {runs[name].folder.path} has no {metric} in its history")
+    datasets = dict.fromkeys(run.data_settings.get("dataset", "data of your own") for run in runs.values())
     return learning_curves(histories, metric, ", ".join(datasets))
 
 
-def _k_curve(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    summaries = {str(run.folder.path): read_summary(run, evaluation) for run in _some(runs)}
+def _k_curve(given: Given) -> "Figure":
+    summaries = {name: read_summary(run, given.evaluation) for name, run in given.named().items()}
     check_same([*summaries.items()])
     curves = {name: summary["k_curve"] for name, summary in summaries.items()}
     return k_curves(curves, _of_images(next(iter(summaries.values()))))
 
 
-def _gap(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    asked = evaluation._replace(estimator="gap", limit=FEW_IMAGES if evaluation.limit is None else evaluation.limit)
-    summaries = {str(run.folder.path): read_summary(run, asked) for run in _some(runs)}
+def _gap(given: Given) -> "Figure":
+    limit = FEW_IMAGES if given.evaluation.limit is None else given.evaluation.limit
+    asked = given.evaluation._replace(estimator="gap", limit=limit)
+    summaries = {name: read_summary(run, asked) for name, run in given.named().items()}
     check_same([*summaries.items()])
     return gap_bars(summaries, _of_images(next(iter(summaries.values()))))
 
 
-def _gain(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+def _gain(given: Given) -> "Figure":
     """What each run gains over the first one."""
-    asked = [evaluation._replace(estimator=estimator) for estimator in COMPARED]
-    if len({run.folder.path for run in runs}) < 2:
+    asked = [given.evaluation._replace(estimator=estimator) for estimator in COMPARED]
+    runs = given.named() if given.runs else {}
+    if len(runs) < 2:
         raise ValueError("this picture takes a run to begin with, and others to set against it")
-    told = {str(run.folder.path): [read_summary(run, settings) for settings in asked] for run in runs}
+    told = {name: [read_summary(run, settings) for settings in asked] for name, run in runs.items()}
     check_same([(name, summary) for name, both in told.items() for summary in both])
     baseline, *others = told
     parts = {name: _parts(*summaries) for name, summaries in told.items()}
@@ -184,47 +224,48 @@ def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
     return torch.tensor([nll, -annealed["elbo"] - nll, importance["nll"] - nll])
 
 
-def _posterior(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+def _posterior(given: Given) -> "Figure":
     """Of the first hundred test images the six that the first run fits worst, unless images are named."""
-    models = {run.folder.name: run.vae() for run in _some(runs)}
+    models = {name: run.vae() for name, run in given.named().items()}
     check_plane(models)
-    x = _test_images(runs[0], _CANDIDATES if isinstance(images, int) else images)
+    first, images = given.runs[0], given.images
+    x = _chosen(given.split(first), _CANDIDATES if isinstance(images, int) else images)
     if isinstance(images, int):
         images = posterior_misfit(next(iter(models.values())), x).argsort(descending=True)[:_CHOSEN].tolist()
         x = x[images]
-    return posterior_contours(models, x, runs[0].shape, [f"test image {index}" for index in images])
+    return posterior_contours(models, x, first.shape, [f"test image {index}" for index in images])
 
 
 @torch.no_grad()
-def _layers(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    run = _only(runs)
+def _layers(given: Given) -> "Figure":
+    run = given.only()
     if run.kind == "density":
         return layers_figure(run.density()(), title=_title(run, "density after each layer"))
-    posterior = run.vae().posterior(_test_images(run, images)[0])
-    first = 0 if isinstance(images, int) else images[0]
+    posterior = run.vae().posterior(given.chosen(run)[0])
+    first = 0 if isinstance(given.images, int) else given.images[0]
     return layers_figure(posterior, title=_title(run, f"q(z|x) of test image {first} after each layer"))
 
 
-def _density(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    run = _only(runs)
-    return density_figure(_vectors(run), _densities(run), title=_title(run, "density"))
+def _density(given: Given) -> "Figure":
+    run = given.only()
+    return density_figure(_vectors(run), _densities(given), title=_title(run, "density"))
 
 
-def _uniform(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
-    run = _only(runs)
-    name = "student" if "teacher" in run.settings else "model"
-    return uniform_figure(_vectors(run), _densities(run)[name], _title(run, "data made uniform by the density"))
+def _uniform(given: Given) -> "Figure":
+    run = given.only()
+    return uniform_figure(_vectors(run), run.density()(), _title(run, "data made uniform by the density"))
 
 
-def _gallery(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+def _gallery(given: Given) -> "Figure":
     """A row for each flow, a column for each data set."""
     densities: dict[str, dict[str, FlowDistribution]] = {}
-    data = {run.data_settings["dataset"]: _vectors(run) for run in _some(runs)}
-    for run in runs:
+    runs = given.named()
+    data = {run.data_settings["dataset"]: _vectors(run) for run in runs.values()}
+    for name, run in runs.items():
         dataset, flow = run.data_settings["dataset"], f"{run.settings['flow']}-{run.settings['depth']}"
         if (features := data[dataset].shape[1]) != 2:
             raise ValueError(f"a gallery shows densities of two numbers; {run.folder.path} has one of {features}")
-        row = flow if dataset not in densities.get(flow, {}) else run.folder.path.name  # or a row of its own
+        row = flow if dataset not in densities.get(flow, {}) else name  # or a row of its own
         densities.setdefault(row, {})[dataset] = run.density()()
     return density_gallery(densities, data)
 
@@ -236,15 +277,32 @@ def _vectors(run: Run) -> Tensor:
     return data.splits.test
 
 
-def _densities(run: Run) -> dict[str, FlowDistribution]:
-    if not (teacher := run.settings.get("teacher")):
-        return {"model": run.density()()}
-    return {"teacher": Run(teacher).density()(), "student": run.density()()}
+def _densities(given: Given) -> dict[str, FlowDistribution]:
+    """Return the density of a run by what it is; of a student also its teacher's, if that can be found."""
+    run = given.only()
+    model, trained_by = run.density(), run.settings.get("teacher")
+    if not trained_by:
+        if given.teacher is not None:
+            raise ValueError(f"run {run.folder.path} is no student; --teacher names the teacher of one")
+        return {"model": model()}
+    try:
+        teacher = Run(trained_by if given.teacher is None else given.teacher, given.trust)
+    except FileNotFoundError as error:
+        if given.teacher is not None:
+            raise
+        print(f"drawn without the teacher: {error}; --teacher PATH names it", file=sys.stderr)
+        return {"student": model()}
+    if list(teacher.settings["shape"]) != list(run.settings["shape"]):
+        raise ValueError(
+            f"the teacher {teacher.folder.path} has shape {list(teacher.settings['shape'])}; "
+            f"the student {run.folder.path} {list(run.settings['shape'])}"
+        )
+    return {"teacher": teacher.density()(), "student": model()}
 
 
-def _deformation(runs: Sequence[Run], images: Images, evaluation: EvaluationSettings) -> "Figure":
+def _deformation(given: Given) -> "Figure":
     """What a planar and a radial layer do to a Gaussian cloud."""
-    if runs:
+    if given.runs:
         raise ValueError("this picture takes no run")
     direction, zero = torch.tensor([1.0, 1.0]), torch.zeros(())
     maps: dict[str, Bijection] = {
@@ -257,7 +315,7 @@ def _deformation(runs: Sequence[Run], images: Images, evaluation: EvaluationSett
     return deformation_figure(maps, torch.randn(800, 2))
 
 
-PICTURES: dict[str, Callable[[Sequence[Run], Images, EvaluationSettings], "Figure"]] = {
+PICTURES: dict[str, Callable[[Given], "Figure"]] = {
     "samples": _samples,
     "reconstructions": _reconstructions,
     "traversal": _traversal,

@@ -1,14 +1,18 @@
 """`nfvae plot`: a picture of trained runs."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytorch_lightning as pl
 
 from nfvae.commands.arguments import Parser, budget, check_file, offer
 from nfvae.commands.pictures import PICTURES, draw
+from nfvae.registry import check_number
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
+from nfvae.runs.methods import make_method
 
+_LARGEST_SEED = 2**32 - 1  # that numpy takes
 _WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
 
 
@@ -33,16 +37,33 @@ def plot_command(arguments: list[str]) -> None:
     options = plot_parser().parse_args(arguments)
     if options.output is not None:
         check_file("--output", options.output)
+    evaluation, root, images = _checked(options), getattr(options, "data.root"), options.images
     runs = [Run(path, options.trust) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, "seed": options.seed}
-    sizes |= budget(options)
-    figure = draw(options.kind, runs, options.images, EvaluationSettings(**sizes))
+    figure = draw(options.kind, runs, images, evaluation, root, options.teacher, options.trust)
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)
     write_figure(path, figure)
     print(path)
+
+
+def _checked(options: Namespace) -> EvaluationSettings:
+    """Return the evaluation that a picture may read.
+
+    Raises:
+        ValueError: for a value out of range, also where the picture does not use it.
+    """
+    sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, "seed": options.seed}
+    evaluation = EvaluationSettings(**sizes | budget(options))
+    make_method(evaluation)
+    check_number("--seed", options.seed, least=0, most=_LARGEST_SEED)
+    for index in [] if isinstance(options.images, int) else options.images:
+        check_number("--images", index, least=0)
+    for name in ("data.root", "teacher"):
+        if (path := getattr(options, name)) is not None and not Path(path).expanduser().exists():
+            raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")
+    return evaluation
 
 
 def plot_parser() -> Parser:
@@ -57,6 +78,10 @@ def plot_parser() -> Parser:
         "--limit", type=int, help="images of evaluations: k-curve and gain (default: all), gap (default: 100)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of evaluations and random draws (default: 0)")
+    parser.add_argument("--data.root", help="folder or file of the images, where they have moved since the training")
+    parser.add_argument(
+        "--teacher", type=Path, help="run of a student's teacher, where it has moved since the training"
+    )
     where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
     parser.add_argument("--output", type=Path, help=where)
     return parser

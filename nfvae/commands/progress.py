@@ -1,19 +1,32 @@
 """What is seen of a training or an evaluation while it runs."""
 
+import math
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from torch import nn
 from typing_extensions import override
 
 from nfvae.flows import Flow
 from nfvae.runs import Table
 from nfvae.runs.tables import Column
+
+_TITLE_LENGTH = 24  # characters of a run's name that leave room in a terminal of eighty columns
 
 
 def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> None:
@@ -56,10 +69,48 @@ def _parameters(part: nn.Module) -> int:
     return sum(parameter.numel() for parameter in part.parameters())
 
 
+class Pace:
+    """How fast a training goes, measured over its epochs with their validation.
+
+    The first epoch, which may compile or read from a cold disk, counts until another one is complete.
+    """
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self._marks: list[tuple[float, int]] = []  # time and batches done, at the start of each epoch
+
+    def start_epoch(self, now: float) -> None:
+        """Note the time, in seconds."""
+        self._marks.append((now, self.batches))
+
+    def batches_per_second(self, now: float) -> float:
+        """Return how many batches a second there were in this epoch."""
+        start, before = self._marks[-1]
+        return (self.batches - before) / max(now - start, 1e-9)
+
+    def seconds(self, batches: float, now: float) -> float:
+        """Return how long so many batches will take."""
+        start, before = self._marks[1 if len(self._marks) > 2 else 0]
+        end, after = self._marks[-1] if len(self._marks) > 1 else (now, self.batches)
+        return batches * (end - start) / max(after - before, 1)
+
+
+class _Field(ProgressColumn):
+    """A text that a task has in some field; nothing where it has no such field yet, or is a validation."""
+
+    def __init__(self, name: str, style: str = "") -> None:
+        self.name, self.style = name, style
+        super().__init__()
+
+    @override
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get(self.name, ""), style=self.style)
+
+
 class MetricProgressBar(RichProgressBar):
     """A rich progress bar that shows the monitored metric, and costs a training step next to nothing.
 
-    One line of eighty columns: epoch, bar, batches, time left in the epoch, speed, and the metrics in nats.
+    One line of eighty columns: epoch, bar, batches, time left in the training, speed, and the metrics in nats.
 
     It looks at the metrics, and so waits for the device, a few times a second only.
 
@@ -71,11 +122,12 @@ class MetricProgressBar(RichProgressBar):
         theme = RichProgressBarTheme(metrics_format=".2f", metrics_text_delimiter=" ")
         super().__init__(refresh_rate=per_second, leave=False, theme=theme)
         self._next = 0.0
+        self._pace = Pace()
 
     @override
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
-        description, _, _, _, speed = super().configure_columns(trainer)
-        return [description, BarColumn(bar_width=8), MofNCompleteColumn(), TimeRemainingColumn(), speed]
+        description, *_ = super().configure_columns(trainer)
+        return [description, BarColumn(bar_width=8), MofNCompleteColumn(), _Field("left"), _Field("speed", "dim")]
 
     @override
     def _get_train_description(self, current_epoch: int) -> str:
@@ -83,13 +135,25 @@ class MetricProgressBar(RichProgressBar):
         return f"Epoch {current_epoch + 1}{f'/{epochs}' if epochs and epochs > 0 else ''}"
 
     @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pace.start_epoch(time.monotonic())
+        super().on_train_epoch_start(trainer, pl_module)
+
+    @override
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        last = batch_idx + 1 == trainer.num_training_batches
-        if last or time.monotonic() >= self._next:
-            self._next = time.monotonic() + 1 / self.refresh_rate
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._pace.batches += 1
+        now, last = time.monotonic(), batch_idx + 1 == trainer.num_training_batches
+        if not last and now < self._next:
+            return
+        self._next = now + 1 / self.refresh_rate
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self.progress is not None and self.train_progress_bar_id is not None:
+            seconds = self._pace.seconds(batches_left(trainer, batch_idx), now)
+            left = f"{timedelta(seconds=round(seconds))} left" if math.isfinite(seconds) else ""
+            speed = f"{_rate(self._pace.batches_per_second(now))}it/s"
+            self.progress.update(self.train_progress_bar_id, left=left, speed=speed)
 
     @override
     def get_metrics(
@@ -105,6 +169,21 @@ class MetricProgressBar(RichProgressBar):
         return shown
 
 
+def batches_left(trainer: pl.Trainer, batch_idx: int) -> float:
+    """Return how many training batches come after one, in all epochs; infinity where nobody knows."""
+    left = math.inf
+    if trainer.max_epochs and trainer.max_epochs > 0:
+        left = trainer.num_training_batches * (trainer.max_epochs - trainer.current_epoch) - batch_idx - 1
+    if trainer.max_steps > 0:
+        left = min(left, (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+    return left
+
+
+def _rate(a_second: float) -> str:
+    """Return a rate in a few digits."""
+    return f"{a_second:,.0f}" if a_second >= 10 else f"{a_second:.2f}"
+
+
 class ImagesProgressBar(pl.Callback):
     """Show how many images an evaluation has done, how many a second, and the time left."""
 
@@ -117,7 +196,9 @@ class ImagesProgressBar(pl.Callback):
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
         )
         self.total = cast(Any, pl_module).images_left()
-        self.task = self.progress.add_task(cast(Any, pl_module).title, total=self.total, rate="-")
+        title = cast(Any, pl_module).title
+        shown = title if len(title) <= _TITLE_LENGTH else f"…{title[1 - _TITLE_LENGTH :]}"
+        self.task = self.progress.add_task(shown, total=self.total, rate="-")
         self.done, self.start = 0, time.monotonic()
         if trainer.is_global_zero:
             self.progress.start()
@@ -133,7 +214,7 @@ class ImagesProgressBar(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         self.done = min(self.done + len(batch) * trainer.world_size, self.total)
-        rate = f"{self.done / (time.monotonic() - self.start):.3g}"
+        rate = _rate(self.done / (time.monotonic() - self.start))
         self.progress.update(self.task, completed=self.done, rate=rate)
 
     @override

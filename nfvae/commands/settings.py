@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,19 @@ _POSITIVE = (
 )
 _CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
+_WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
 _DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
 _NAME = re.compile(r"--((?:model|data)(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
+
+
+class TrainingParser(ArgumentParser):
+    """A parser whose settings, once written, can be read again."""
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Return settings as YAML; those that have no text, as a device that is a default, are left out."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
+            return _WITHOUT_TEXT.sub("", str(super().dump(*args, **kwargs)))
 
 
 class Sources(NamedTuple):
@@ -281,7 +293,7 @@ def check_nodes(nodes: int) -> None:
 
 def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     """Return the parser of a training: every setting of the module, its data and the trainer."""
-    parser = ArgumentParser(
+    parser = TrainingParser(
         prog="nfvae fit",
         usage="nfvae fit [-c CONFIG ...] [--ckpt_path RUN] [--model.NAME VALUE ...] [--data.NAME VALUE ...] ...",
         description=f"Train, or go on with a training. Settings of Lightning's Trainer: {_TRAINER_HELP} lists them.",

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nfvae.plots.canvas import new_figure, styled, wrapped
+from nfvae.plots.canvas import fitted, headline, line_style, new_figure, styled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MANY, _FIRST = 50, 10  # epochs of a long run, of which the first tenth may lie above the picture
+_MARKED = 8  # points of a line that have a marker
+_LONG = 180  # seconds of a training from which its time is shown in minutes
+_SPLITS = {"train": "training", "val": "validation"}
 _BOUNDS = ("elbo", "iwae")  # drawn with their sign turned, as tables show them
 
 
@@ -20,9 +23,9 @@ _BOUNDS = ("elbo", "iwae")  # drawn with their sign turned, as tables show them
 def learning_curves(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: str = "val/elbo", title: str = ""
 ) -> "Figure":
-    """Draw a metric over epochs and over minutes, a line for each run, a color for each experiment; of a bound -bound.
+    """Draw a metric over epochs and over time, a line for each run, in the style of its experiment; of a bound -bound.
 
-    What a run went through in its first epochs may lie above the picture.
+    The first epochs of a long run may lie above the picture.
 
     Args:
         histories: the epochs' metrics of each run, by the experiment's name.
@@ -33,30 +36,45 @@ def learning_curves(
 
     figure = new_figure(11, 4.6)
     by_epoch, by_time = figure.subplots(1, 2, sharey=True)
-    figure.suptitle(title)
-    split, _, name = metric.partition("/")
-    sign = -1 if name in _BOUNDS else 1
+    headline(figure, title)
+    sign = -1 if metric.partition("/")[2] in _BOUNDS else 1
+    unit, seconds = _time_unit([history for runs in histories.values() for history in runs])
     shown: list[float] = []
     for place, (experiment, runs) in enumerate(histories.items()):
         for number, history in enumerate(runs):
             rows = [row for row in history if metric in row]
             epochs, values = [int(row["epoch"]) + 1 for row in rows], [sign * row[metric] for row in rows]
-            minute = statistics.median(row.get("seconds", math.nan) for row in history) / 60 if history else math.nan
             label = None if number else wrapped(experiment)
-            style = {"color": f"C{place % 10}", "lw": 1.2, "marker": "." if len(rows) < _MANY else "", "ms": 4}
+            style = line_style(place) | {"lw": 1.2, "ms": 4, "markevery": max(1, len(rows) // _MARKED)}
             by_epoch.plot(epochs, values, label=label, **style)
-            by_time.plot([minute * epoch for epoch in epochs], values, **style)
+            by_time.plot([_pace(history) / seconds * epoch for epoch in epochs], values, **style)
             shown += values[len(values) // _FIRST :] if len(values) >= _MANY else values
     by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_epoch.set_xlabel("epochs")
-    by_time.set_xlabel("minutes of training, at the median epoch's pace")
-    names = {"elbo": "-ELBO", "iwae": "-IWAE bound", "nll": "NLL"}
-    by_epoch.set_ylabel(f"{names.get(name, name)}, {split} set, nats")
+    by_time.set_xlabel(f"{unit} of training, at the median epoch's pace")
+    by_epoch.set_ylabel(_with_unit(metric))
     if shown and max(shown) > min(shown):
         margin = 0.05 * (max(shown) - min(shown))
         by_epoch.set_ylim(min(shown) - margin, max(shown) + margin)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _with_unit(metric: str) -> str:
+    split, _, name = metric.partition("/")
+    names = {"elbo": "-ELBO", "iwae": "-IWAE bound", "nll": "NLL", "reverse_kl": "reverse KL"}
+    return f"{names.get(name, name)}, {_SPLITS.get(split, split)} set, nats"
+
+
+def _time_unit(histories: Sequence[Sequence[Mapping[str, float]]]) -> tuple[str, int]:
+    """Return the unit in which the longest training is shown, and its seconds."""
+    longest = max((len(history) * _pace(history) for history in histories), default=0)
+    return ("minutes", 60) if longest >= _LONG else ("seconds", 1)
+
+
+def _pace(history: Sequence[Mapping[str, float]]) -> float:
+    """Return the seconds of the median epoch; NaN where that is not known."""
+    return statistics.median(row.get("seconds", math.nan) for row in history) if history else math.nan
 
 
 @styled
@@ -104,7 +122,7 @@ def gain_bars(gains: Mapping[str, Tensor], baseline: str, title: str = "") -> "F
         title: of the picture.
     """
     figure = new_figure(8, 1.8 + 0.9 * len(gains))
-    axes = figure.add_subplot(title=title)
+    axes = figure.add_subplot(title=fitted(figure, title))
     parts = (
         "model: the NLL (annealed) is lower by",
         "bound: the -ELBO is nearer to that NLL by",

@@ -47,7 +47,7 @@ def density_figure(
 def _densities_on_the_line(
     points: Mapping[str, Tensor], values: Mapping[str, Tensor], grid: Tensor, extent: Sequence[float]
 ) -> "Figure":
-    figure = new_figure(7, 4.6)
+    figure = new_figure(7, 4.6, "compressed")
     axes = figure.add_subplot()
     styles: list[dict[str, Any]] = [{"color": "lightgray"}, {"histtype": "step", "color": "black"}]
     for (title, vectors), style in zip(points.items(), styles, strict=True):
@@ -64,7 +64,7 @@ def _densities_of_the_plane(
     points: Mapping[str, Tensor], values: Mapping[str, Tensor], extent: Sequence[float], side: int
 ) -> "Figure":
     width, height = extent[1] - extent[0], extent[3] - extent[2]
-    figure = new_figure(3 * (2 + len(values)), min(6.0, max(2.0, 2.6 * height / width)) + 1.2)
+    figure = new_figure(3 * (2 + len(values)), min(6.0, max(2.0, 2.6 * height / width)) + 1.2, "compressed")
     panels = list(figure.subplots(1, 2 + len(values), sharex=True, sharey=True))
     panels[0].set_ylabel("$x_2$")
     for axes in panels:
@@ -99,7 +99,7 @@ def uniform_figure(data: Tensor, density: FlowDistribution, title: str = "") -> 
     uniform = torch.special.ndtr(density.to_noise(data))
     fresh = torch.rand(data.shape, dtype=data.dtype)
     back = density.from_noise(torch.special.ndtri(fresh.clamp(1e-6, 1 - 1e-6))).z
-    figure = new_figure(11, 3.6)
+    figure = new_figure(11, 3.6, "compressed")
     draw = _to_uniform_on_the_line if data.shape[1] == 1 else _to_uniform_square
     draw(figure, data, uniform, fresh, back)
     headline(figure, title)
@@ -163,7 +163,7 @@ def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], dat
     """
     if any(vectors.shape[1] != 2 for vectors in data.values()):
         raise ValueError("a gallery shows densities of two numbers")
-    figure = new_figure(1.5 * len(data) + 1.0, 1.5 * (1 + len(densities)) + 0.4)
+    figure = new_figure(1.5 * len(data) + 1.0, 1.5 * (1 + len(densities)) + 0.4, "compressed")
     panels = figure.subplots(1 + len(densities), len(data), squeeze=False)
     for axes in panels.flat:
         axes.set(xticks=[], yticks=[], frame_on=False, aspect="equal")
@@ -181,6 +181,5 @@ def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], dat
                 nll = -by_data[name].log_prob(vectors).mean().item()
                 panels[row, column].set_xlabel(f"{nll:.2f} nats", fontsize=8, labelpad=1)
     panels[0, 0].set_ylabel("data")
-    scale = "each panel from 0 to its own maximum"
-    headline(figure, f"densities fitted by maximum likelihood, with their NLL on test vectors ({scale})")
+    headline(figure, "densities and their NLL on test vectors (colors: each panel from 0 to its own maximum)")
     return figure

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_COLUMNS = 4  # panels side by side
+
 
 @styled
 @torch.no_grad()
@@ -38,19 +40,18 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     low, high = torch.quantile(samples[torch.randperm(len(samples))[:100_000]], torch.tensor([0.001, 0.999]), 0)
     center, reach = (low + high) / 2, 0.6 * (high - low).max()
     grid, extent = square_grid(center - reach, center + reach, side)
-    columns = min(4, len(counts))
-    rows = -(-len(counts) // columns)
-    figure = new_figure(max(2.6 * columns + 0.4, 7), 2.8 * rows + 0.7)
+    rows = -(-len(counts) // _MOST_COLUMNS)
+    columns = -(-len(counts) // rows)
+    figure = new_figure(max(2.6 * columns + 0.4, 7), 2.8 * rows + 0.7, "compressed")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(counts) :]:
         axes.set_axis_off()
     for axes in panels.flat[len(counts) - columns : len(counts)]:  # the lowest one of its column
         axes.tick_params(labelbottom=True)
+        axes.set_xlabel("$z_1$")
     for axes, count, stage in zip(panels.flat, counts, stages, strict=False):
         axes.imshow(plane(stage.log_prob(grid).exp(), side), origin="lower", extent=extent, cmap="viridis")
         axes.set_title(f"after layer {count} of {len(layers)}" if count else "before the flow")
-    for axes in panels[-1]:
-        axes.set_xlabel("$z_1$")
     for axes in panels[:, 0]:
         axes.set_ylabel("$z_2$")
     shown = "" if len(counts) > len(layers) else f"{len(counts)} of {len(layers) + 1} stages; "
@@ -156,9 +157,9 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         points: the cloud with shape (N, 2).
         arrows: points that get an arrow.
     """
-    columns = min(4, len(maps))
+    columns = min(_MOST_COLUMNS, len(maps))
     lines = -(-len(maps) // columns)
-    figure = new_figure(2.7 * columns, 2.9 * lines + 0.5)
+    figure = new_figure(2.7 * columns, 2.9 * lines + 0.5, "compressed")
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
     for axes, (title, bijection) in zip(panels, maps.items(), strict=False):
         moved = bijection(points)

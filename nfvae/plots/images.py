@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.models import VAE
-from nfvae.plots.canvas import new_figure, styled
+from nfvae.plots.canvas import fitted, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def image_grid(
     grid = make_grid(images.cpu().view(-1, 1, *shape), nrow=columns, padding=1, pad_value=0.5)[0]
     height, width = grid.shape
     figure = new_figure(7, 7 * height / width + 0.4 * bool(title) + 0.4 * bool(column_labels))
-    axes = figure.add_subplot(title=title)
+    axes = figure.add_subplot(title=fitted(figure, title))
     axes.imshow(1 - grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks(_middles(shape[0], row_labels), row_labels)
     axes.set_xticks(_middles(shape[1], column_labels), column_labels)

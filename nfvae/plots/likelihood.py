@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators import AnnealedEstimate, Estimate, GapEstimate, SandwichEstimate, k_values
-from nfvae.plots.canvas import headline, new_figure, styled, wrapped
+from nfvae.plots.canvas import fitted, headline, line_style, new_figure, styled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+_LABEL_SHARE = 0.32  # of the longest bar, that its labels take on either side
 _SMALLEST_SHARE = -8  # log10 of the smallest share of a weight that the histogram shows
 
 
@@ -47,9 +48,10 @@ def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Fig
         title: of the picture.
     """
     figure = new_figure(7, 4.6)
-    axes = figure.add_subplot(title=title)
-    for name, curve in curves.items():
-        axes.plot([int(k) for k in curve], [-bound for bound in curve.values()], marker="o", label=wrapped(name))
+    axes = figure.add_subplot(title=fitted(figure, title))
+    for place, (name, curve) in enumerate(curves.items()):
+        bounds = [-bound for bound in curve.values()]
+        axes.plot([int(k) for k in curve], bounds, label=wrapped(name), **line_style(place))
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
     axes.set_ylabel("mean bound of -log p(x), nats per image")
@@ -61,7 +63,7 @@ def _with_images(width: float, title: str) -> tuple["Figure", Any, "SubFigure"]:
     """Return a figure, the part of it for what is measured, and the part for a row of images."""
     figure = new_figure(width, 6.6)
     top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
-    top.suptitle(title)
+    headline(top, title)
     return figure, top, bottom
 
 
@@ -84,7 +86,7 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
     axes.set_title(
         f"{hidden:.0%} of the samples have less than 10⁻⁸, not shown" if hidden >= 0.005 else "weights of samples"
     )
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=2)
+    axes.legend(loc="upper left")
 
 
 def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
@@ -94,7 +96,7 @@ def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("samples k")
     axes.set_ylabel("mean bound of -log p(x), nats per image")
-    axes.set_title(f"K-curve (± paired standard error of the difference from k = {counts[-1]})")
+    axes.set_title(f"K-curve (± paired error to k = {counts[-1]})")
 
 
 def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, shape: tuple[int, int], worst: int) -> None:
@@ -213,28 +215,40 @@ def gap_figure(
 
 @styled
 def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "") -> "Figure":
-    """Draw the distance between ELBO and log p(x) of several runs, in its two parts.
+    """Draw the distance between ELBO and log p(x) of several runs, in its two parts, each labeled at its own side.
 
     Args:
         summaries: `nll`, `approximation`, `amortization` and the `_se` of either, in nats per image, by the run's name.
         title: of the picture.
     """
-    figure = new_figure(8, 1.2 + 0.6 * len(summaries))
-    axes = figure.add_subplot(title=title)
+    figure = new_figure(8, 1.5 + 0.6 * len(summaries))
+    axes = figure.add_subplot(title=fitted(figure, title))
     names = list(summaries)[::-1]
-    nll = start = torch.tensor([summaries[name]["nll"] for name in names])
-    for part, color in (("approximation", "tab:orange"), ("amortization", "tab:blue")):
-        widths = torch.tensor([summaries[name][part] for name in names])
-        errors = [summaries[name][f"{part}_se"] for name in names]
-        told = [f"{width:.2f}" + ("" if e is None else f" ± {e:.2f}") for width, e in zip(widths, errors, strict=True)]
-        bars = axes.barh(names, widths.tolist(), left=start.tolist(), label=f"{part} gap", color=color)
-        axes.bar_label(bars, told, label_type="center", color="white")
-        start = start + widths
+    parts = {
+        part: torch.tensor([summaries[name][part] for name in names]) for part in ("approximation", "amortization")
+    }
+    nll = torch.tensor([summaries[name]["nll"] for name in names])
+    best = nll + parts["approximation"]
+    end = best + parts["amortization"]
+    for (part, widths), start, color in zip(parts.items(), (nll, best), ("tab:orange", "tab:blue"), strict=True):
+        axes.barh(range(len(names)), widths.tolist(), left=start.tolist(), label=f"{part} gap", color=color)
+    for place, name in enumerate(names):
+        left, right = (_with_error(summaries[name], part) for part in parts)
+        least = min(float(nll[place]), float(best[place]))
+        axes.annotate(left, (least, place), (-5, 0), textcoords="offset points", ha="right", va="center")
+        axes.annotate(right, (float(end[place]), place), (5, 0), textcoords="offset points", ha="left", va="center")
+    axes.set_yticks(range(len(names)), [wrapped(name) for name in names])
     axes.set_xlabel("nats per image, from -log p(x) to -ELBO: lower is better")
-    least, most = float(nll.min()), float(start.max())
-    axes.set_xlim(least - 0.15 * (most - least), most + 0.05 * (most - least))
+    low, high = float(nll.min()), float(end.max())
+    margin = _LABEL_SHARE * (high - low or 1.0)
+    axes.set_xlim(low - margin, high + margin)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def _with_error(summary: Mapping[str, float | None], name: str) -> str:
+    error = summary[f"{name}_se"]
+    return f"{summary[name]:.2f}" + ("" if error is None else f" ± {error:.2f}")
 
 
 def _band(axes: "Axes", betas: Tensor, values: Tensor, label: str) -> None:

@@ -17,8 +17,12 @@ _ESTIMATOR = ("estimator", "samples", "proposal", "chains", "temperatures")
 _SAME_IMAGES = ("dataset", "binarization", "split", "images", "images_sha256")
 _POOLED = (
     *("elbo", "elbo_se", "nll", "nll_se", *(f"nll_{name}{of}" for name in COMPARED for of in ("", "_se"))),
-    *("likely_off", "gap", "ess_median", "khat_above_0_7", "spread_median", "active_units", "draw_ms"),
+    *("likely_off", "gap", "kl", "bits_per_pixel", "ess_median", "khat_above_0_7", "spread_median", "active_units"),
+    "draw_ms",
 )
+_IF_CHOSEN = ("kl", "bits_per_pixel")  # columns that a table has where they are requested
+_BY_NLL = ("nll", "gap", "bits_per_pixel", "difference_mean")
+_CALLED = {"bpd": "bits_per_pixel", "bits_per_dim": "bits_per_pixel", "bits/dim": "bits_per_pixel"}
 _COMPARED = [
     *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "epoch_seconds"),
     "images",
@@ -205,9 +209,11 @@ def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> Non
     Raises:
         ValueError: for such a number.
     """
-    check_choice("column", sort, sortable(with_baseline))
-    for name in columns:
-        check_choice("column", name, _showable(with_baseline))
+    for known, names in ((sortable(with_baseline), [sort]), (_showable(with_baseline), columns)):
+        for name in names:
+            if name in _CALLED:
+                raise ValueError(f"unknown column {name!r}; did you mean {_CALLED[name]}?")
+            check_choice("column", name, known)
 
 
 def comparison_table(
@@ -224,7 +230,7 @@ def comparison_table(
         experiments: what is compared.
         baseline: whose NLL is taken off the others', image by image.
         sort: name of the number that orders the rows, the least that is shown first.
-        columns: names of the numbers that are shown, in this order; all for none.
+        columns: names of the numbers that are shown, in this order; for none the usual ones.
 
     Raises:
         ValueError: for an unknown number to sort by or to show, or one to show that no experiment has.
@@ -244,9 +250,10 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
             raise ValueError(f"no evaluation that is compared has {name}")
     several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
     if several:
-        known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in ("nll", "gap", "difference_mean")}
+        known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in _BY_NLL}
     if not names:
-        names = [name for name in _showable(with_baseline) if not (several and name == "nll")]
+        hidden = {*_IF_CHOSEN, *(["nll"] if several else [])}
+        names = [name for name in _showable(with_baseline) if name not in hidden]
     elif with_baseline:
         names = [*names, "difference_mean"]
     return [known[name] for name in dict.fromkeys(names)]
@@ -254,8 +261,8 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
 
 def _of_first(column: Column, estimators: str) -> Column:
     """Name the first of several estimators in the heading of what is by its NLL alone."""
-    what, _, unit = column.heading.rpartition(", ")
-    return column._replace(heading=f"{what}, {estimators.partition(', ')[0]}, {unit}")
+    what, *unit = column.heading.split(", ")
+    return column._replace(heading=", ".join([what, estimators.partition(", ")[0], *unit]))
 
 
 def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:

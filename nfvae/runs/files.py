@@ -16,7 +16,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from nfvae.plots.canvas import STYLE
+from nfvae.plots.canvas import rendered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,13 +67,9 @@ def write_tensors(path: Path, content: Any) -> None:
 
 def write_figure(path: Path, figure: "Figure") -> None:
     """Write a picture in the format that the file's name says, whole or not at all."""
-    from matplotlib import rc_context
-
-    buffer = io.BytesIO()
-    with rc_context(STYLE):  # ticks are made as they are drawn
-        figure.savefig(buffer, format=path.suffix.removeprefix(".").lower())
+    content = rendered(figure, path.suffix.removeprefix(".").lower())
     with whole_file(path) as file:
-        file.write(buffer.getbuffer())
+        file.write(content)
 
 
 def read_json(path: Path) -> dict[str, Any]:

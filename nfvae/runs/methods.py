@@ -137,13 +137,12 @@ class Importance(Method):
     def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
         shares = [summary["khat_above_0_7"] for summary in summaries]
         if None in shares:
-            return "k̂ takes 25 samples an image at least: how far to believe these likelihoods is not known."
+            return "k̂ needs 25 samples per image, so how far to believe these likelihoods is not known."
         if max(shares) == 0:
             return f"No image has k̂ above {KHAT_LIMIT}: estimates and standard errors can be believed."
         return (
-            f"Where k̂ > {KHAT_LIMIT} a few samples carry the estimate of an image: its NLL is likely too high and its\n"
-            "sampling error too small. It is an upper bound of the true NLL in expectation; more samples lower it\n"
-            "slowly, --estimator annealed lowers it more at the same cost."
+            f"Where k̂ > {KHAT_LIMIT}, a few samples decide the estimate of an image: its NLL is likely too high, "
+            "its sampling error too small. --estimator annealed gives a lower NLL at the same cost."
         )
 
 
@@ -181,13 +180,15 @@ class Annealed(Method):
     def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
         off = [summary["likely_off"] for summary in summaries]
         if None in off:
-            return "One chain an image does not say how far to believe it: an NLL is an upper bound in expectation."
-        much = f"By the spread of the chains' log-weights these NLLs are too high by some {max(off):.2f} nats or more"
+            return "How far to believe these NLLs is not known: that needs two chains per image."
+        much = f"the annealed NLLs are too high by some {max(off):.2f} nats or more"
         if max(off) <= _TIGHT:
-            return much + ":\nthey can be believed about that far."
-        if max(off) <= _LOOSE:
-            return much + ":\nmore temperatures (--budget large) lower them."
-        return much + ":\ndo not believe them. The posterior is far from the exact one; take many more temperatures."
+            advice = "They can be believed to about that accuracy."
+        elif max(off) <= _LOOSE:
+            advice = "More temperatures (--budget large) lower them."
+        else:
+            advice = "Do not believe them: take many more temperatures."
+        return f"Judging by the spread of the chains' log-weights, {much}. {advice}"
 
 
 class Sandwich(Annealed):
@@ -224,10 +225,10 @@ class Sandwich(Annealed):
     @staticmethod
     def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
         widest = max(summary["bracket"] + 2 * (summary["bracket_se"] or 0) for summary in summaries)
+        verdict = "Believe annealed NLLs that far." if widest <= _LOOSE else "Take many more temperatures."
         return (
-            "On images that a model made itself its NLL lies between the two bounds, in expectation; where they meet,\n"
-            f"annealed importance sampling finds it. With two standard errors their means are {widest:.2f} apart;\n"
-            + ("its NLLs can be believed that far." if widest <= _LOOSE else "take many more temperatures.")
+            "On images from the model itself, the true NLL lies between the two bounds, in expectation. "
+            f"Their means are at most {widest:.2f} nats apart (two standard errors included). {verdict}"
         )
 
 
@@ -267,14 +268,14 @@ class Gap(Method):
     @staticmethod
     def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
         if min(s["approximation"] for s in summaries) < -_NOISE:
-            return "log p(x) lies below an ELBO: these chains are too short to say anything. Take more temperatures."
+            return "log p(x) lies below an ELBO, so these chains are too short to say anything. Take more temperatures."
         shares = [s["amortization"] / s["gap"] if s["gap"] else 0.0 for s in summaries]
         least, most = min(shares), max(shares)
         part = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
         verdicts = {_what_pays(summary) for summary in summaries}
         pays = verdicts.pop() if len(verdicts) == 1 else "what would pay more differs between these"
         return (
-            f"Of the distance between ELBO and log p(x), {part} is amortization, what the encoder does not find,\n"
+            f"Of the distance between ELBO and log p(x), {part} is amortization, what the encoder does not find, "
             f"and the rest approximation, what the posterior's family cannot do: {pays}."
         )
 

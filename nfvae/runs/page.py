@@ -3,12 +3,12 @@
 import base64
 import datetime
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfvae.plots import difference_figure, k_curves, learning_curves
+from nfvae.plots.canvas import rendered
 from nfvae.runs.comparison import Experiment, nll_difference
 from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
@@ -122,9 +122,7 @@ def _mean_bounds(experiment: Experiment) -> dict[str, float]:
 
 
 def _picture(title: str, what: str, figure: "Figure") -> str:
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return f"<section><h2>{html.escape(title)}</h2>{_embedded(out.getvalue(), what)}</section>"
+    return f"<section><h2>{html.escape(title)}</h2>{_embedded(rendered(figure, 'png'), what)}</section>"
 
 
 def _samples(experiment: Experiment, color: str) -> str:

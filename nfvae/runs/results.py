@@ -18,22 +18,29 @@ COMPARED = ("importance", "annealed")
 """Estimators whose likelihoods are compared."""
 _SHORT_DIGEST = 8  # digits of the data's digest in the name of an experiment
 _NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
+_OF_ESTIMATOR: dict[str, Any] = {"names": True, "of": "estimator"}
 
 COLUMNS = [
-    Column("run", "run"),
-    Column("experiment", "experiment"),
+    Column("run", "run", names=True),
+    Column("experiment", "experiment", names=True),
     Column("seeds", "seeds", 0, meaning="runs that differ in nothing but their seed"),
     Column("parameters", "parameters", 0, meaning="numbers that training sets"),
     Column("epochs", "epochs", 0, meaning="of training, mean over seeds"),
     Column("training_seconds", "training, s", 1, meaning="wall time of all epochs, mean over seeds"),
     Column("epoch_seconds", "an epoch, s", 1, meaning="wall time of the median epoch, mean over seeds"),
     Column("images", "images", 0, meaning="that were evaluated"),
-    Column("split", "images of", meaning="the data set's split, or simulated from the model"),
-    Column("estimator", "estimator", meaning="of log p(x)"),
-    Column("samples", "samples", 0, meaning="importance samples an image"),
-    Column("proposal", "proposal", meaning="what they are drawn from"),
-    Column("chains", "chains", 0, meaning="of annealed importance sampling, an image"),
-    Column("temperatures", "temperatures", 0, meaning="of a chain, on its path from the posterior to the exact one"),
+    Column("split", "images of", meaning="the data set's split, or simulated from the model", names=True),
+    Column("estimator", "estimator", meaning="of log p(x)", names=True),
+    Column("samples", "samples", 0, meaning="importance samples an image", **_OF_ESTIMATOR),
+    Column("proposal", "proposal", meaning="what they are drawn from", **_OF_ESTIMATOR),
+    Column("chains", "chains", 0, meaning="of annealed importance sampling, an image", **_OF_ESTIMATOR),
+    Column(
+        "temperatures",
+        "temperatures",
+        0,
+        meaning="of a chain, on its path from the posterior to the exact one",
+        **_OF_ESTIMATOR,
+    ),
     Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1, meaning="negative evidence lower bound, above the NLL"),
     Column("nll", "NLL, nats", 2, "nll_se", meaning="estimated -log p(x), in expectation above the true one"),
     *(

@@ -4,11 +4,14 @@ import csv
 import html
 import io
 import json
+import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
-TEXT_WIDTH = 100  # characters of a line
+TEXT_WIDTH = 100  # characters of a line where there is no terminal
+_SHORTEST_NAME = 8  # characters of a line in a folded name
 _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
@@ -28,6 +31,8 @@ class Column(NamedTuple):
         sign: -1 where the number is shown with its sign turned.
         percent: whether a share is shown in percent.
         meaning: what the number says, in a sentence.
+        names: whether rows are told apart by it, as by their estimator.
+        of: key of the column whose value decides whether a row has this one, as samples belong to an estimator.
     """
 
     key: str
@@ -37,6 +42,8 @@ class Column(NamedTuple):
     sign: int = 1
     percent: bool = False
     meaning: str = ""
+    names: bool = False
+    of: str | None = None
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """Return what is shown of a row; nothing where the number is not known."""
@@ -75,26 +82,47 @@ class Table:
         return [[column.heading for column in self.columns], *body]
 
     def shared_and_telling(self) -> tuple[str, "Table"]:
-        """Return in words what all rows share, and the table of the other columns."""
-        name, *others = self.columns
-        several = len(self.rows) > 1 and not self.chosen
-        shared = [each for each in others if several and len({each.cell(row) for row in self.rows}) == 1]
-        words = "; ".join(f"{each.heading} {each.cell(self.rows[0])}" for each in shared)
-        return words, Table(self.rows, [name, *(each for each in others if each not in shared)])
+        """Return in words what all rows share, or all rows of an estimator, and the table of the other columns."""
+        if self.chosen or len(self.rows) < 2:
+            return "", self
+        words, telling = [], self.columns[:1]
+        for column in self.columns[1:]:
+            owners = [str(row.get(column.of)) if column.of else "" for row in self.rows]
+            cells = {*zip(owners, map(column.cell, self.rows), strict=True)}
+            if len(cells) > len({*owners}):
+                telling.append(column)
+            elif len({cell for _, cell in cells}) == 1:
+                words.append(f"{column.heading} {column.cell(self.rows[0])}")
+            else:
+                words += [f"{column.heading} {cell} ({owner})" for owner, cell in sorted(cells) if cell]
+        return "; ".join(words), Table(self.rows, telling)
 
-    def text(self) -> str:
-        """Return lines of at most 100 characters: what all rows share comes first, and a wide table is cut."""
+    def text(self, width: int | None = None) -> str:
+        """Return lines as wide as the terminal: what rows share comes first, and a wide table is cut into blocks.
+
+        Every block begins with the columns that tell the rows apart.
+
+        Args:
+            width: characters of a line; by default those of the terminal, and 100 where there is none.
+        """
+        width = width or _terminal_width()
         caption, table = self.shared_and_telling()
-        columns = list(zip(*table.cells(), strict=True))
-        naming = 2 if len(set(columns[0])) < len(columns[0]) and len(columns) > 2 else 1
-        names, telling = columns[:naming], columns[naming:]
-        blocks: list[list[tuple[str, ...]]] = [list(names)]
-        for column in telling:
-            if len(blocks[-1]) > naming and _width([*blocks[-1], column]) > TEXT_WIDTH:
-                blocks.append(list(names))
+        cells = dict(zip(table.columns, zip(*table.cells(), strict=True), strict=True))
+        first = table.columns[0]
+        names = [column for column in cells if column is first or (column.names and len({*cells[column][1:]}) > 1)]
+        others = [column for column in cells if column not in names]
+        beside = _width([cells[name] for name in names[1:]])
+        if _width([*cells.values()]) > width and _width([cells[name] for name in names]) > 2 * width // 3:
+            widest = max((_width([cells[column]]) for column in others), default=0)
+            room = min(width // 2, width - widest - 2) - beside
+            cells[first] = tuple(_folded(cell, max(room, _SHORTEST_NAME)) for cell in cells[first])
+        blocks = [[*cells] if _width([*cells.values()]) <= width else [*names]]
+        for column in others if len(blocks[0]) < len(cells) else []:
+            if len(blocks[-1]) > len(names) and _width([cells[each] for each in [*blocks[-1], column]]) > width:
+                blocks.append([*names])
             blocks[-1].append(column)
-        lines = ["\n".join(textwrap.wrap(f"in every row: {caption}", TEXT_WIDTH))] if caption else []
-        return "\n\n".join([*lines, *map(_aligned, blocks)])
+        parts = [paragraph(f"in every row: {caption}", width)] if caption else []
+        return "\n\n".join([*parts, *(_aligned([cells[column] for column in block]) for block in blocks)])
 
     def markdown(self) -> str:
         """Return a Markdown table."""
@@ -143,6 +171,15 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
+def paragraph(text: str, width: int | None = None) -> str:
+    """Return prose in lines as wide as the terminal, or as a `width`, and of at most 100 characters."""
+    return textwrap.fill(text, min(width or _terminal_width(), TEXT_WIDTH), break_on_hyphens=False)
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size((TEXT_WIDTH, 0)).columns
+
+
 def _latex(cell: str) -> str:
     return cell.replace("k̂", "\0").translate(_LATEX).replace("\0", r"$\hat k$")
 
@@ -153,15 +190,31 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 def _columns_of(cell: str) -> int:
     """Return how many columns of a terminal a cell takes: the hat of k̂ takes none."""
-    return len(cell.replace("\u0302", ""))
+    return max(len(line.replace("\u0302", "")) for line in cell.split("\n"))
+
+
+def _folded(name: str, room: int) -> str:
+    """Return a name in lines that fit into a room, broken after a separator where that does not waste the room."""
+    lines = []
+    while len(name) > room:
+        cut = max(name.rfind(separator, 0, room) for separator in "/-_ ") + 1
+        lines.append(name[: cut if 2 * cut > room else room])
+        name = name[len(lines[-1]) :]
+    return "\n".join([*lines, name])
 
 
 def _aligned(columns: Sequence[Sequence[str]]) -> str:
     widths = [max(map(_columns_of, column)) for column in columns]
-    first, *others = columns
-    padded = [[cell + " " * (widths[0] - _columns_of(cell)) for cell in first]]
-    for width, column in zip(widths[1:], others, strict=True):
-        padded.append([" " * (width - _columns_of(cell)) + cell for cell in column])
-    head, *body = (f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
+    head, *body = (_line(cells, widths) for cells in zip(*columns, strict=True))
     rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
     return "\n".join([head, rule, *body])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Lay out the cells of a row, the first one, a name, to the left; of a folded name in several lines."""
+    lines = []
+    for first, *others in zip_longest(*(cell.split("\n") for cell in cells), fillvalue=""):
+        padded = [first + " " * (widths[0] - _columns_of(first))]
+        padded += [" " * (width - _columns_of(cell)) + cell for width, cell in zip(widths[1:], others, strict=True)]
+        lines.append(f"| {' | '.join(padded)} |")
+    return "\n".join(lines)

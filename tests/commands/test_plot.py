@@ -5,14 +5,16 @@ import json
 import shutil
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
 from nfvae.__main__ import main
-from nfvae.commands.pictures import PICTURES
-from nfvae.flows import layers_of
-from nfvae.plots import posterior_contours, posterior_misfit
-from nfvae.plots.canvas import new_figure, square_grid
+from nfvae.commands.pictures import PICTURES, Given
+from nfvae.flows import FlowDensity, layers_of, make_flow
+from nfvae.plots import gap_bars, k_curves, layers_figure, learning_curves, posterior_contours, posterior_misfit
+from nfvae.plots.canvas import new_figure, rendered, square_grid
 from nfvae.plots.flows import _mass_levels, _posteriors
 from nfvae.runs import Run
 from tests.conftest import QUICKSTART
@@ -43,6 +45,12 @@ def trained(tmp_path_factory):
     return folder
 
 
+def is_cut(path):
+    """Whether something reaches the very edge of a picture."""
+    pixels = plt.imread(path)[..., :3]
+    return min(edge.min() for edge in (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:])) < 1
+
+
 @pytest.fixture
 def runs(workdir, trained):
     shutil.copytree(trained / "runs", "runs")
@@ -58,6 +66,7 @@ def test_every_picture_is_drawn(runs, cli):
         code, out, error = cli("plot", kind, *folders, *asked, "--images", 0, 3, *output)
         assert code == 0, (kind, error)
         assert Path(out.strip()).stat().st_size > 3_000, kind
+        assert not is_cut(Path(out.strip())), kind
     for kind in ("posterior", "learning", "k-curve"):
         assert cli("plot", kind, "runs/flat", "runs/flat", "--samples", 20)[0] == 0
     code, out, error = cli("plot", "layers", "runs/moons", "--output", "moons.png")
@@ -85,6 +94,18 @@ def test_every_picture_is_drawn(runs, cli):
         (["layers", "runs/flat", "--output", "x.bmp"], "--output should name a file that ends in .png, .pdf, .svg"),
         (["reconstructions", "runs/flat", "--images", "999"], "test images are 0 ... 255; got [999]"),
         (["k-curve", "runs/flat"], "run runs/flat has no evaluation-test-importance-5000: nfvae evaluate runs/flat"),
+        (["samples", "runs/flat", "--images", "3", "-1"], "--images must be at least 0; got -1"),
+        (["samples", "runs/flat", "--samples", "0"], "samples must be at least 1; got 0"),
+        (["samples", "runs/flat", "--chains", "0"], "chains must be at least 1; got 0"),
+        (["learning", "runs/flat", "--limit", "0"], "limit must be at least 1; got 0"),
+        (["samples", "runs/flat", "--seed", "-1"], "--seed must be at least 0; got -1"),
+        (["samples", "runs/flat", "--proposal", "x"], "unknown proposal 'x'"),
+        (
+            ["samples", "runs/flat", "--data.root", "gone"],
+            "--data.root should name a file or a folder; there is no 'gone'",
+        ),
+        (["samples", "runs/flat", "--teacher", "gone"], "--teacher should name a file or a folder; there is no 'gone'"),
+        (["density", "runs/moons", "--teacher", "runs/flat"], "run runs/moons is no student"),
         (["samples", "runs/moons"], "best.ckpt holds a density of vectors; expected a VAE"),
     ],
 )
@@ -110,7 +131,7 @@ def test_what_a_run_gains_adds_up(runs, cli, monkeypatch):
     monkeypatch.setattr("nfvae.commands.pictures.gain_bars", lambda gains, *_: drawn.append(gains) or new_figure(1, 1))
     assert cli("plot", "gain", "runs/wide", "runs/flat", "--samples", 20, "--temperatures", 5)[0] == 0
     (gains,) = drawn
-    model, bound, estimator = gains["runs/flat"].tolist()
+    model, bound, estimator = gains["flat"].tolist()
     (wide, flat), (wide_annealed, flat_annealed) = (
         [json.loads(Path(f"runs/{run}/evaluation-test-{name}.json").read_text()) for run in ("wide", "flat")]
         for name in ("importance-20", "annealed-4x5")
@@ -167,3 +188,101 @@ def test_the_posterior_picture_chooses_where_the_first_run_fits_worst(runs, cli,
     with torch.no_grad():
         worst = posterior_misfit(run.vae(), run.images().images("test")[:100].float()).argsort(descending=True)[:6]
     assert shown == [[f"test image {index}" for index in worst.tolist()]]
+
+
+def test_data_that_have_moved_are_named(workdir, cli):
+    """The run's own root holds no data any more; others of another shape are refused."""
+    gray = np.random.default_rng(0).random((60, 8, 8))
+    np.savez("letters.npz", train=gray[:40], val=gray[40:50], test=gray[50:])
+    small = ["--model.latent", 2, "--model.flow", "none", "--model.depth", 1, "--name", "letters"]
+    assert (
+        cli("fit", "-c", QUICKSTART, *QUICK, *small, "--data.dataset", "arrays", "--data.root", "letters.npz")[0] == 0
+    )
+    Path("letters.npz").rename("moved.npz")
+    np.savez("wide.npz", train=gray[:, :, :4], val=gray[:, :, :4], test=gray[:, :, :4])
+    for kind in ("reconstructions", "interpolation", "posterior", "traversal", "layers"):
+        assert cli("plot", kind, "runs/letters")[0] == 2
+        code, _, error = cli("plot", kind, "runs/letters", "--data.root", "moved.npz", "--images", 0, 3)
+        assert code == 0, error
+    code, _, error = cli("plot", "layers", "runs/letters", "--data.root", "wide.npz")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "models images of shape [8, 8]; its data have [8, 4]" in error
+
+
+def test_a_student_is_drawn_with_its_teacher_where_that_is_known(runs, cli, monkeypatch):
+    student = ["--task", "distill_density", "--model.teacher", "runs/moons", "--name", "student", "--data.count", 500]
+    assert cli("fit", *QUICK, *student, "--model.flow", "planar", "--model.depth", 2)[0] == 0
+    shown = []
+    monkeypatch.setattr(
+        "nfvae.commands.pictures.density_figure",
+        lambda data, densities, **_: shown.append([*densities]) or new_figure(1, 1),
+    )
+    assert cli("plot", "density", "runs/student")[0] == 0
+    Path("runs/moons").rename("moved")
+    code, out, error = cli("plot", "density", "runs/student")
+    assert (code, out) == (0, "runs/student/plots/density.png\n")
+    assert error == "drawn without the teacher: there is no run runs/moons; --teacher PATH names it\n"
+    assert cli("plot", "density", "runs/student", "--teacher", "moved")[0] == 0
+    assert shown == [["teacher", "student"], ["student"], ["teacher", "student"]]
+    assert cli("plot", "uniform", "runs/student")[0] == 0
+    code, _, error = cli("plot", "density", "runs/student", "--teacher", "runs/flat")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "has shape [8, 8]; the student runs/student [2]" in error
+
+
+def test_runs_are_named_by_as_little_of_their_paths_as_tells_them_apart(runs):
+    shutil.copytree("runs/flat", "other/flat")
+    paths = ["runs/flat", "runs/wide", "runs/flat", "runs/flat/checkpoints/last.ckpt"]
+    assert [*Given([Run(path) for path in paths]).named()] == ["flat", "wide", "flat (last)"]
+    assert [*Given([Run(path) for path in ("runs/flat", "other/flat")]).named()] == ["runs/flat", "other/flat"]
+
+
+def test_lines_differ_without_their_colors():
+    names = [f"run {place}" for place in range(20)]
+    history = [{"epoch": epoch, "seconds": 100.0, "val/elbo": -5.0 + epoch} for epoch in range(60)]
+    for figure in (
+        learning_curves({name: [history] for name in names}),
+        k_curves({name: {"1": -4.0, "30": -3.0} for name in names}),
+    ):
+        lines = figure.axes[0].lines
+        assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines) == 20
+
+
+@pytest.mark.parametrize(("seconds", "unit", "last"), [(100.0, "minutes", 5.0), (0.5, "seconds", 1.5)])
+def test_short_trainings_are_timed_in_seconds(seconds, unit, last):
+    history = [{"epoch": epoch, "seconds": seconds, "val/elbo": -5.0 + epoch} for epoch in range(3)]
+    _, by_time = learning_curves({"run": [history]}).axes
+    assert by_time.get_xlabel().startswith(unit)
+    assert by_time.lines[0].get_xdata()[-1] == pytest.approx(last)
+
+
+def test_the_parts_of_a_gap_are_labeled_beside_the_bars():
+    """The narrowest part has its label, in black on white and within the axes, as the widest one has."""
+    part = {"nll": 80.0, "approximation_se": 0.1, "amortization_se": None}
+    figure = gap_bars(
+        {
+            "narrow": part | {"approximation": 0.01, "amortization": 2.0},
+            "wide": part | {"approximation": 3.0, "amortization": 0.0},
+        }
+    )
+    rendered(figure, "png")
+    (axes,) = figure.axes
+    bars = [bar.get_window_extent() for bar in axes.patches]
+    assert {text.get_text().strip() for text in axes.texts} == {"0.01 ± 0.10", "2.00", "3.00 ± 0.10", "0.00"}
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert text.get_color() == "black"
+        assert axes.bbox.x0 <= box.x0
+        assert box.x1 <= axes.bbox.x1
+        assert not any(bar.width > 0 and box.x0 < bar.x1 and bar.x0 < box.x1 and bar.overlaps(box) for bar in bars)
+
+
+def test_a_long_title_is_whole(workdir):
+    density = FlowDensity(make_flow("planar", features=2, depth=4))()
+    figure = layers_figure(density, side=20, title="a title that goes on and on " * 12)
+    Path("long.png").write_bytes(rendered(figure, "png"))
+    assert not is_cut("long.png")
+    assert max(map(len, figure.get_suptitle().splitlines())) < 100
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert (len(shown), len(figure.axes)) == (5, 6), "three panels above two"
+    assert sum(axes.get_xlabel() == "$z_1$" for axes in shown) == 3

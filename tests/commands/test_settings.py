@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import pytorch_lightning.callbacks
 import yaml
 
 from nfvae.commands.plan import Plan
@@ -184,3 +185,26 @@ def test_what_cannot_fit_or_begin_is_refused_at_once(arguments, message, cli):
     code, _, error = cli("fit", "--data.dataset", "digits", *arguments)
     assert_one_line(code, error, message)
     assert not Path("runs").exists()
+
+
+CALLBACKS = {
+    "EMAWeightAveraging": {},
+    "EarlyStopping": {"monitor": "val/elbo"},
+    "LearningRateMonitor": {},
+    "ModelCheckpoint": {"save_top_k": -1},
+    "RichProgressBar": {},
+    "StochasticWeightAveraging": {"swa_lrs": 1e-3},  # whose device has no text
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_what_print_config_prints_can_be_read_again(name, workdir, capsys, recwarn):
+    words = [f"--trainer.callbacks.{option}={value}" for option, value in CALLBACKS[name].items()]
+    with pytest.raises(SystemExit):
+        Plan(["-c", str(BASE), f"--trainer.callbacks+={name}", *words, "--print_config"])
+    printed = capsys.readouterr().out
+    assert "Unable" not in printed
+    assert not recwarn
+    Path("mine.yaml").write_text(printed)
+    again = Plan(["-c", "mine.yaml"])
+    assert [each["class_path"].rpartition(".")[2] for each in again.settings["trainer"]["callbacks"]] == [name]

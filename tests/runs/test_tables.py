@@ -3,8 +3,12 @@
 import csv
 import io
 import json
+import textwrap
 
-from nfvae.runs.tables import FORMATS, TEXT_WIDTH, Column, Table
+import pytest
+
+from nfvae.runs.results import COLUMNS as RESULTS
+from nfvae.runs.tables import FORMATS, TEXT_WIDTH, Column, Table, paragraph
 
 COLUMNS = [
     Column("run", "run"),
@@ -39,6 +43,62 @@ def test_a_wide_table_is_cut_in_pieces_that_all_name_their_rows():
     assert all(len(line) <= TEXT_WIDTH for line in text.splitlines())
     assert all(block.splitlines()[2].startswith("| a ") for block in blocks)
     assert all(text.count(f"heading {i} ") == 1 for i in range(12))
+
+
+SHARED = {"images": 20, "parameters": 9}
+SIZES = {"importance": {"samples": 50, "proposal": "mixture"}, "annealed": {"chains": 4, "temperatures": 9}}
+EVALUATED = [
+    {"run": run, "estimator": name, "nll": nll, "nll_se": 0.5, "gap": 3.0, **SHARED, **sizes}
+    for run, nll in (("runs/one", 80.0), ("runs/another", 90.0))
+    for name, sizes in SIZES.items()
+]
+
+
+@pytest.mark.parametrize("width", [48, 60, 80])
+def test_every_block_says_run_and_estimator_and_fits_into_the_terminal(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [row | {f"n{i}": i + len(row["run"]) for i in range(9)} for row in EVALUATED]
+    text = Table(rows, [*RESULTS, *(Column(f"n{i}", f"number {i}", 1) for i in range(9))]).text()
+    assert max(map(len, text.splitlines())) <= width
+    caption, *blocks = text.split("\n\n")
+    assert "samples 50 (importance)" in " ".join(caption.split())
+    assert "temperatures 9 (annealed)" in " ".join(caption.split())
+    assert len(blocks) > 1
+    for block in blocks:
+        head, _, *lines = ([cell.strip() for cell in line.split("|")[1:3]] for line in block.splitlines())
+        assert head == ["run", "estimator"]
+        assert lines == [[row["run"], row["estimator"]] for row in rows]
+
+
+def test_rows_that_differ_in_split_and_samples_say_so_in_every_block():
+    rows = [EVALUATED[0] | {"split": split, "samples": count} for split, count in (("test", 50), ("val", 60))]
+    for block in Table(rows, RESULTS).text(40).split("\n\n")[1:]:
+        assert [cell.strip() for cell in block.splitlines()[0].split("|")[1:4]] == ["run", "images of", "samples"]
+
+
+def test_one_row_is_named_by_its_run_alone():
+    text = Table(EVALUATED[:1], RESULTS).text(40)
+    assert [text.count(heading) for heading in ("estimator", "proposal", "chains")] == [1, 1, 0]
+
+
+def test_a_wide_terminal_is_used_and_a_name_too_long_for_a_narrow_one_is_folded():
+    columns = [Column("run", "run"), *(Column(f"n{i}", f"a rather long heading {i}", 3) for i in range(12))]
+    row = {"run": "z" * 50, **{f"n{i}": 0.5 for i in range(12)}}
+    assert len(Table([row], columns).text(500).splitlines()) == 3
+    narrow = Table([row], columns).text(48)
+    assert max(map(len, narrow.splitlines())) <= 48
+    assert narrow.count("| run ") == 12
+    assert narrow.count("z") == 12 * 50
+    named = Table([row | {"run": "runs/" + "z" * 50 + "-and/more"}], columns).text(60)
+    assert "| runs/" + "z" * 24 in named
+    assert "| and/more " in named
+    assert "z" * 60 in Table([{"run": "z" * 60}], columns).text(80)
+
+
+def test_prose_is_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert paragraph("one two " * 20) == textwrap.fill("one two " * 20, 30)
+    assert max(map(len, paragraph("one two " * 50, 200).splitlines())) <= TEXT_WIDTH
 
 
 def test_every_form_escapes_what_it_must():
