@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import pytorch_lightning.callbacks
 import yaml
 
 from nfvae.commands.plan import Plan
