@@ -1,6 +1,8 @@
 """How a command reads its arguments."""
 
 import argparse
+import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +51,13 @@ def refused(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {said}") from error
 
 
+def meant(message: str, parser: argparse.ArgumentParser) -> str:
+    """Return which option may have been meant, where a message says that one is unknown; else nothing."""
+    found = re.match(r"unrecognized arguments: (--[\w.]+)", message)
+    close = difflib.get_close_matches(found[1], parser._option_string_actions, 1) if found else []
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of printing its usage and leaving, and takes no abbreviations."""
 
@@ -58,7 +67,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=text, add_help=add_help, allow_abbrev=False, formatter_class=form)
 
     def error(self, message: str) -> NoReturn:  # noqa: D102
-        raise ValueError(message)
+        raise ValueError(message + meant(message, self))
 
     def add_runs(self, name: str, nargs: str | None, others: str = "") -> None:
         """Add trained runs as positional arguments, with the classes that their checkpoints may name."""

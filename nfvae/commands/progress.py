@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from pytorch_lightning.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from torch import nn
 from typing_extensions import override
@@ -16,6 +17,7 @@ from nfvae.runs import Table
 from nfvae.runs.tables import Column
 
 
+@rank_zero_only
 def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> None:
     """Print the metrics of an epoch on one line, where there is no terminal for a progress bar.
 

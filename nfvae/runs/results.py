@@ -142,6 +142,17 @@ def read_result(run: Run, asked: Sequence[EvaluationSettings] = (USUAL,)) -> Res
     )
 
 
+def planned_result(folder: Path, settings: dict[str, Any], seed: int | None) -> Result:
+    """Return the result of a run before it has any: of which experiment it is.
+
+    Args:
+        folder: the run's folder.
+        settings: hyperparameters of model and data.
+        seed: of weights, order and every draw.
+    """
+    return Result(folder, _experiment_settings(settings), seed, {}, _UNKNOWN, [])
+
+
 def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, Any]:
     """Read what an evaluation of a run found.
 

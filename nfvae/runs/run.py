@@ -136,7 +136,16 @@ class Run:
     def _check_kind(self, kind: str) -> None:
         if self.kind != kind:
             names = {"vae": "a VAE", "density": "a density of vectors"}
-            raise ValueError(f"{self.path} holds {names[self.kind]}; expected {names[kind]}")
+            raise ValueError(f"{self.path} holds {names[self.kind]}; expected {names[kind]}: {self._remedy()}")
+
+    def _remedy(self) -> str:
+        path = self.folder.path
+        if self.kind == "vae":
+            return f"nfvae sample {path} draws its images, nfvae evaluate {path} estimates its likelihood"
+        return (
+            f"nfvae plot density {path} draws it, nfvae test {path} gives its NLL, and in Python "
+            f"nfvae.Run({str(path)!r}).density()() samples it"
+        )
 
 
 def _public(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_a_training_that_replaces_another_survives_a_kill_at_any_moment(trained)
     for kill_at in range(1, operations + 1, 3):
         begin(trained)
         assert in_a_child(replace, kill_at).code == -9
-        aside = RunFolder(FOLDER.replaced).best
+        aside = RunFolder("runs/.a.replaced").best
         assert FOLDER.best.is_file() or aside.read_bytes() == old, kill_at
         well(replace)
         assert state() == new, kill_at
