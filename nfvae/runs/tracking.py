@@ -97,7 +97,7 @@ def wandb_settings(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, 
 
     from nfvae import __version__
 
-    wandb.setup(settings=wandb.Settings(silent=True))
+    _silence()
     online = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)
     own: dict[str, Any] = {"project": "nfvae", "mode": None if online else "offline"}
     if settings:
@@ -118,6 +118,12 @@ def wandb_settings(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, 
         "id": identity,
         "resume": "allow",
     }
+
+
+def _silence() -> None:
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
 
 
 def _id_in(name: str) -> str | None:
@@ -144,6 +150,7 @@ def _start(folder: RunFolder, settings: Mapping[str, Any]) -> "WandbRun":
                 raise
             print(f"wandb cannot start ({_first_line(error)}): {after} now; WANDB_MODE={after} saves the attempt")
             wandb.teardown()  # which frees the run's id
+            _silence()
     if not run.disabled:
         _use_step(folder, max(run.starting_step - 1, _last_step(folder)))  # the server may know of later ones
     return run
