@@ -75,7 +75,7 @@ def _train_in_folder(plan: Plan, trainer: pl.Trainer) -> None:
     is_new = _prepare_folder(plan)
     try:
         _train(plan, trainer)
-        if not trainer.global_step:
+        if not (trainer.global_step or plan.folder.metrics.is_file()):  # which spawned processes have written
             raise ValueError("nothing was trained: trainer.max_time, max_steps or a callback ended it before a step")
     except BaseException as error:
         if is_new and not plan.folder.is_trained:

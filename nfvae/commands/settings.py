@@ -21,7 +21,7 @@ from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
-from nfvae.registry import OWN, check_number, class_paths
+from nfvae.registry import OWN, check_number, class_paths, options_of
 from nfvae.runs import Run
 from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
 from nfvae.runs.run import DATA
@@ -46,7 +46,7 @@ _POSITIVE = (
 )
 _CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
 _VECTORS = (
-    "; a density is trained on vectors, which no file gives yet: --data.dataset takes a toy data set, "
+    ": a density is trained on vectors, which no file gives yet: --data.dataset takes a toy data set, "
     "or package.module:Class, a class of your own that draws them"
 )
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
@@ -217,8 +217,10 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
     try:
         parsed = parser.parse_args(["--config", settings, *sources.words])
     except ArgumentError as error:
-        vectors = _VECTORS if module.kind == "density" and "--data." in str(error) else ""
-        raise ValueError(in_plain_words(str(error), parser) + vectors) from error
+        unknown = re.match(r"unrecognized arguments: --data\.(\w+)", str(error))
+        if unknown and unknown[1] in options_of(DATA["vae"]):
+            raise ValueError(f"{error}{_VECTORS}") from error
+        raise ValueError(in_plain_words(str(error), parser)) from error
     for name, default in parser.get_defaults().items():
         if default is not None and parsed[name] is None:
             raise ValueError(f"{name} is null; expected a value, as {default}")

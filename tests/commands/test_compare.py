@@ -302,6 +302,8 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
         (["digits/none.yaml", "--base", "base.yaml"], "there is no run runs/digits-none-1-seed0"),
         (["digits/none.yaml", "--trainer.max_epochs", 3], "unrecognized arguments: --trainer.max_epochs 3"),
         (["digits/no.yaml", *FIT], "digits/no.yaml"),
+        (["runs/a", *FIT[:-2], "--model.depth", 3], "unrecognized arguments: --model.depth 3"),
+        (["runs/a", "--fit", "--limt", 3], "unrecognized arguments: --limt 3; did you mean --limit?"),
         (["digits/none.yaml", *FIT, "--model.depht", 3], "depht"),
         (
             ["digits/none.yaml", *FIT, "--baseline", "iaf"],
@@ -332,6 +334,11 @@ def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
 def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
     Path("digits/same.yaml").write_text("name: one\nmodel: {flow: none, depth: 1}\n")
     Path("digits/other.yaml").write_text("name: one\nmodel: {flow: planar, depth: 1}\n")
+    Path("digits/deep.yaml").write_text("model: {flow: planar, depth: 3}\n")
+    elsewhere = ["--trainer.default_root_dir", ".", "--trainer.max_epochs", 1, "--model.depth", 1]
+    assert cli("fit", "--task", "density", "--name", "density", "--data.count", 50, *elsewhere)[0] == 0
+    assert cli("fit", "-c", "base.yaml", "--model.flow", "none", "--name", "vae", *elsewhere)[0] == 0
+    assert cli("export", "vae", "--to", "exported", "--weights", "none")[0] == 0
     for arguments, message in (
         (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: none-1, planar-2"),
         (["--sort", "nl"], "unknown column 'nl'"),
@@ -339,6 +346,9 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
         (["--data.dataset", "mnist"], "is trained on images of shape [8, 8]; those of mnist have [28, 28]"),
         (["runs/nothing"], "there is no run runs/nothing"),
         (["digits/same.yaml", "digits/other.yaml"], "two configs name their runs runs/one"),
+        (["--baseline=planar", "digits/deep.yaml"], "several experiments are called planar: planar-3, planar-2"),
+        (["density"], "density holds a density of vectors; VAEs are compared"),
+        (["exported/vae"], "run exported/vae has no evaluation-test-importance-30-first40, and was exported without"),
     ):
         code, _, error = cli("compare", *arguments, *configs, *FIT)
         assert code == 2
