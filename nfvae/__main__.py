@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
-from nfvae.commands import INTERRUPTED
+from nfvae.commands import end
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,26 +19,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _as_program() -> int:
-    """Run the command of this process, which Ctrl-C ends with exit code 130 at any moment.
+    """Run the command of this process, which Ctrl-C and SIGTERM end at any moment, with exit code 130 and 143.
 
     While modules are imported, which an interrupt could leave half made, it ends at once; while the process ends, it
     can be interrupted no more.
     """
-    heeds = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not so in the background of a shell
-    if heeds:
-        signal.signal(signal.SIGINT, _leave)
+    heeded = {  # not Ctrl-C in the background of a shell
+        signum: handler
+        for signum, handler in _HANDLERS.items()
+        if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler)
+    }
+    for signum in heeded:
+        signal.signal(signum, _leave)
     from nfvae.cli import run
 
     try:
-        return run(sys.argv[1:], lambda: heeds and signal.signal(signal.SIGINT, signal.default_int_handler))
+        return run(sys.argv[1:], lambda: [signal.signal(signum, handler) for signum, handler in heeded.items()])
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _leave(*_: object) -> NoReturn:
+def _leave(signum: int, frame: FrameType | None) -> NoReturn:
     print("nfvae: interrupted", file=sys.stderr, flush=True)
-    os._exit(INTERRUPTED)
+    os._exit(128 + signum)
+
+
+_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: end}
 
 
 if __name__ == "__main__":

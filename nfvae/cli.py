@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from nfvae.commands import COMMANDS, INTERRUPTED
+from nfvae.commands import COMMANDS, INTERRUPTED, Ended, with_home
 from nfvae.registry import import_attribute, unknown
 
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
@@ -31,18 +31,16 @@ def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int
     _quieten()
     try:
         _dispatch(arguments, ready)
-    except KeyboardInterrupt:
-        print("nfvae: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except (KeyboardInterrupt, Ended) as error:
+        hint = getattr(error, "hint", "")
+        print(f"nfvae: interrupted{hint and '; '}{hint}", file=sys.stderr)
+        return error.code if isinstance(error, Ended) else INTERRUPTED
     except Exception as error:
         if isinstance(error, FloatingPointError):
             return _fail(error, 1)
         if not isinstance(error, _mistakes()) and "allocate memory" not in str(error):  # torch's RuntimeError on a CPU
             raise
         return _fail(error, 2)
-    finally:
-        if tracking := sys.modules.get("nfvae.runs.tracking"):
-            tracking.finish()
     return 0
 
 
@@ -64,7 +62,11 @@ def _dispatch(arguments: list[str], ready: Callable[[], object]) -> None:
         raise ValueError(unknown("command", name, COMMANDS))
     command = import_attribute("command", f"{COMMANDS[name].module}:{name}_command")
     ready()
-    command(arguments[1:])
+    try:
+        command(with_home(arguments[1:]))
+    finally:
+        if tracking := sys.modules.get("nfvae.runs.tracking"):
+            tracking.finish()
 
 
 def _overview() -> str:

@@ -124,7 +124,10 @@ def import_attribute(role: str, path: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
-        raise ValueError(f"cannot import {role} {path!r}: {error}") from error
+        top = module.partition(".")[0]
+        lost = isinstance(error, ModuleNotFoundError) and error.name == top
+        hint = f"; the folder that holds {top}.py, or the package {top}, has to be in PYTHONPATH" if lost else ""
+        raise ValueError(f"cannot import {role} {path!r}: {error}{hint}") from error
 
 
 def unknown(role: str, name: object, known: Collection[str]) -> str:

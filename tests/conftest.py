@@ -74,7 +74,8 @@ def _command_line(arguments):
     out = os.open("out.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1), os.dup2(out, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    sys.exit(main([str(argument) for argument in arguments]))
+    sys.argv = ["nfvae", *(str(argument) for argument in arguments)]
+    sys.exit(main())
 
 
 @contextlib.contextmanager

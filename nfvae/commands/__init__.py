@@ -1,12 +1,54 @@
 """The commands by name. Adding one is a file beside this one and a line in `COMMANDS`."""
 
+import os
 import signal
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
-__all__ = ["COMMANDS", "INTERRUPTED", "TERMINATED", "Command"]
+__all__ = ["COMMANDS", "INTERRUPTED", "TERMINATED", "Command", "Ended", "end", "with_home"]
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+
+
+class Ended(SystemExit):
+    """Ctrl-C or SIGTERM has ended the command.
+
+    Args:
+        code: the exit code.
+        hint: how to go on.
+    """
+
+    def __init__(self, code: int, hint: str = "") -> None:
+        super().__init__(code)
+        self.code: int = code
+        self.hint = hint
+
+
+def end(signum: int, frame: FrameType | None) -> NoReturn:
+    """End the command, as the handler of a signal; files are closed and removed as after an error.
+
+    Raises:
+        Ended: always.
+    """
+    raise Ended(128 + signum)
+
+
+def with_home(value: Any) -> Any:
+    """Return settings, or words of a command line, in which `~` at the start of a value is the home directory.
+
+    Example:
+        >>> with_home(["runs/a", "--output=~/a.png"])[1].startswith("--output=/")
+        True
+    """
+    if isinstance(value, dict):
+        return {name: with_home(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_home(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    option, equals, path = value.partition("=~") if value.startswith("--") else ("", "", value)
+    return f"{option}={os.path.expanduser(f'~{path}')}" if equals else os.path.expanduser(value)
 
 
 class Command(NamedTuple):

@@ -1,7 +1,8 @@
 """How a command reads its arguments."""
 
 import argparse
-import os
+import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,13 @@ def refused(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {said}") from error
 
 
+def meant(message: str, parser: argparse.ArgumentParser) -> str:
+    """Return which option may have been meant, where a message says that one is unknown; else nothing."""
+    found = re.match(r"unrecognized arguments: (--[\w.]+)", message)
+    close = difflib.get_close_matches(found[1], parser._option_string_actions, 1) if found else []
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of printing its usage and leaving, and takes no abbreviations."""
 
@@ -60,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:  # noqa: D102
-        raise ValueError(message)
+        raise ValueError(message + meant(message, self))
 
     def add_runs(self, name: str, nargs: str | None, others: str = "") -> None:
         """Add trained runs as positional arguments, with the classes that their checkpoints may name."""
@@ -112,10 +120,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def _path(given: str) -> Path:
-    """Read a path, in which a shell leaves ~ as it is behind an equals sign."""
+    """Read a path."""
     if not given:  # which would be the working directory
         raise argparse.ArgumentTypeError("expected a path; got ''")
-    return Path(os.path.expanduser(given))
+    return Path(given)
 
 
 def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> None:

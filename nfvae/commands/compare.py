@@ -11,6 +11,7 @@ from nfvae.commands.arguments import Parser, check_file, evaluation_settings
 from nfvae.commands.evaluate import evaluate_parser, show, summarize
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan, check_same_data
+from nfvae.commands.settings import settings_of
 from nfvae.commands.sweep import work_off
 from nfvae.registry import unknown
 from nfvae.runs import (
@@ -27,7 +28,7 @@ from nfvae.runs import (
 from nfvae.runs.comparison import check_columns
 from nfvae.runs.methods import described
 from nfvae.runs.page import write_page
-from nfvae.runs.results import COMPARED
+from nfvae.runs.results import COMPARED, planned_result, read_summary
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
 
@@ -43,11 +44,12 @@ def compare_command(arguments: list[str]) -> None:
     Errors are standard errors over seeds where there are several, else over images. With --baseline the last columns
     say how much higher the NLL is than the baseline's, paired image by image: ± over images, then over seeds.
     """
-    options, fit_arguments = compare_parser().parse_known_args(arguments)
+    parser = compare_parser()
+    options, fit_arguments = parser.parse_known_args(arguments)
     if options.html is not None:
         check_file("--html", options.html, (".html", ".htm"))
-    if fit_arguments and not options.fit:
-        raise ValueError(f"unrecognized arguments: {' '.join(fit_arguments)}")
+    if fit_arguments and not (options.fit and any(map(_is_config, options.runs))):
+        parser.error(f"unrecognized arguments: {' '.join(fit_arguments)}")
     results = _results(options, fit_arguments)
     if not results:
         raise ValueError("nothing to compare: name runs, configs, or a project with --wandb ENTITY/PROJECT")
@@ -128,9 +130,13 @@ def _complete(entry: Plan | Run, wanted: list[list[str]], found: list[dict[str, 
     found[:] = [one for words in wanted for one in summarize(evaluate_parser().parse_args([path, *words]))]
 
 
+def _is_config(source: Path) -> bool:
+    return source.suffix in (".yaml", ".yml")
+
+
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:
     """Return a run itself, or the trainings of a config, one for each seed."""
-    if source.suffix not in (".yaml", ".yml"):
+    if not _is_config(source):
         return [Run(source, options.trust)]
     return list(_plans([options.base, source], options, fit_arguments))
 
@@ -146,17 +152,24 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace, asked:
         if options.fit:
             _check_trainable(plan, plans)
             _check_evaluable(plan, asked[0].dataset)
+    for run in [entry for entry in entries if isinstance(entry, Run)]:
+        if run.kind != "vae" or not run.checkpoint["state_dict"]:
+            for settings in asked:
+                read_summary(run, settings)  # refuses what cannot be evaluated now
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
-        settings = [entry.settings["model"] if isinstance(entry, Plan) else entry.settings for entry in entries]
-        runs = [entry.folder for entry in entries]
-        names = {each["flow"] for each in settings} | {f"{each['flow']}-{each['depth']}" for each in settings}
-        names |= {run.name for run in runs} | {str(run.path) for run in runs}
-        if options.baseline.rstrip("/") not in names:
-            raise ValueError(unknown("baseline", options.baseline, [run.name for run in runs]))
+        _chosen(pool([_planned(entry) for entry in entries]), options.baseline)
+
+
+def _planned(entry: Plan | Run) -> Result:
+    """Return of which experiment a run is or will be."""
+    settings = entry.settings if isinstance(entry, Plan) else settings_of(entry)
+    return planned_result(entry.folder.path, settings["model"] | settings["data"], settings["seed_everything"])
 
 
 def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
-    """Refuse a run that was trained under other settings, or a training that could not begin."""
+    """Refuse a density, a run that was trained under other settings, or a training that could not begin."""
+    if plan.module_class.kind != "vae":
+        raise ValueError(f"{plan.folder.path} is a density of vectors; VAEs are compared: nfvae plot gallery shows it")
     needed = {str(plan.settings["model"].get(name)) for name in ("teacher", "start")}
     if plan.folder.is_trained:
         _check_same_settings(plan)

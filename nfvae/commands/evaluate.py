@@ -1,5 +1,6 @@
 """`nfvae evaluate`: the likelihood of trained runs."""
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -10,11 +11,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from nfvae.commands import INTERRUPTED, TERMINATED
 from nfvae.commands.arguments import Parser, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
-from nfvae.commands.settings import check_nodes
-from nfvae.commands.signals import EndWhenTerminated
+from nfvae.commands.settings import check_processes
+from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.runs import Evaluation, Run, Table
 from nfvae.runs.folder import wandb_name
 from nfvae.runs.methods import METHODS
@@ -64,16 +64,13 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
     asked, root = evaluation_settings(options), getattr(options, "data.root")
     runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
     trainer = _trainer(**_section(options, "trainer"))
-    try:
-        with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
-            return [
-                {"run": _name(run), **_summary(Evaluation(run, settings, root), trainer)}
-                for run in runs
-                for settings in asked
-            ]
-    except SystemExit as error:  # what Lightning makes of a keyboard interrupt
-        print("interrupted; the same command goes on from here")
-        raise SystemExit(TERMINATED if error.code == TERMINATED else INTERRUPTED) from None
+    printed = redirect_stdout(sys.stdout if options.format == "table" else sys.stderr)
+    with ended_by_signals(lambda: "the same command goes on from here"), printed:
+        return [
+            {"run": _name(run), **_summary(Evaluation(run, settings, root), trainer)}
+            for run in runs
+            for settings in asked
+        ]
 
 
 def _name(run: Run) -> str:
@@ -131,12 +128,13 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
 
 
 def _trainer(enable_progress_bar: bool, **devices: Any) -> pl.Trainer:
-    check_nodes(devices["num_nodes"])
+    check_processes(devices)
     with refused("trainer"):
         return pl.Trainer(
             **devices,
             callbacks=[EndWhenTerminated(), *([ImagesProgressBar()] if enable_progress_bar else [])],
             logger=False,
+            default_root_dir=os.devnull,  # else a checkpoint of a SLURM job is taken up from there
             enable_progress_bar=False,
             enable_checkpointing=False,
             use_distributed_sampler=False,

@@ -5,23 +5,24 @@ import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 
-from nfvae.commands import INTERRUPTED, TERMINATED
 from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
 from nfvae.commands.settings import training_parser
+from nfvae.commands.signals import ended_by_signals
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
 from nfvae.runs.files import locked, remove_partial, write_figure, write_whole
-from nfvae.runs.metrics import MetricFile
+from nfvae.runs.metrics import MetricFile, read_rows
 from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
 from nfvae.training import FlowVAE, TrainingModule
 from nfvae.training.callbacks import Norms
@@ -32,7 +33,10 @@ _PICTURED_IMAGES = 32
 
 def fit_command(arguments: list[str]) -> None:
     """Train, or go on with a training that was interrupted."""
-    fit(Plan(arguments))
+    plan = Plan(arguments)
+    if plan.is_requeued and plan.folder.is_trained:
+        plan = Plan([*arguments, "--ckpt_path", str(plan.folder.path)])
+    fit(plan)
 
 
 def fit_parser() -> ArgumentParser:
@@ -68,12 +72,15 @@ def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
 def _train_in_folder(plan: Plan, trainer: pl.Trainer) -> None:
     """Train, with what comes before and after it in the run's folder."""
     _check_new(plan)
+    replaced = _set_aside(plan)
     is_new = _prepare_folder(plan)
     try:
         _train(plan, trainer)
+        if not (trainer.global_step or plan.folder.metrics.is_file()):  # which spawned processes have written
+            raise ValueError("nothing was trained: trainer.max_time, max_steps or a callback ended it before a step")
     except BaseException as error:
         if is_new and not plan.folder.is_trained:
-            _take_back(plan.folder, isinstance(error, FloatingPointError))
+            _take_back(plan.folder, replaced, isinstance(error, FloatingPointError))
         raise
     if plan.folder.is_trained:
         _finish(plan, trainer)
@@ -86,9 +93,10 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
                 f"run {plan.folder.path} has ended: a larger --trainer.max_epochs, or another limit, trains it further"
             )
         return
-    path, folder = plan.checkpoint.path if plan.checkpoint else None, plan.folder
+    path = plan.checkpoint.path if plan.checkpoint else None
     try:
-        trainer.fit(plan.module, plan.data, ckpt_path=path, weights_only=True)
+        with ended_by_signals(lambda: _how_to_resume(plan)):
+            trainer.fit(plan.module, plan.data, ckpt_path=path, weights_only=True)
     except RuntimeError as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise ValueError(
@@ -97,11 +105,24 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
         if "conditioned on metric" not in str(error):
             raise
         raise ValueError(f"trainer.callbacks: {error}") from error  # a metric to monitor that there is not
-    except SystemExit:  # what Lightning makes of a signal
-        if plan.keeps_a_run and trainer.is_global_zero:
-            resumable = f"resume with: nfvae fit --ckpt_path {folder.path}"
-            print(f"interrupted; {resumable if folder.is_trained else 'there is no checkpoint yet'}")
-        raise SystemExit(TERMINATED if trainer.received_sigterm else INTERRUPTED) from None
+    except (AttributeError, LookupError, TypeError) as error:
+        if not (callback := _callback_that_failed(error, trainer)):
+            raise
+        raise ValueError(f"trainer.callbacks: {callback} does not fit this training: {error}") from error
+
+
+def _callback_that_failed(error: Exception, trainer: pl.Trainer) -> str:
+    """Return the class of the user's callback in which an error was raised; nothing for an error elsewhere."""
+    called = [id(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__)]
+    names = [type(each) for each in cast(Any, trainer).callbacks if id(each) in called]
+    return next((name.__name__ for name in names if not name.__module__.startswith("nfvae.")), "")
+
+
+def _how_to_resume(plan: Plan) -> str:
+    if not plan.keeps_a_run:
+        return ""
+    resume = f"resume with: nfvae fit --ckpt_path {plan.folder.path}"
+    return resume if plan.folder.is_trained else "there is no checkpoint yet"
 
 
 def _check_new(plan: Plan) -> None:
@@ -126,7 +147,7 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         own.append(MetricProgressBar())
     elif plan.keeps_a_run:
         say = partial(print_epoch, epochs=options["max_epochs"], monitor=plan.module.monitor)
-        plan.module.epoch_sinks.append(rank_zero_only(say))
+        plan.module.epoch_sinks.append(say)
     options["enable_progress_bar"] = options["enable_progress_bar"] is not False and sys.stdout.isatty()
     if options["enable_model_summary"] is not False:
         own.append(ModelTable())
@@ -141,6 +162,7 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         options["logger"] = (plan.keeps_a_run and wandb_logger(plan.folder, plan.settings)) or False
     options["callbacks"] = [*as_list(options["callbacks"]), *own, *callbacks]
     options["plugins"] = [*as_list(options["plugins"]), WholeCheckpointIO()]
+    options["default_root_dir"] = plan.folder.path  # where Lightning and its callbacks keep files of their own
     with refused("trainer"):
         return pl.Trainer(**options)
 
@@ -168,6 +190,18 @@ class _FirstStep(pl.Callback):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint that Lightning finds by itself, as one of a SLURM job.
+
+        Raises:
+            ValueError: for such a checkpoint.
+        """
+        if not self.plan.checkpoint:
+            path = trainer.ckpt_path
+            raise ValueError(f"{path} would be resumed without being asked for: move it, or give another --name")
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write config.yaml, and say what wandb's summary is to show.
 
@@ -188,15 +222,24 @@ class _FirstStep(pl.Callback):
                 summarize_best(logger, self.plan.module.monitor, self.plan.module.mode)
 
 
-def _prepare_folder(plan: Plan) -> bool:
-    """Have a run to be replaced stand aside, and say whether the folder is a new one."""
-    folder = plan.folder
+def _set_aside(plan: Plan) -> Path | None:
+    """Move a run that will be replaced out of the way, beside any earlier one; return where it lies now."""
     plan.data.prepare_data()  # what is wrong with the data shows before an older run is touched
+    if plan.resumes or not plan.folder.is_trained:
+        return None
+    aside = plan.folder.next_replaced()
+    return plan.folder.path.rename(aside)
+
+
+def _prepare_folder(plan: Plan) -> bool:
+    """Prepare the folder and its files for this training; return whether the folder is new."""
+    folder = plan.folder
     if plan.resumes:
         folder.history()
-    elif folder.is_trained:
-        shutil.rmtree(folder.replaced, ignore_errors=True)
-        folder.path.rename(folder.replaced)
+        read_rows(folder.steps, by_line=True)
+    elif plan.is_requeued:  # before its first whole epoch
+        for path in folder.path.glob("hpc_ckpt_*.ckpt"):
+            path.unlink()
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
     pictures = map(folder.picture, plan.module.pictures)
@@ -207,22 +250,26 @@ def _prepare_folder(plan: Plan) -> bool:
     return is_new
 
 
-def _take_back(folder: RunFolder, diverged: bool) -> None:
+def _take_back(folder: RunFolder, replaced: Path | None, diverged: bool) -> None:
     """Delete the folder of a training that came to nothing, and put back the run that it was to replace."""
     if diverged:
-        if folder.replaced.is_dir():
-            print(f"the run that was to be replaced lies in {folder.replaced}")
+        if replaced:
+            print(f"the run that was to be replaced is now {replaced}")
         return
-    finish()
+    finish(says=False)
     shutil.rmtree(folder.path, ignore_errors=True)
-    if folder.replaced.is_dir():
-        folder.replaced.rename(folder.path)
+    if replaced:
+        replaced.rename(folder.path)
 
 
 def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     """Draw what the best checkpoint has learned, and say where everything is."""
     folder = plan.folder
-    shutil.rmtree(folder.replaced, ignore_errors=True)
+    for earlier in folder.all_replaced():
+        if plan.settings["overwrite"]:
+            shutil.rmtree(earlier, ignore_errors=True)
+        else:
+            print(f"a run that --overwrite has set aside is kept: {earlier}")
     run = Run(folder.path)
     pictures = []
     for name in plan.module.pictures:

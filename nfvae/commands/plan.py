@@ -1,6 +1,7 @@
 """What a training is asked to be, before anything of it is done."""
 
 import math
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,11 @@ class Plan:
     def resumes(self) -> bool:
         """Whether the training goes on in its own folder."""
         return self.checkpoint is not None and self.checkpoint.folder.path.resolve() == self.folder.path.resolve()
+
+    @property
+    def is_requeued(self) -> bool:
+        """Whether SLURM has started this command again, so that the run is its own and goes on."""
+        return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 and not self.settings["overwrite"]
 
     @property
     def is_finished(self) -> bool:

@@ -61,7 +61,7 @@ def _checked(options: Namespace) -> EvaluationSettings:
     for index in [] if isinstance(options.images, int) else options.images:
         check_number("--images", index, least=0)
     for name in ("data.root", "teacher"):
-        if (path := getattr(options, name)) is not None and not Path(path).expanduser().exists():
+        if (path := getattr(options, name)) is not None and not Path(path).exists():
             raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")
     return evaluation
 

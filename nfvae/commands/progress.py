@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from pytorch_lightning.utilities import rank_zero_only
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,6 +30,7 @@ from nfvae.runs.tables import Column
 _TITLE_LENGTH = 24  # characters of a run's name that leave room in a terminal of eighty columns
 
 
+@rank_zero_only
 def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> None:
     """Print the metrics of an epoch on one line, where there is no terminal for a progress bar.
 

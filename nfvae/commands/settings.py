@@ -11,18 +11,20 @@ from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import pytorch_lightning as pl
+import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_dumper
 
 from nfvae import __version__
-from nfvae.commands.arguments import Parser, offer
+from nfvae.commands import with_home
+from nfvae.commands.arguments import Parser, meant, offer
 from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
-from nfvae.registry import OWN, check_number, class_paths
+from nfvae.registry import OWN, check_number, class_paths, options_of
 from nfvae.runs import Run
-from nfvae.runs.files import load_yaml, read_yaml
+from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
 from nfvae.runs.run import DATA
 from nfvae.training import TASKS, TrainingModule
 
@@ -44,10 +46,17 @@ _POSITIVE = (
     *("log_every_n_steps", "accumulate_grad_batches", "num_nodes"),
 )
 _CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
+_VECTORS = (
+    ": a density is trained on vectors, which no file gives yet: --data.dataset takes a toy data set, "
+    "or package.module:Class, a class of your own that draws them"
+)
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
 _WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
 _DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
 _NAME = re.compile(r"--((?:model|data)(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
+
+
+set_dumper("yaml", dump_yaml)
 
 
 class TrainingParser(ArgumentParser):
@@ -105,7 +114,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no config {path}")
-    content = read_yaml(path)
+    content = with_home(read_yaml(path))
     if not all(isinstance(content.get(name), dict | None) for name in _SECTIONS):
         raise ValueError(f"cannot read {path}: {', '.join(_SECTIONS)} should hold settings by name")
     if content.get("ckpt_path") is not None:
@@ -216,10 +225,13 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
     if {"-h", "--help", _TRAINER_HELP} & set(sources.words):
         print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
-    settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
+    settings = dump_yaml(sources.settings | {"task": module.task})
     try:
         parsed = parser.parse_args(["--config", settings, *sources.words])
     except ArgumentError as error:
+        unknown = re.match(r"unrecognized arguments: --data\.(\w+)", str(error))
+        if unknown and unknown[1] in options_of(DATA["vae"]):
+            raise ValueError(f"{error}{_VECTORS}") from error
         raise ValueError(in_plain_words(str(error), parser)) from error
     for name, default in parser.get_defaults().items():
         if default is not None and parsed[name] is None:
@@ -229,6 +241,7 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
 
 def in_plain_words(message: str, parser: ArgumentParser) -> str:
     """Say of jsonargparse's message which setting takes what, and what was given."""
+    message += meant(message, parser)
     found = re.search(r'key "([\w.]+)":.*?(?:Given value|Got value): (.*)', message, re.DOTALL)
     if not found:
         return message
@@ -274,18 +287,23 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         check_number("trainer.gradient_clip_val", settings["gradient_clip_val"], least=0)
     if settings["overfit_batches"]:
         raise ValueError("trainer.overfit_batches cannot cut these data: take trainer.limit_train_batches")
-    check_nodes(settings["num_nodes"])
-    devices, processors = str(settings["devices"]), max(os.cpu_count() or 1, _ALWAYS_ALLOWED)
-    if settings["accelerator"] == "cpu" and devices.isdigit() and int(devices) > processors:
-        raise ValueError(f"trainer.devices {devices} are more processes than this machine can run, {processors}")
+    check_processes(settings)
 
 
-def check_nodes(nodes: int) -> None:
-    """Refuse to wait for machines where nobody starts processes on them.
+def check_processes(settings: Mapping[str, Any]) -> None:
+    """Refuse more processes than the machine can run, and to wait for machines where nobody starts processes on them.
+
+    Args:
+        settings: of the trainer, by name: devices, accelerator and num_nodes.
 
     Raises:
-        ValueError: for more than one node without torchrun or SLURM, or fewer than one.
+        ValueError: for such settings.
     """
+    devices, processors = str(settings["devices"]), max(os.cpu_count() or 1, _ALWAYS_ALLOWED)
+    on_cpu = settings["accelerator"] == "cpu" or (settings["accelerator"] == "auto" and not torch.cuda.is_available())
+    if on_cpu and devices.isdigit() and int(devices) > processors:
+        raise ValueError(f"trainer.devices {devices} are more processes than this machine can run, {processors}")
+    nodes = settings["num_nodes"]
     check_number("trainer.num_nodes", nodes, least=1)
     if nodes > 1 and not _CLUSTERS & os.environ.keys():
         raise ValueError("trainer.num_nodes above 1 waits for other machines: start by torchrun or SLURM there")
@@ -298,13 +316,14 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
         usage="nfvae fit [-c CONFIG ...] [--ckpt_path RUN] [--model.NAME VALUE ...] [--data.NAME VALUE ...] ...",
         description=f"Train, or go on with a training. Settings of Lightning's Trainer: {_TRAINER_HELP} lists them.",
         exit_on_error=False,
+        allow_abbrev=False,
         version=__version__,
     )
     parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
     parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
     parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
     parser.add_argument("--trust", metavar="CLASS", help="Classes of your own that the checkpoint may name.")
-    parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
+    parser.add_argument("--name", type=str, help="The run's folder under trainer.default_root_dir.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
     parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")

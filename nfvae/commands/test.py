@@ -1,7 +1,9 @@
 """`nfvae validate`, `nfvae test` and `nfvae predict`: Lightning's other loops, on a trained run."""
 
 import json
+import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from typing_extensions import override
 
 from nfvae.commands.arguments import Parser, as_list, refused
 from nfvae.commands.progress import MetricProgressBar
+from nfvae.commands.settings import check_processes, in_plain_words
+from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.registry import options_of
 from nfvae.runs import Run, Table
 from nfvae.runs.files import write_tensors, write_whole
@@ -126,8 +130,12 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
     run = Run(path, options.trust)
     task = TASKS.load(run.task)
     parser = _parser(command, task, description)
+    try:
+        asked = parser.parse_args(words, defaults=False)
+    except ArgumentError as error:
+        raise ValueError(in_plain_words(str(error), parser)) from error
     with refused("trainer"):
-        given = parser.instantiate(parser.parse_args(words, defaults=False)).as_dict()
+        given = parser.instantiate(asked).as_dict()
     data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
     module.check_shape(data)
     trainer_options = given.get("trainer", {})
@@ -137,7 +145,8 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         trainer_options["callbacks"] = [*as_list(trainer_options.get("callbacks")), _Latents(run.folder.latents)]
     trainer = _trainer(trainer_options)
     quietly = {"return_predictions": False} if command == "predict" else {"verbose": False}
-    return run, getattr(trainer, command)(module, data, **quietly)
+    with ended_by_signals():
+        return run, getattr(trainer, command)(module, data, **quietly)
 
 
 def _parser(command: str, task: type[TrainingModule], description: str | None) -> ArgumentParser:
@@ -146,6 +155,7 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
         prog=f"nfvae {command} RUN",
         description=f"{description} RUN is a run's folder or a checkpoint; settings not given are the training's.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--ckpt_path", help="The run, where it does not come first.")
     parser.add_argument("--trust", nargs="+", help="Classes of your own that the checkpoint may name.")
@@ -161,9 +171,16 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
 
 
 def _trainer(options: dict[str, Any]) -> pl.Trainer:
-    callbacks = as_list(options.pop("callbacks", None))
+    callbacks = [*as_list(options.pop("callbacks", None)), EndWhenTerminated()]
     options["enable_progress_bar"] = options.get("enable_progress_bar") is not False and sys.stdout.isatty()
     if options["enable_progress_bar"]:
         callbacks = [*callbacks, MetricProgressBar()]
+    check_processes({"accelerator": "auto", "devices": "auto", "num_nodes": 1} | options)
     with refused("trainer"):
-        return pl.Trainer(**options, callbacks=callbacks, logger=False, enable_checkpointing=False)
+        return pl.Trainer(
+            **options,
+            callbacks=callbacks,
+            logger=False,
+            default_root_dir=os.devnull,  # else a checkpoint of a SLURM job is taken up from there
+            enable_checkpointing=False,
+        )

@@ -1,5 +1,6 @@
 """Checkpoints: read without running anything, checked against what was written, and loaded into models."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about files of other kinds, which are refused here
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         digests = checkpoint.pop("digests")
         damaged = [name for name in {*_PARTS, *digests} if digests[name] != content_digest({name: checkpoint[name]})]
     except Exception as error:  # whatever the unpickler stumbles over

@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,9 +31,11 @@ _MOST_SETTINGS = 10_000  # of a YAML file
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes its name only when it is whole and on disk; a failure leaves what was there before.
 
-    Until then it has a name of this process's own, so that of two that write the same file the last one wins.
+    Until then it has a name of this process's own, so that of two that write the same file the last one wins. What
+    processes of this machine have left in the folder when they were killed is deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path.parent.resolve())
     partial = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
     try:
         with partial.open("wb") as file:
@@ -42,6 +45,26 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@cache  # what is left is older than this process
+def _remove_left(folder: Path) -> None:
+    """Delete partial files whose process was on this machine and is no more."""
+    host = socket.gethostname()
+    for path in folder.glob(f"*.{glob.escape(host)}-*{_PARTIAL}"):
+        number = path.name.removesuffix(_PARTIAL).rpartition("-")[2]
+        if number.isdigit() and not _is_alive(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def remove_partial(*files: Path) -> None:
@@ -122,6 +145,20 @@ class _Settings(yaml.SafeLoader):  # type: ignore[misc]  # without types
 
 _Settings.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+def dump_yaml(content: Any) -> str:
+    """Write settings as YAML that `load_yaml` reads back as they are: a text that looks like a number stays a text."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # without types
+    """Plain YAML in which every text that some reader takes for a number is quoted."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[\d_.]+[eE][-+]?[\d_]+"), list("-+.0123456789")
 )
 
 

@@ -1,5 +1,7 @@
 """The folder of a run: its name, and every path and plain file in it."""
 
+import glob
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,7 +133,6 @@ class RunFolder:
         self.best, self.last = self.path / "checkpoints" / _BEST, self.path / "checkpoints" / _LAST
         self.config, self.latents = self.path / "config.yaml", self.path / "latents.pt"
         self.metrics, self.steps = self.path / "metrics.csv", self.path / "steps.csv"
-        self.replaced = self.path.parent / f".{self.path.name}.replaced"
 
     @classmethod
     def of_checkpoint(cls, path: Path) -> "RunFolder":
@@ -143,6 +144,16 @@ class RunFolder:
     def name(self) -> str:
         """The run's name."""
         return self.path.resolve().name
+
+    def all_replaced(self) -> list[Path]:
+        """Return the runs of this name that were set aside, to be replaced, the oldest first."""
+        found = self.path.parent.glob(f".{glob.escape(self.path.name)}.replaced*")
+        return sorted(path for path in found if path.is_dir())
+
+    def next_replaced(self) -> Path:
+        """Return where a run goes that is set aside."""
+        names = (f".{self.path.name}.replaced{count or ''}" for count in itertools.count())
+        return next(path for name in names if not (path := self.path.parent / name).exists())
 
     @property
     def is_trained(self) -> bool:

@@ -150,6 +150,17 @@ def read_result(run: Run, asked: Sequence[EvaluationSettings] = (USUAL,)) -> Res
     )
 
 
+def planned_result(folder: Path, settings: dict[str, Any], seed: int | None) -> Result:
+    """Return the result of a run before it has any: of which experiment it is.
+
+    Args:
+        folder: the run's folder.
+        settings: hyperparameters of model and data.
+        seed: of weights, order and every draw.
+    """
+    return Result(folder, _experiment_settings(settings), seed, {}, _UNKNOWN, [])
+
+
 def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, Any]:
     """Read what an evaluation of a run found.
 
@@ -228,7 +239,7 @@ def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> d
     }
 
 
-def _experiment_settings(settings: dict[str, Any], digest: str | None) -> dict[str, Any]:
+def _experiment_settings(settings: dict[str, Any], digest: str | None = None) -> dict[str, Any]:
     """Leave out what is not set or tells no experiments apart, and put a role's options beside the other settings.
 
     The digest of the data tells apart what was trained on data of one name and different content.

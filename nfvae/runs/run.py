@@ -17,6 +17,7 @@ from nfvae.runs.folder import EvaluationSettings, RunFolder
 
 DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedImages, "density": ToyVectors}
 """Data that each kind of model is trained on."""
+_KINDS = {"vae": "a VAE", "density": "a density of vectors"}
 
 
 class Run:
@@ -141,8 +142,18 @@ class Run:
 
     def _check_kind(self, kind: str) -> None:
         if self.kind != kind:
-            names = {"vae": "a VAE", "density": "a density of vectors"}
-            raise ValueError(f"{self.path} holds {names[self.kind]}; expected {names[kind]}")
+            raise ValueError(f"{self.path} holds {_KINDS[self.kind]}; expected {_KINDS[kind]}{_remedy(self)}")
+
+
+def _remedy(run: Run) -> str:
+    """Say what there is to do with a run of its kind."""
+    path = run.folder.path
+    if run.kind == "vae":
+        return f": nfvae sample {path} draws its images, nfvae evaluate {path} estimates its likelihood"
+    return (
+        f": nfvae plot density {path} draws it, nfvae test {path} gives its NLL, and in Python "
+        f"nfvae.Run({str(path)!r}).density()() is a distribution with sample and log_prob"
+    )
 
 
 def _public(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -319,16 +319,18 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
         (["digits/none.yaml", "--base", "base.yaml"], "there is no run runs/digits-none-1-seed0"),
         (["digits/none.yaml", "--trainer.max_epochs", 3], "unrecognized arguments: --trainer.max_epochs 3"),
         (["digits/no.yaml", *FIT], "digits/no.yaml"),
+        (["runs/a", *FIT[:-2], "--model.depth", 3], "unrecognized arguments: --model.depth 3"),
+        (["runs/a", "--fit", "--limt", 3], "unrecognized arguments: --limt 3; did you mean --limit?"),
         (["digits/none.yaml", *FIT, "--model.depht", 3], "depht"),
         (
             ["digits/none.yaml", *FIT, "--baseline", "iaf"],
-            "unknown baseline 'iaf'; known baselines: digits-none-1-seed0",
+            "unknown baseline 'iaf'; known baselines: none-1",
         ),
         (["digits/none.yaml", *FIT, "--sort", "nl"], "unknown column 'nl'; known columns: experiment, "),
         (["digits/none.yaml", "--format", "pdf"], "invalid choice: 'pdf'"),
         (
-            [TOY, "--fit", "--base", TOY, "--data.dataset", "mnist"],
-            "unknown toy dataset 'mnist'; known toy datasets: checkerboard",
+            [TOY, "--fit", "--base", TOY],
+            "runs/two-moons-teacher is a density of vectors; VAEs are compared",
         ),
     ],
 )
@@ -349,13 +351,21 @@ def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
 def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
     Path("digits/same.yaml").write_text("name: one\nmodel: {flow: none, depth: 1}\n")
     Path("digits/other.yaml").write_text("name: one\nmodel: {flow: planar, depth: 1}\n")
+    Path("digits/deep.yaml").write_text("model: {flow: planar, depth: 3}\n")
+    elsewhere = ["--trainer.default_root_dir", ".", "--trainer.max_epochs", 1, "--model.depth", 1]
+    assert cli("fit", "--task", "density", "--name", "density", "--data.count", 50, *elsewhere)[0] == 0
+    assert cli("fit", "-c", "base.yaml", "--model.flow", "none", "--name", "vae", *elsewhere)[0] == 0
+    assert cli("export", "vae", "--to", "exported", "--weights", "none")[0] == 0
     for arguments, message in (
-        (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: digits-none-1-seed0, digits-planar-2-seed0"),
+        (["--baseline", "iaf"], "unknown baseline 'iaf'; known baselines: none-1, planar-2"),
         (["--sort", "nl"], "unknown column 'nl'"),
         (["--split", "tset"], "unknown split 'tset'"),
         (["--data.dataset", "mnist"], "is trained on images of shape [8, 8]; those of mnist have [28, 28]"),
         (["runs/nothing"], "there is no run runs/nothing"),
         (["digits/same.yaml", "digits/other.yaml"], "two configs name their runs runs/one"),
+        (["--baseline=planar", "digits/deep.yaml"], "several experiments are called planar: planar-3, planar-2"),
+        (["density"], "density holds a density of vectors; VAEs are compared"),
+        (["exported/vae"], "run exported/vae has no evaluation-test-importance-30-first40, and was exported without"),
     ):
         code, _, error = cli("compare", *arguments, *configs, *FIT)
         assert code == 2

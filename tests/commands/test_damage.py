@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import time
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_damaged_metrics_are_named(damage, run, cli):
         code, _, error = cli(*command)
         assert_one_line(code, error, "metrics.csv is damaged")
         assert everything() == before
+
+
+@pytest.mark.parametrize("damage", ["", "epoch,step\nx,1\n", "a,b\n1,2\n", "\x00\xff\n\n"])
+def test_damaged_steps_are_named_before_anything_is_changed(damage, run, cli):
+    (run / "steps.csv").write_bytes(damage.encode("latin-1"))
+    before = everything()
+    code, _, error = cli("fit", "--ckpt_path", run, "--trainer.max_epochs", 3)
+    assert_one_line(code, error, "steps.csv is damaged")
+    assert everything() == before
+
+
+def test_a_file_of_another_kind_gets_one_line(run, cli, recwarn):
+    Path("bare.ckpt").write_bytes(pickle.dumps({"state_dict": {}}))
+    code, _, error = cli("sample", "bare.ckpt")
+    assert_one_line(code, error, "bare.ckpt is not a checkpoint of nfvae")
+    assert not [each for each in recwarn if "ckpt" in str(each.message) or "pickle" in str(each.message)]
 
 
 def test_a_half_written_last_line_is_no_damage(run, cli):

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import yaml
 
 from nfvae import FlowVAE
 from nfvae.__main__ import main
+from nfvae.commands.fit import _trainer
+from nfvae.commands.plan import Plan
 from nfvae.data import DATASETS
 from nfvae.runs.metrics import read_rows
 from tests.conftest import QUICKSTART, in_the_background
@@ -137,6 +141,25 @@ def test_an_existing_run_is_not_overwritten_silently(fit):
     assert [path.name for path in Path("runs").iterdir()] == [RUN.name]
 
 
+def test_a_run_that_was_set_aside_is_deleted_only_by_who_asks(fit):
+    """A training that should replace a run and diverges keeps it, and so does the next one without --overwrite."""
+    assert fit("--name", "b")[0] == 0
+    good = Path("runs/b/checkpoints/best.ckpt").read_bytes()
+    diverging = ["--name", "b", "--overwrite", "true", "--model.lr", 1e30]
+    code, out, _ = fit(*diverging)
+    assert (code, "the run that was to be replaced is now runs/.b.replaced" in out) == (1, True)
+    code, out, error = fit("--name", "b", "--seed_everything", 5)
+    assert code == 0, error
+    assert "a run that --overwrite has set aside is kept: runs/.b.replaced" in out
+    assert Path("runs/.b.replaced/checkpoints/best.ckpt").read_bytes() == good
+    other = Path("runs/b/checkpoints/best.ckpt").read_bytes()
+    assert fit(*diverging)[0] == 1
+    kept = [Path(f"runs/.b.replaced{count}/checkpoints/best.ckpt").read_bytes() for count in ("", 1)]
+    assert kept == [good, other]
+    assert fit("--name", "b", "--overwrite", "true")[0] == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["b"]
+
+
 def test_another_run_with_a_name_like_a_replaced_one_is_left_alone(fit):
     assert fit("--name", "x.old")[0] == fit("--name", "x")[0] == fit("--name", "x", "--overwrite", "true")[0] == 0
     assert sorted(path.name for path in Path("runs").iterdir()) == ["x", "x.old"]
@@ -250,6 +273,98 @@ def test_ctrl_c_twice_in_the_start_is_no_traceback(seconds, workdir):
     assert "interrupted" in text
 
 
+SLURM = ("NTASKS=1", "JOB_ID=7", "JOB_NAME=job", "PROCID=0", "LOCALID=0", "NODEID=0")
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """The variables of a SLURM job."""
+    for pair in SLURM:
+        name, _, value = pair.partition("=")
+        monkeypatch.setenv(f"SLURM_{name}", value)
+
+
+def test_a_job_begins_from_no_checkpoint_of_another(fit, cli, slurm, monkeypatch):
+    assert fit("--name", "a")[0] == 0
+    for folder in ("runs", "."):
+        shutil.copy("runs/a/checkpoints/last.ckpt", f"{folder}/hpc_ckpt_1.ckpt")
+    assert fit("--name", "other", "--seed_everything", 5)[0] == 0
+    assert [epoch for epoch, _ in curve(Path("runs/other"), "val/elbo")] == [0, 1]
+    assert yaml.safe_load(Path("runs/other/config.yaml").read_text())["trainer"]["default_root_dir"] == "runs"
+    loaded = []
+    monkeypatch.setattr(FlowVAE, "on_load_checkpoint", lambda *_: loaded.append(1))
+    assert cli("test", "runs/other")[0] == cli("evaluate", "runs/other", "--samples", 3)[0] == 0
+    assert not loaded
+
+
+def test_a_stray_checkpoint_of_a_job_is_refused_and_a_requeued_job_goes_on(fit, slurm, monkeypatch):
+    assert fit("--name", "a")[0] == fit("--name", "whole", "--trainer.max_epochs", 4)[0] == 0
+    stray = Path("runs/b/hpc_ckpt_1.ckpt")
+    stray.parent.mkdir()
+    shutil.copy("runs/a/checkpoints/last.ckpt", stray)
+    code, _, error = fit("--name", "b")
+    assert_one_line(code, error, "runs/b/hpc_ckpt_1.ckpt would be resumed without being asked for")
+    assert [*stray.parent.iterdir()] == [stray]
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # saved in the first epoch, from which it begins anew
+    assert fit("--name", "b")[0] == 0
+    assert curve(Path("runs/b"), "val/elbo") == curve(Path("runs/a"), "val/elbo")
+    shutil.copy("runs/a/checkpoints/last.ckpt", stray)
+    assert fit("--name", "b", "--trainer.max_epochs", 4)[0] == 0
+    assert [epoch for epoch, _ in curve(Path("runs/b"), "val/elbo")] == [0, 1, 2, 3]
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    code, _, error = fit("--name", "b")
+    assert_one_line(code, error, "run runs/b exists; resume it")
+
+
+def test_files_of_lightnings_callbacks_lie_in_the_runs_own_folder(fit):
+    more = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.save_top_k=-1", "--trainer.logger=false"]
+    assert fit("--name", "a", *more)[0] == fit("--name", "b", *more)[0] == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["a", "b"]
+    assert len(list(Path("runs/a/checkpoints").iterdir())) == 4
+
+
+def test_a_training_of_nothing_is_an_error(fit):
+    code, _, error = fit("--trainer.max_time", "00:00:00:00")
+    assert_one_line(code, error, "nothing was trained: ")
+    assert not RUN.exists()
+
+
+NAMES = ["1e3", "-2E-4", "1_0e5", "010", "1:30", "null", "true", "~x", "#x", "2020-01-01", "a: b", "[a]", "'q'"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_may_have_any_name(name, fit, cli):
+    one_step = ["--trainer.limit_train_batches", 1, "--trainer.max_epochs"]
+    assert fit(f"--name={name}", *one_step, 1)[0] == 0
+    folder = Path("runs", name)
+    code, _, error = cli("fit", "--ckpt_path", folder, *one_step, 2)
+    assert code == 0, error
+    assert [path.name for path in Path("runs").iterdir()] == [name]
+    assert len(rows(folder)) == 2
+    assert yaml.safe_load((folder / "config.yaml").read_text())["name"] == name
+
+
+def test_the_home_directory_has_a_short_name_everywhere(fit, cli, workdir, monkeypatch):
+    monkeypatch.setenv("HOME", str(workdir / "home"))
+    Path("home.yaml").write_text("trainer: {default_root_dir: ~/runs}\n")
+    assert fit("-c", "home.yaml", "--name", "a")[0] == 0
+    assert fit("--trainer.default_root_dir=~/runs", "--name=b", "--model.start=~/runs/a")[0] == 0
+    assert cli("fit", "--ckpt_path=~/runs/b", "--trainer.max_epochs", 3)[0] == 0
+    assert cli("sample", "~/runs/b", "--output=~/x.png")[0] == 0
+    assert cli("export", "~/runs/b", "--to", "~/exported")[0] == 0
+    assert sorted(path.name for path in Path("home").iterdir()) == ["exported", "runs", "x.png"]
+    assert len(curve(Path("home/runs/b"), "val/elbo")) == 3
+    assert not Path("~").exists()
+
+
+def test_spawned_processes_can_take_over_all_of_a_training_without_a_terminal(workdir):
+    plan = Plan(["-c", QUICKSTART, "--trainer.accelerator", "cpu"])
+    trainer = _trainer(plan, ())
+    assert plan.module.epoch_sinks
+    sinks = pickle.loads(pickle.dumps((trainer.callbacks, plan.module)))[1].epoch_sinks
+    assert len(sinks) == len(plan.module.epoch_sinks)
+
+
 def test_a_log_has_a_line_an_epoch_and_the_best_one_at_the_end(fit):
     code, out, _ = fit("--trainer.enable_model_summary", "true")
     assert code == 0
@@ -278,6 +393,9 @@ def test_validate_and_test_report_a_trained_run(fit, cli):
     code, out, error = cli("test", "--ckpt_path", BEST)
     assert code == 0, error
     assert "test/elbo" in out
+    for command in ("test", "evaluate"):
+        code, _, error = cli(command, RUN, "--trainer.accelerator", "cpu", "--trainer.devices", 99)
+        assert_one_line(code, error, "trainer.devices 99 are more processes than this machine can run")
 
 
 def test_predict_writes_one_draw_for_each_test_image(fit, cli):
@@ -337,7 +455,14 @@ MISTAKES = {
     "latent": (["--model.latent", "0"], "latent must be at least 1"),
     "checkpoint": (["--ckpt_path", "no/such.ckpt"], "there is no checkpoint no/such.ckpt"),
     "not a checkpoint": (["--ckpt_path", QUICKSTART], "is not a checkpoint of nfvae, or is damaged"),
-    "key": (["--model.latnt", "3"], "model.latnt"),
+    "key": (["--model.latnt", "3"], r"unrecognized arguments: --model.latnt 3; did you mean --model.latent\?"),
+    "abbreviation": (["--model.dept", "3"], r"unrecognized arguments: --model.dept 3; did you mean --model.depth\?"),
+    "module": (["--model.flow", "scaled:X"], r"No module named 'scaled'; the folder .* has to be in PYTHONPATH"),
+    "callback": (["--trainer.callbacks+=BackboneFinetuning"], "trainer.callbacks: BackboneFinetuning does not fit"),
+    "density's data": (
+        ["--task", "density", "--data.root", "x"],
+        "unrecognized arguments: --data.root x: a density is trained on vectors.* --data.dataset takes",
+    ),
     "type": (["--model.depth", "deep"], "model.depth"),
     "config": (["-c", "no-such.yaml"], "there is no config no-such.yaml"),
     "binarization": (["--data.binarization", "fuzzy"], "unknown binarization 'fuzzy'"),
@@ -401,6 +526,7 @@ def test_a_checkpoint_of_another_latent_size_gets_one_line_and_is_kept(fit):
     [
         (["sample", "runs/none"], "there is no run runs/none"),
         (["sample"], "the following arguments are required: RUN"),
+        (["sample", "x", "--cont", "3"], r"unrecognized arguments: --cont 3; did you mean --count\?"),
         (["sample", "runs/none", "--count", "x"], "invalid int value: 'x'"),
         (["test"], "nfvae test needs a trained model: nfvae test RUN, or --ckpt_path"),
         (["frobnicate"], "unknown command 'frobnicate'; known commands: fit"),

@@ -1,25 +1,29 @@
-"""kill -9 before every file operation, and disks that are full: nothing is lost, and the same command goes on."""
+"""Signals, kill -9 before every file operation, and full disks: nothing is lost, and the same command goes on."""
 
 import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nfvae.__main__ import main
+from nfvae.commands import COMMANDS
 from nfvae.runs import Run, RunFolder
+from nfvae.training import FlowVAE
 from tests.conftest import QUICKSTART
 from tests.helpers.kills import in_a_child
 
 TINY = [
-    *("--model.latent", 2, "--model.context", 2, "--model.flow", "planar", "--model.depth", 1, "--name", "a"),
+    *("--model.latent", 2, "--model.context", 2, "--model.flow", "planar", "--model.depth", 1),
     *("--model.encoder_options.hidden", "[8]", "--model.decoder_options.hidden", "[8]", "--trainer.max_epochs", 2),
     *("--trainer.limit_train_batches", 2, "--trainer.log_every_n_steps", 1, "--trainer.enable_model_summary", "false"),
 ]
-FIT = ["fit", "-c", Path(QUICKSTART).resolve(), *TINY]
+FIT = ["fit", "-c", Path(QUICKSTART).resolve(), *TINY, "--name", "a"]
 RESUME = ["fit", "--ckpt_path", "runs/a", "--trainer.max_epochs", 4]
 EVALUATE = ["evaluate", "runs/a", "--samples", 30]
 FOLDER = RunFolder("runs/a")
@@ -134,10 +138,74 @@ def test_a_training_that_replaces_another_survives_a_kill_at_any_moment(trained)
     for kill_at in range(1, operations + 1, 3):
         begin(trained)
         assert in_a_child(replace, kill_at).code == -9
-        aside = RunFolder(FOLDER.replaced).best
+        aside = RunFolder("runs/.a.replaced").best
         assert FOLDER.best.is_file() or aside.read_bytes() == old, kill_at
         well(replace)
         assert state() == new, kill_at
+
+
+STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+SMALL = ["--limit", 1, "--chains", 2, "--temperatures", 3]
+WRITING = {
+    "fit": [*FIT, "--name", "b"],
+    "validate": ["validate", "runs/a"],
+    "test": ["test", "runs/a", "--model.test_samples", 2],
+    "predict": ["predict", "runs/a"],
+    "evaluate": EVALUATE,
+    "gap": ["gap", "runs/a", *SMALL],
+    "compare": ["compare", "b.yaml", "--fit", "--base", Path(QUICKSTART).resolve(), "--samples", 2, *TINY],
+    "export": ["export", "runs/a", "--to", "runs/exported"],
+    "plot": ["plot", "samples", "runs/a"],
+    "encode": ["encode", "runs/a", "--input", "in.npy"],
+    "score": ["score", "runs/a", "--input", "in.npy", "--estimator", "importance", "--samples", 2],
+    "sample": ["sample", "runs/a", "--count", 3, "--output", "runs/images"],
+}
+
+
+def contents():
+    """Every file but locks, and the one that says how long things took."""
+    return {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file() and ".lock" not in path.name}
+
+
+def test_every_command_is_stopped():
+    assert WRITING.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_signal_before_a_file_takes_its_name_leaves_no_litter_and_harms_nothing(name, trained):
+    np.save("in.npy", np.zeros((3, 8, 8)))
+    Path("b.yaml").write_text("name: b\n")
+    begin(trained)
+    before = contents()
+    well(WRITING[name])
+    expected = contents().keys()
+    assert expected > before.keys()
+    for stop, code in STOPS.items():
+        begin(trained)
+        ended = in_a_child(WRITING[name], "os.rename", stop=stop)
+        assert ended.code == code, ended.output
+        assert "Traceback" not in ended.output
+        assert (stop == signal.SIGKILL) == ("nfvae: interrupted" not in ended.output)
+        left = contents()
+        assert before.items() <= left.items()
+        if stop != signal.SIGKILL:
+            assert not [path for path in left if path.suffix == ".tmp"]
+        else:
+            well(WRITING[name])
+            assert contents().keys() == expected
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+def test_a_signal_in_a_loop_of_lightning_ends_the_command_alike(name, stop, trained, monkeypatch):
+    begin(trained)
+    before = contents()
+    for step in ("validation_step", "test_step", "predict_step"):
+        monkeypatch.setattr(FlowVAE, step, lambda *_: os.kill(os.getpid(), stop))
+    ended = in_a_child(WRITING[name])
+    assert (ended.code, ended.output.splitlines()[-1]) == (STOPS[stop], "nfvae: interrupted")
+    assert "Traceback" not in ended.output
+    assert contents() == before
 
 
 @pytest.mark.parametrize("bytes_of_a_file", [100, 1_000, 12_000])

@@ -1,4 +1,4 @@
-"""Command lines in children of this process, which dies at one of its file operations, or may not write much."""
+"""Programs in children of this process, which get a signal at one of their file operations, or may not write much."""
 
 import os
 import resource
@@ -23,14 +23,15 @@ class Ended(NamedTuple):
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
-def in_a_child(arguments, kill_at=None, folder="runs", largest_file=None):
-    """Run a command line in a child, and say how it ended.
+def in_a_child(arguments, kill_at=None, folder="runs", largest_file=None, stop=signal.SIGKILL):
+    """Run a command line as a program in a child, and say how it ended.
 
     Args:
         arguments: of the command line.
-        kill_at: number of the file operation below the folder before which the child kills itself; None for none.
+        kill_at: number, or name, of the file operation below the folder before which the child signals itself.
         folder: whose operations count.
         largest_file: bytes beyond which no file may grow.
+        stop: the signal.
     """
     counts, prints = os.pipe(), os.pipe()
     if not (child := os.fork()):
@@ -41,9 +42,11 @@ def in_a_child(arguments, kill_at=None, folder="runs", largest_file=None):
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             if largest_file:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-            count = counted(kill_at, folder)
+            count = counted(kill_at, folder, stop)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.argv = ["nfvae", *(str(argument) for argument in arguments)]
             try:
-                code = main([str(argument) for argument in arguments])
+                code = main()
             except SystemExit as ended:
                 code = ended.code
             sys.stdout.flush(), sys.stderr.flush()
@@ -58,9 +61,9 @@ def in_a_child(arguments, kill_at=None, folder="runs", largest_file=None):
     return Ended(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output, int(operations or 0))
 
 
-def counted(kill_at, folder):
-    """Count this process's file operations below a folder, and die before one of them."""
-    count = [0]
+def counted(kill_at, folder, stop):
+    """Count this process's file operations below a folder, and get a signal before one of them."""
+    count, done = [0], []
 
     def watch(event, arguments):
         if event not in OPERATIONS or f"{folder}" not in str(arguments[0]):
@@ -68,8 +71,9 @@ def counted(kill_at, folder):
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITES):
             return
         count[0] += 1
-        if count[0] == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if kill_at in (count[0], event) and not done:
+            done.append(event)
+            os.kill(os.getpid(), stop)
 
     sys.addaudithook(watch)
     return count

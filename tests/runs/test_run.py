@@ -143,7 +143,7 @@ def test_a_damaged_config_gets_one_line(fit, cli):
 
 def test_paths_are_spelled_in_one_place():
     folder = RunFolder("runs/x")
-    assert folder.replaced == Path("runs/.x.replaced")
+    assert folder.next_replaced() == Path("runs/.x.replaced")
     for checkpoint in (folder.best, Path("runs/x/y.ckpt")):
         assert RunFolder.of_checkpoint(checkpoint).path == folder.path
     package = Path(RunFolder.__module__.replace(".", "/")).parts[0]

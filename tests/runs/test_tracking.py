@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nfvae.runs.tracking import _id_in
+from nfvae.runs import RunFolder
+from nfvae.runs.tracking import RunLogger, _id_in, finish, wandb_settings
 from tests.conftest import QUICKSTART
 from tests.helpers.wandb_log import WandbRun
 
 RUN = Path("runs/digits-iaf-4-seed0")
 ROOT = Path(QUICKSTART).parent
+
+
+@pytest.fixture(autouse=True)
+def _fresh_wandb():
+    """A wandb that reads its variables again."""
+    import wandb
+
+    wandb.teardown()
 
 
 def logs():
@@ -26,7 +35,8 @@ def test_a_training_is_one_run_with_everything_that_a_comparison_needs(fit, no_w
     code, out, error = fit("--norms", "true", "--trainer.log_every_n_steps", 10)
     assert code == 0, error
     (file,) = logs()
-    assert re.search(rf"wandb sync .*{re.escape(file.parent.name)}", out + error)
+    lines = [line for line in (out + error).splitlines() if "wandb" in line]
+    assert lines == [f"wandb: offline; to upload: wandb sync {RUN}/wandb/offline-run-*"]
     log = WandbRun(file)
     assert (log.run.project, log.run.display_name, log.run.job_type) == ("nfvae", RUN.name, "train")
     assert log.run.run_group == "digits-iaf-4"
@@ -51,16 +61,89 @@ def test_resuming_and_evaluating_go_on_in_the_same_run(fit, cli, no_wandb_accoun
     assert fit()[0] == 0
     code, _, error = cli("fit", "--ckpt_path", RUN / "checkpoints/last.ckpt", "--trainer.max_epochs", 3)
     assert code == 0, error
-    code, _, error = cli("evaluate", RUN, "--samples", 30)
+    code, out, error = cli("evaluate", RUN, "--samples", 30)
     assert code == 0, error
-    trained, resumed, evaluated = (WandbRun(file) for file in logs())
+    assert [line.partition(":")[0] for line in (out + error).splitlines() if "wandb" in line] == ["wandb"]
+    runs = trained, resumed, evaluated = [WandbRun(file) for file in logs()]
     assert trained.run.run_id == resumed.run.run_id == evaluated.run.run_id
     assert [row["epoch"] for row in resumed.history if "val/elbo" in row] == [2]
-    assert evaluated.run.job_type == "evaluate"
+    for other in runs[1:]:
+        assert (other.run.job_type, other.run.run_group) == (trained.run.job_type, trained.run.run_group)
+        assert [*other.run.tags] == [*trained.run.tags]
+    used = [row["_step"] for each in runs for row in each.history]
+    assert used == sorted(set(used)), "a step that is used twice hides a row"
+    assert [row["_step"] - row["trainer/global_step"] for row in resumed.history if "seconds" in row] == [1]
     assert {"test/importance-30/nll", "test/importance-30/nll_mc_se", "test/importance-30/khat_above_0_7"} <= set(
         evaluated.summary
     )
     assert "test/importance-30/figure.path" in evaluated.summary
+
+
+def test_rows_that_come_again_after_a_kill_hide_none(workdir, no_wandb_account):
+    """The rows after the last checkpoint are logged a second time, and a third after a second kill."""
+    folder = RunFolder(RUN)
+    for steps in ((5, 10, 15), (10, 15), (10, 15, 20, 20, 40)):
+        logger = RunLogger(folder, wandb_settings(folder, {}))
+        for step in steps:
+            logger.log_metrics({"loss": 1.0}, step)
+        finish()
+    rows = [row for file in logs() for row in WandbRun(file).history]
+    assert [row["_step"] for row in rows] == [5, 10, 15, 16, 17, 18, 19, 20, 21, 40]
+    assert [row["trainer/global_step"] for row in rows] == [5, 10, 15, 10, 15, 10, 15, 20, 20, 40]
+
+
+VARIABLES = {"PROJECT": "thesis", "RUN_GROUP": "g", "TAGS": "a,b", "ENTITY": "me", "NAME": "n", "DIR": "w"}
+
+
+def test_variables_of_wandb_win_but_for_name_and_folder(fit, no_wandb_account, monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    assert fit("--trainer.max_epochs", 1)[0] == 0
+    run = WandbRun(logs()[0]).run
+    assert (run.project, run.run_group, [*run.tags], run.entity) == ("thesis", "g", ["a", "b"], "me")
+    assert run.display_name == RUN.name
+    assert not Path("w").exists()
+
+
+@pytest.fixture
+def no_network(no_wandb_account, monkeypatch):
+    """An account, and a server that nobody reaches."""
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+
+
+def test_without_a_network_a_run_goes_offline_in_one_line(fit, cli, no_network):
+    for code, out, error in (fit("--trainer.max_epochs", 1), cli("evaluate", RUN, "--samples", 30)):
+        assert code == 0, error
+        lines = [line for line in (out + error).splitlines() if "wandb" in line]
+        assert len(lines) == 2, lines
+        assert re.fullmatch(r"wandb cannot start \(.*\): offline now; WANDB_MODE=offline saves the attempt", lines[0])
+    trained, evaluated = (WandbRun(file) for file in logs()[-2:])
+    assert [row["epoch"] for row in trained.history if "val/elbo" in row] == [0]
+    assert trained.run.run_id == evaluated.run.run_id
+    assert "test/importance-30/nll" in evaluated.summary
+
+
+@pytest.mark.parametrize("broken", ["init", "log", "save", "finish"])
+def test_nothing_that_goes_wrong_in_wandb_ends_a_training(broken, fit, cli, no_wandb_account, monkeypatch):
+    import wandb
+
+    def fail(*_, mode="", **__):
+        if mode != "disabled":
+            raise wandb.errors.CommError("the server is on fire\nand so on")
+        return disabled(mode=mode)
+
+    disabled = wandb.init
+    owner = wandb if broken in ("init", "finish") else wandb.Run
+    monkeypatch.setattr(owner, broken, fail)
+    trained, evaluated = fit("--trainer.max_epochs", 1), cli("evaluate", RUN, "--samples", 30)
+    assert "the server is on fire)" in trained[1]
+    for code, out, error in (trained, evaluated):
+        assert code == 0, error
+        assert "Traceback" not in out + error
+    monkeypatch.undo()
+    finish(says=False)
 
 
 def test_a_density_is_judged_by_its_smallest_nll(cli, no_wandb_account):
