@@ -270,11 +270,11 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
             shutil.rmtree(earlier, ignore_errors=True)
         else:
             print(f"a run that --overwrite has set aside is kept: {earlier}")
-    run = Run(folder.path)
-    pictures = []
+    run, pictures = Run(folder.path), []
+    root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # which may have moved
     for name in plan.module.pictures:
         pictures.append(folder.picture(name))
-        write_figure(pictures[-1], draw(name, [run], _PICTURED_IMAGES))
+        write_figure(pictures[-1], draw(name, [run], _PICTURED_IMAGES, root=root, teacher=teacher))
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             log_run(logger, pictures, folder.config)
@@ -282,7 +282,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
                 log_artifact(logger, folder)
     finish()
     if run.kind == "density":
-        print(density_summary(run))
+        print(density_summary(run, teacher))
     objective = getattr(plan.module, "objective", None)
     if objective and objective.is_warming_up and trainer.global_step:
         print("the training ended before the warm-up of its objective")

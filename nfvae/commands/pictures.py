@@ -185,7 +185,12 @@ def _learning(given: Given) -> "Figure":
     for name, [history] in histories.items():
         if not any(metric in row for row in history):
             raise ValueError(f"run {runs[name].folder.path} has no {metric} in its history")
-    datasets = dict.fromkeys(run.data_settings.get("dataset", "data of your own") for run in runs.values())
+    digests: dict[str, str | None] = {}
+    for run in runs.values():
+        dataset = run.data_settings.get("dataset", "data of your own")
+        if digests.setdefault(dataset, run.data_digest) != run.data_digest:
+            raise ValueError(f"the runs were validated on different images of {dataset}: they cannot share a picture")
+    datasets = list(digests)
     return learning_curves(histories, metric, ", ".join(datasets))
 
 

@@ -32,7 +32,9 @@ class Teacher:
             run = Run(path)
         except FileNotFoundError as error:
             command = f"nfvae fit -c {_TRAINED_BY[kind]}"
-            raise FileNotFoundError(f"{error}; a teacher is trained first, as {command}") from error
+            raise FileNotFoundError(
+                f"{error}; a teacher is trained first, as {command}; --model.teacher names one that has moved"
+            ) from error
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
         self.digest, self.data_digest = run.digest(), run.data_digest
         self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)

@@ -87,6 +87,7 @@ def test_runs_on_different_images_are_neither_paired_nor_pooled_nor_drawn_togeth
         ["compare", *runs, "--samples", 30],
         ["plot", "k-curve", *runs, *sizes],
         ["plot", "gain", *runs, *sizes],
+        ["plot", "learning", *runs],
     ):
         code, _, error = cli(*command)
         assert code == 2, command
@@ -116,7 +117,12 @@ def test_a_training_goes_on_with_its_own_images(trained, cli):
     assert "was trained on other images than those under y.npy" in error
     assert (run / "config.yaml").read_bytes() == before
     shutil.move("x.npy", "z.npy")
-    assert cli("fit", "--ckpt_path", run, "--data.root", "z.npy", "--trainer.max_epochs", 2)[0] == 0
+    best = (run / "checkpoints/best.ckpt").read_bytes()
+    code, _, error = cli(
+        *("fit", "--ckpt_path", run, "--data.root", "z.npy", "--trainer.max_epochs", 2, "--model.lr", 0.5)
+    )
+    assert code == 0, error  # its pictures are drawn of an epoch before the data moved
+    assert (run / "checkpoints/best.ckpt").read_bytes() == best
 
 
 def test_compare_does_not_take_a_run_on_other_images_for_a_config(workdir, cli):

@@ -235,3 +235,11 @@ def test_samples_are_those_of_one_draw_decoded_a_few_at_a_time(case, monkeypatch
     assert sizes[3:] == [40, 40, 10]
     with pytest.raises(ValueError, match="count must be at least 1; got 0"):
         vae.sample(0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+def test_a_mixture_far_from_zero_loses_nothing(offset):
+    loc = torch.randn(5, 3).double() + offset
+    parts, z = DiagonalNormal(loc, torch.full_like(loc, 1e-3)), loc[:2] + 1e-3
+    expected = (parts.log_prob(z[:, None]) - math.log(5)).logsumexp(-1)
+    torch.testing.assert_close(Mixture(parts, torch.zeros(5).double()).log_prob(z), expected, atol=1e-5, rtol=1e-7)

@@ -81,14 +81,14 @@ class Narrow:
 @pytest.mark.parametrize("count", SIZES)
 @pytest.mark.parametrize("estimator", ["importance", "annealed"])
 def test_a_likelihood_does_not_depend_on_the_processes(estimator, count, tmp_path):
-    model, x = module().model.eval(), images(count).images("test")
+    model, x = module().model.double().eval(), images(count).images("test")
     settings = EvaluationSettings(estimator=estimator, samples=20, proposal="posterior", chains=2, temperatures=5)
     chunks = LikelihoodChunks(model, x, tmp_path / "parts", {"of": "this"}, make_method(settings))
     trainer(tmp_path, use_distributed_sampler=False, **TWO).predict(chunks, return_predictions=False)
     found = chunks.collect()[0].log_likelihood
     known = {"importance": lambda: log_likelihood(model, x.float(), 20)}
     known["annealed"] = lambda: annealed_log_likelihood(model, x.float(), 2, 5)
-    torch.testing.assert_close(found, known[estimator]().log_likelihood, atol=1e-4, rtol=1e-6)
+    torch.testing.assert_close(found, known[estimator]().log_likelihood, atol=1e-9, rtol=0)
 
 
 def test_a_training_row_weighs_images_not_batches(tmp_path):

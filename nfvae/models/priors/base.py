@@ -46,13 +46,15 @@ class Mixture(MixtureSameFamily):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value) with shape (*), in nats, for values with shape (*, D).
 
-        Of diagonal Gaussians by products of matrices, in float64, as squares are multiplied out: no tensor has shape
-        (*, K, D), and nothing is lost.
+        Of diagonal Gaussians by products of matrices, so that no tensor has shape (*, K, D); in float64 and about the
+        middle of the components, as squares are multiplied out.
         """
         parts = self.component_distribution
         if not isinstance(parts, DiagonalNormal) or parts.loc.ndim > 2:
             return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
         z, loc, scale, logits = map(double, (value, parts.loc, parts.scale, self.mixture_distribution.logits))
+        middle = loc.mean(0)
+        z, loc = z - middle, loc - middle
         precision = scale.square().reciprocal()
         at_zero = DiagonalNormal(loc, scale).log_prob(torch.zeros_like(loc))
         coefficients = torch.cat([loc * precision, -precision / 2], -1)
