@@ -111,7 +111,7 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
     """Return the file to write, the model of a run, and the images that it is asked about, with shape (N, P)."""
     if options.output is not None:
         check_file("--output", options.output, (ending,))
-    run = Run(options.run, options.trust)
+    run = Run(options.run)
     model, images = run.vae(), read_images(options.input)
     if tuple(images.shape[1:]) != tuple(run.shape):
         raise ValueError(f"{options.input} has images of {[*images.shape[1:]]} pixels; the run's have {[*run.shape]}")

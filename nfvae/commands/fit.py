@@ -16,12 +16,13 @@ from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
-from nfvae.commands.settings import training_parser
+from nfvae.commands.settings import named_classes, training_parser
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
 from nfvae.runs.files import locked, remove_partial, write_figure, write_whole
 from nfvae.runs.metrics import MetricFile
 from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
+from nfvae.runs.trust import mark_trained
 from nfvae.training import FlowVAE, TrainingModule
 from nfvae.training.callbacks import Norms
 from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
@@ -166,6 +167,7 @@ class _FirstStep(pl.Callback):
         if not trainer.is_global_zero:
             return
         write_whole(self.plan.folder.config, self.plan.config())
+        mark_trained(self.plan.folder, named_classes(self.plan.settings | {"trained": dict(pl_module.hparams)}))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 summarize_best(logger, self.plan.module.monitor, self.plan.module.mode)

@@ -33,7 +33,7 @@ def plot_command(arguments: list[str]) -> None:
     options = plot_parser().parse_args(arguments)
     if options.output is not None:
         check_file("--output", options.output)
-    runs = [Run(path, options.trust) for path in options.runs]
+    runs = [Run(path) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
     sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, "seed": options.seed}
     sizes |= budget(options)

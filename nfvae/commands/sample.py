@@ -23,7 +23,7 @@ def sample_command(arguments: list[str]) -> None:
     check_number("--count", options.count, least=1, most=_MOST_IMAGES)
     if options.output is not None and (options.output.suffix or options.output.is_file()):
         check_file("--output", options.output, (*PICTURES, ".npz"))
-    run = Run(options.run, options.trust)
+    run = Run(options.run)
     pl.seed_everything(options.seed, verbose=False)
     path = options.output or run.folder.drawn(f"samples-{options.count}")
     if path.suffix in PICTURES:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -14,15 +14,16 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from nfvae import __version__
-from nfvae.commands.arguments import Parser, offer
+from nfvae.commands.arguments import TRUST_HELP, Parser, offer
 from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
-from nfvae.registry import OWN, check_number, class_paths
+from nfvae.registry import OWN, check_number, check_trusted, class_paths, trust
 from nfvae.runs import Run
 from nfvae.runs.files import load_yaml, read_yaml
 from nfvae.runs.run import DATA
+from nfvae.runs.trust import trained_with
 from nfvae.training import TASKS, TrainingModule
 
 _SECTIONS = ("model", "data", "trainer")
@@ -45,6 +46,8 @@ _POSITIVE = (
 _CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
 _DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
+_NULL = ("None", "null")  # how Python and YAML spell that there is nothing
+_DOTTED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.([A-Za-z_]\w*)")
 _NAME = re.compile(r"--((?:model|data)(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
 
@@ -71,12 +74,12 @@ def read_sources(arguments: Sequence[str]) -> Sources:
     """
     parser = Parser(add_help=False)
     parser.add_argument("-c", "--config", type=Path, action="append", default=[])
-    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_argument("--ckpt_path", type=lambda word: None if word in _NULL else Path(word))
     parser.add_trust()
     options, words = parser.parse_known_args(list(arguments))
     configs = [read_config(path) for path in options.config]
-    named = class_paths([*configs, *(word.rpartition("=")[2] for word in words)])
-    run = Run(options.ckpt_path, {*options.trust, *named}, last=True) if options.ckpt_path else None
+    trust(class_paths([*configs, *(word.rpartition("=")[2] for word in words)]))
+    run = Run(options.ckpt_path, last=True) if options.ckpt_path else None
     settings = settings_of(run) if run else {}
     for config in configs:
         settings = merge(settings, config)
@@ -113,6 +116,7 @@ def _nested(content: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(run: Run) -> dict[str, Any]:
     """Return the settings under which a run was trained, named after the folder in which it lies now."""
     saved = run.folder.settings()
+    check_trusted(sorted(named_classes(saved)), run.folder.config, trained_with(run.folder))
     if not saved:  # a plain Lightning run: what the checkpoint says
         derived = {"shape", *TASKS.load(run.task).from_teacher}
         known = {name: value for name, value in run.settings.items() if name not in derived}
@@ -120,6 +124,20 @@ def settings_of(run: Run) -> dict[str, Any]:
         saved = {"task": run.task, "model": known, "data": data, "seed_everything": run.data_settings.get("seed", 0)}
     path = run.folder.path if run.folder.path.name else run.folder.path.resolve()
     return merge(saved, {"name": path.name, "trainer": {"default_root_dir": str(path.parent)}})
+
+
+def named_classes(settings: Mapping[str, Any]) -> set[str]:
+    """Find every class that a training's settings name; those of the trainer are spelled package.module.Class."""
+    trainer = dict(settings.get("trainer") or {}) | {"default_root_dir": None}
+    return class_paths(settings) | set(_dotted_classes(trainer))
+
+
+def _dotted_classes(settings: Any) -> Iterator[str]:
+    if isinstance(settings, Mapping | list | tuple):
+        for each in settings.values() if isinstance(settings, Mapping) else settings:
+            yield from _dotted_classes(each)
+    elif isinstance(settings, str) and (found := _DOTTED.fullmatch(settings)):
+        yield f"{found[1]}:{found[2]}"
 
 
 def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +227,12 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
         parsed = parser.parse_args(["--config", settings, *sources.words])
     except ArgumentError as error:
         raise ValueError(in_plain_words(str(error), parser)) from error
+    except RecursionError:
+        raise ValueError("the settings are nested too deeply") from None
+    for action in parser._actions:
+        hint = get_args(getattr(action, "_typehint", None))
+        if str in hint and type(None) in hint and parsed.get(action.dest) in _NULL:
+            parsed[action.dest] = None
     for name, default in parser.get_defaults().items():
         if default is not None and parsed[name] is None:
             raise ValueError(f"{name} is null; expected a value, as {default}")
@@ -291,7 +315,7 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
     parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
     parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
-    parser.add_argument("--trust", metavar="CLASS", help="Classes of your own that the checkpoint may name.")
+    parser.add_argument("--trust", nargs="+", metavar="CLASS", help=TRUST_HELP)
     parser.add_argument("--name", type=str | None, help="The run's folder under trainer.default_root_dir.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")

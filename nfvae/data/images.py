@@ -13,7 +13,7 @@ from nfvae.data.arrays import GivenTensors
 from nfvae.data.batches import SPLITS, Splits, loader
 from nfvae.data.binarize import bernoulli_draw, fixed_draw
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
-from nfvae.registry import check_choice, check_sizes
+from nfvae.registry import check_choice, check_sizes, save_plainly
 
 BINARIZATIONS = ("dynamic", "static", "threshold")
 
@@ -56,7 +56,7 @@ class BinarizedImages(pl.LightningDataModule):
         self.reader = DATASETS.make(dataset, dataset_options)
         check_choice("binarization", binarization, BINARIZATIONS)
         check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
-        self.save_hyperparameters()
+        save_plainly(self)
         self.root = Path(root or os.environ.get(DATA_ROOT_VARIABLE) or "data")
         self.shape = self.reader.find_shape(self.root)
         self.splits: Splits | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from nfvae.models import VAE, make_vae
 from nfvae.models.vae import ARCHITECTURE
-from nfvae.registry import check_options, check_trusted
+from nfvae.registry import check_options, check_trusted, plain
 from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import Run
 
@@ -60,6 +60,7 @@ class HubVAE(
         if not settings:
             raise ValueError("a model needs its settings; is there a config.json?")
         check_options("model", "HubVAE", settings, ARCHITECTURE)
+        settings = plain(settings)
         check_trusted(settings, "config.json")
         made = make_vae(**settings)
         super().__init__(made.posterior, made.decoder, made.prior, made.shape)

@@ -12,6 +12,7 @@ from torch.optim.adam import adam
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
 from nfvae.registry import Registry, check_choice, check_number
+from nfvae.runs.checkpoint import check_alike
 
 OPTIMIZERS = Registry(
     "optimizer",
@@ -96,6 +97,29 @@ def _try(settings: Mapping[str, Any]) -> None:
         optimizer.step(lambda: 0.0)
     except Exception as error:
         raise ValueError(f"optimizer {settings['optimizer']!r} fails: {error}") from error
+
+
+def check_states(
+    settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], checkpoint: Mapping[str, Any]
+) -> None:
+    """Refuse states of optimizer and schedule in a checkpoint that a training under these settings would not save.
+
+    Raises:
+        ValueError: for such states.
+    """
+    copies = [nn.Parameter(torch.zeros_like(each, device="cpu")) for each in parameters]
+    optimizer = make_optimizer(settings, copies, torch.device("cpu"))
+    made = with_schedule(optimizer, settings["schedule"], settings["milestones"], lambda: 1)
+    for each in copies:
+        each.grad = torch.zeros_like(each)
+    optimizer.step(lambda: 0.0)
+    own, saved = optimizer.state_dict(), checkpoint.get("optimizer_states", [{}])
+    check_alike("optimizer_states", saved, [{**own, "state": {}}])
+    states = saved[0]["state"]
+    unused = own["state"].keys() - states.keys() if states else ()  # by the loss
+    check_alike("optimizer_states", states, {key: each for key, each in own["state"].items() if key not in unused})
+    schedules = made[1] if isinstance(made, tuple) else [made["lr_scheduler"]["scheduler"]] if made != optimizer else []
+    check_alike("lr_schedulers", checkpoint.get("lr_schedulers", []), [each.state_dict() for each in schedules])
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:

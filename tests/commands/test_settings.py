@@ -148,7 +148,7 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LAUGHS, "more than 10000 settings"),
+        (LAUGHS, "more than 10,000 settings"),
         ("model: &m {flow_options: *m}\n", "cannot read bad.yaml"),
         ("model: {depth: 2, depth: 3}\n", "cannot read bad.yaml: depth is set twice"),
         ("seed_everything: 1\nseed_everything: 2\n", "cannot read bad.yaml: seed_everything is set twice"),
