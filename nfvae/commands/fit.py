@@ -25,7 +25,7 @@ from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, w
 from nfvae.runs.trust import mark_trained
 from nfvae.training import FlowVAE, TrainingModule
 from nfvae.training.callbacks import Norms
-from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
+from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO, is_of_restoring
 
 _PICTURED_IMAGES = 32
 
@@ -91,6 +91,10 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
         if "conditioned on metric" not in str(error):
             raise
         raise ValueError(f"trainer.callbacks: {error}") from error  # a metric to monitor that there is not
+    except (LookupError, TypeError, AttributeError) as error:
+        if not is_of_restoring(error):
+            raise
+        raise ValueError(f"{path} is damaged: its training cannot be restored ({error!r:.60})") from error
     except SystemExit:  # what Lightning makes of a signal
         if plan.keeps_a_run and trainer.is_global_zero:
             resumable = f"resume with: nfvae fit --ckpt_path {folder.path}"

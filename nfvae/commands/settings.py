@@ -222,11 +222,15 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
     if {"-h", "--help", _TRAINER_HELP} & set(sources.words):
         print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
-    settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
     try:
+        settings = yaml.safe_dump(sources.settings | {"task": module.task}, sort_keys=False)
         parsed = parser.parse_args(["--config", settings, *sources.words])
     except ArgumentError as error:
         raise ValueError(in_plain_words(str(error), parser)) from error
+    except yaml.representer.RepresenterError as error:  # of a plain Lightning run
+        raise ValueError(
+            f"a setting of the checkpoint cannot be written in a config: {error.args[-1]!r:.60}"
+        ) from error
     except RecursionError:
         raise ValueError("the settings are nested too deeply") from None
     for action in parser._actions:

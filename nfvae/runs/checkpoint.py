@@ -23,7 +23,6 @@ WEIGHTS: dict[str, Callable[[Tensor], Tensor | None]] = {
     "none": lambda value: None,
 }
 """How the weights of a run are exported: as they are, in 16 bits, not at all."""
-_MISSING = "missing"
 _DATA = ("datamodule_hyper_parameters",)
 _PARTS = {"hyper_parameters", "global_step", "epoch", "state_dict", "task", "model"}  # of every checkpoint
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -107,28 +106,30 @@ def check_alike(name: str, saved: Any, expected: Any) -> None:
     Args:
         name: of the part, for the message.
         saved: what the checkpoint has.
-        expected: what the training has; numbers may differ, and None stands for anything.
+        expected: what the training has; numbers may differ, names may be missing, and None stands for anything.
 
     Raises:
-        ValueError: for other types, missing names, other shapes, or a number that is not finite.
+        ValueError: for other types or shapes, or a number that is not finite or has another sign.
     """
     if isinstance(expected, Mapping) and isinstance(saved, Mapping):
         for key, each in expected.items():
-            check_alike(f"{name}.{key}", saved.get(key, _MISSING), each)
+            if key in saved:
+                check_alike(f"{name}.{key}", saved[key], each)
     elif isinstance(expected, list | tuple) and isinstance(saved, list | tuple) and len(saved) == len(expected):
         for place, each in enumerate(expected):
             check_alike(f"{name}.{place}", saved[place], each)
     elif isinstance(expected, Tensor) and isinstance(saved, Tensor):
         if saved.shape != expected.shape or saved.is_floating_point() != expected.is_floating_point():
             raise ValueError(f"the checkpoint is damaged: its {name} has shape {[*saved.shape]} and type {saved.dtype}")
-    elif not (expected is None and saved is not _MISSING) and not _is_alike(saved, expected):
+    elif expected is not None and not _is_alike(saved, expected):
         raise ValueError(f"the checkpoint is damaged: its {name} should not be {saved!r:.60}")
 
 
 def _is_alike(saved: Any, expected: Any) -> bool:
     """Tell whether a single value can stand for another one."""
-    if type(expected) is float:
-        return type(saved) in (int, float) and math.isfinite(saved)
+    if type(expected) in (int, float):
+        types = (int, float) if type(expected) is float else (int,)
+        return type(saved) in types and math.isfinite(saved) and (saved >= 0 or expected < 0)
     return type(saved) is type(expected) and not isinstance(expected, Mapping | list | tuple | Tensor)
 
 

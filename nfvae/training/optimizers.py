@@ -113,13 +113,20 @@ def check_states(
     for each in copies:
         each.grad = torch.zeros_like(each)
     optimizer.step(lambda: 0.0)
-    own, saved = optimizer.state_dict(), checkpoint.get("optimizer_states", [{}])
-    check_alike("optimizer_states", saved, [{**own, "state": {}}])
-    states = saved[0]["state"]
-    unused = own["state"].keys() - states.keys() if states else ()  # by the loss
-    check_alike("optimizer_states", states, {key: each for key, each in own["state"].items() if key not in unused})
     schedules = made[1] if isinstance(made, tuple) else [made["lr_scheduler"]["scheduler"]] if made != optimizer else []
-    check_alike("lr_schedulers", checkpoint.get("lr_schedulers", []), [each.state_dict() for each in schedules])
+    saved = {name: checkpoint[name] for name in ("optimizer_states", "lr_schedulers") if name in checkpoint}
+    own = {"optimizer_states": [optimizer], "lr_schedulers": schedules}
+    used = bool(optimizer.state)
+    for name, states in saved.items():
+        check_alike(name, states, [each.state_dict() for each in own[name]])
+        try:
+            for each, state in zip(own[name], states, strict=True):
+                each.load_state_dict(state)
+            if used and not optimizer.state:
+                raise ValueError("they are empty")
+            optimizer.step(lambda: 0.0)
+        except Exception as error:
+            raise ValueError(f"the checkpoint is damaged: its {name} cannot be used ({error!r:.60})") from error
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:

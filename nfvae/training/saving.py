@@ -12,6 +12,7 @@ from torch import nn
 from nfvae.registry import check_choice, check_number, class_paths, options_of, plain
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import check_alike, load_weights, seal, taken_from
+from nfvae.runs.files import content_digest
 from nfvae.training.optimizers import with_new_rate
 from nfvae.training.teacher import Teacher
 
@@ -117,7 +118,7 @@ class SavedModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another architecture or optimizer; go on with the learning rate that is set now."""
         self.check_resumable(checkpoint)
-        check_alike("loops", checkpoint.get("loops", {}).get("fit_loop"), self.trainer.fit_loop.state_dict())
+        check_alike("checkpoint", checkpoint, _own_parts(self.trainer))
         with_new_rate(checkpoint, self.hparams["lr"])
 
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
@@ -137,7 +138,7 @@ class SavedModule(pl.LightningModule):
         return ", ".join(
             f"{name} {saved.get(name)!r} where the model has {self.hparams[name]!r}"
             for name in names
-            if (plain(saved.get(name)) or None) != (self.hparams[name] or None)
+            if _differ(saved.get(name), self.hparams[name])
         )
 
 
@@ -162,6 +163,19 @@ def check_loadable(module: SavedModule) -> None:
             f"no checkpoint of this model could be loaded, as its settings do not explain the weights {wrong[0]}: "
             "change a model in the constructor of a subclass, not after it was built"
         )
+
+
+def _differ(saved: Any, own: Any) -> bool:
+    """Tell whether two settings differ; nothing, no options and zero are one."""
+    if isinstance(saved, torch.Tensor) or isinstance(own, torch.Tensor):
+        return content_digest({"": saved}) != content_digest({"": own})
+    return bool((plain(saved) or None) != (plain(own) or None))
+
+
+def _own_parts(trainer: Any) -> dict[str, Any]:
+    """Return what a checkpoint of the trainer holds of loops and callbacks."""
+    callbacks = {each.state_key: each.state_dict() for each in trainer.callbacks}
+    return {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "callbacks": callbacks}
 
 
 def _device(path: Path, map_location: Any) -> Any:
