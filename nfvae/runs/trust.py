@@ -40,7 +40,8 @@ def trained_with(folder: RunFolder) -> frozenset[str]:
     if not (key and isinstance(code, str) and isinstance(classes, list)):
         return frozenset()
     named = [str(each) for each in classes]
-    return frozenset(named) if hmac.compare_digest(_code(key, folder, named), code) else frozenset()
+    valid = hmac.compare_digest(_code(key, folder, named).encode(), code.encode(errors="replace"))
+    return frozenset(named) if valid else frozenset()
 
 
 def _code(key: bytes, folder: RunFolder, classes: list[str]) -> str:

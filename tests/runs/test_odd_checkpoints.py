@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from nfvae import FlowVAE
-from nfvae.__main__ import main
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import seal
 from tests.helpers.training import digits, module, trainer
