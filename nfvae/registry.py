@@ -173,11 +173,11 @@ def check_number(
     """
     if not isinstance(value, Real) or isinstance(value, bool) or value != value:
         expected = "a number"
-    elif value <= above:
+    elif (number := value if isinstance(value, int) else float(value)) <= above:
         expected = f"above {above:g}"
-    elif value < least:
+    elif number < least:
         expected = f"at least {least:g}"
-    elif value > most:
+    elif number > most:
         expected = "finite" if most == sys.float_info.max else f"at most {most:,}"
     else:
         return
@@ -275,7 +275,7 @@ def check_trusted(settings: Any, source: object, trusted: Collection[str] = ()) 
 
 
 def plain(value: Any, name: str = "", depth: int = 0) -> Any:
-    """Return a setting as a checkpoint can hold it: NumPy scalars as numbers, paths as text, tuples as lists.
+    """Return a setting as a checkpoint can hold it: NumPy's numbers as Python's, paths as text, tuples as lists.
 
     Args:
         value: the setting; nested ones are converted, too.
@@ -302,11 +302,11 @@ def plain(value: Any, name: str = "", depth: int = 0) -> Any:
     for kind, convert in _PLAIN.items():
         if isinstance(value, kind):
             return convert(value)
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # of NumPy or torch
-        return plain(value.item(), name, depth + 1)
     torch = sys.modules.get("torch")
-    if torch and type(value) is torch.Tensor:
+    if torch and type(value) is torch.Tensor and value.ndim:
         return value
+    if hasattr(value, "tolist") and not (torch and isinstance(value, torch.nn.Parameter)):  # of NumPy, or one number
+        return plain(value.tolist(), name, depth + 1)
     raise ValueError(f"setting {name} is of type {type(value).__name__}, which a checkpoint cannot hold: {value!r:.60}")
 
 

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules, by name."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,6 +79,8 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
     """
     check_number("lr", settings["lr"], above=0)
     check_choice("schedule", settings["schedule"], SCHEDULES)
+    if not isinstance(settings["milestones"], list):
+        raise ValueError(f"milestones takes epochs, as [20, 40]; got {settings['milestones']!r}")
     if settings["schedule"] == "multistep" and not settings["milestones"]:
         raise ValueError("schedule multistep needs milestones, as [20, 40]")
     for epoch in settings["milestones"]:
@@ -121,7 +124,7 @@ def check_states(
         check_alike(name, states, [each.state_dict() for each in own[name]])
         try:
             for each, state in zip(own[name], states, strict=True):
-                each.load_state_dict(state)
+                each.load_state_dict(copy.deepcopy(state))  # else the step below would change the checkpoint
             if used and not optimizer.state:
                 raise ValueError("they are empty")
             optimizer.step(lambda: 0.0)
