@@ -48,8 +48,8 @@ class HubVAE(
         settings: arguments of `nfvae.make_vae`.
 
     Raises:
-        ValueError: for no setting at all, an unknown name or option, a value out of range, or a class of somebody's own
-            whose module is not imported yet.
+        ValueError: for no setting at all, an unknown name or option, a value out of range, or a class from outside
+            nfvae that is neither trusted nor imported yet.
 
     Example:
         >>> HubVAE(flow="planar", latent=2, shape=[8, 8]).config["flow"]
