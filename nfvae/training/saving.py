@@ -173,9 +173,11 @@ def _differ(saved: Any, own: Any) -> bool:
 
 
 def _own_parts(trainer: Any) -> dict[str, Any]:
-    """Return what a checkpoint of the trainer holds of loops and callbacks."""
-    callbacks = {each.state_key: each.state_dict() for each in trainer.callbacks}
-    return {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "callbacks": callbacks}
+    """Return what a checkpoint of the trainer holds of its loops; of callbacks only that each has a state by name."""
+    return {
+        "loops": {"fit_loop": trainer.fit_loop.state_dict()},
+        "callbacks": {each.state_key: {} for each in trainer.callbacks},
+    }
 
 
 def _device(path: Path, map_location: Any) -> Any:

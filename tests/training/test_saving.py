@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -219,3 +220,39 @@ def test_other_arguments_are_refused_in_a_sentence(arguments, message, path):
 def test_an_open_file_is_no_run(path):
     with open(path, "rb") as file, pytest.raises(ValueError, match="as its folder or a checkpoint's path; got <_io"):
         FlowVAE.load_from_checkpoint(file)
+
+
+class Counts(pl.Callback):
+    """A callback whose state grows, and changes its sign."""
+
+    def __init__(self):
+        self.seen, self.best = [], 0.0
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.seen, self.best = [*self.seen, trainer.current_epoch], self.best - 1.0
+
+    def state_dict(self):
+        return {"seen": self.seen, "best": self.best}
+
+    def load_state_dict(self, state_dict):
+        self.seen, self.best = state_dict["seen"], state_dict["best"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "torch.optim:SGD", "optimizer_options": {"momentum": 0.9}},
+        {"optimizer": "torch.optim:Adafactor"},
+        {"optimizer": "torch.optim:LBFGS", "optimizer_options": {"max_iter": 2}},
+        {"optimizer": "adamax", "schedule": "cosine"},
+        {"optimizer": "adamw", "schedule": "multistep", "milestones": (1, 3), "optimizer_options": {"amsgrad": True}},
+    ],
+    ids=lambda options: options["optimizer"],
+)
+def test_every_optimizer_and_own_callbacks_go_on(options, tmp_path):
+    counts, last = [Counts(), Counts()], None
+    for epochs, callback in enumerate(counts, 1):
+        run = trainer(tmp_path, epochs, callbacks=[callback], limit_train_batches=2, limit_val_batches=1)
+        run.fit(module(depth=1, **options), digits(), ckpt_path=last)
+        last = run.checkpoint_callback.best_model_path
+    assert (counts[1].seen, counts[1].best) == ([0, 1], -2.0)
