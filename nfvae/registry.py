@@ -238,7 +238,7 @@ def trusting(*names: str) -> Iterator[None]:
 
     Example:
         >>> with trusting("your.module:Class"):
-        ...     check_trusted({"flow": "your.module:Class"}, "best.ckpt")
+        ...     check_trusted({"flow": "your.module:Class"}, "given.ckpt")
     """
     token = _TRUSTED.set(_TRUSTED.get())
     try:
