@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from nfvae.commands import COMMANDS, INTERRUPTED, Ended, with_home
-from nfvae.registry import import_attribute, unknown
+from nfvae.registry import import_attribute, trusting, unknown
 
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
@@ -30,7 +30,8 @@ def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int
     """
     _quieten()
     try:
-        _dispatch(arguments, ready)
+        with trusting():
+            _dispatch(arguments, ready)
     except (KeyboardInterrupt, Ended) as error:
         hint = getattr(error, "hint", "")
         print(f"nfvae: interrupted{hint and '; '}{hint}", file=sys.stderr)

@@ -3,12 +3,19 @@
 import difflib
 import inspect
 import math
+import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
+from numbers import Integral, Real
 from typing import Any, Generic, TypeVar
 
+TRUST_VARIABLE = "NFVAE_TRUST"
+_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
+_DEEPEST_SETTING = 50
 _Base = TypeVar("_Base")
 _CLASS_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 OWN = "package.module:Class"
@@ -167,13 +174,13 @@ def check_number(
         Traceback (most recent call last):
         ValueError: lr must be above 0; got 0.0
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+    if not isinstance(value, Real) or isinstance(value, bool) or value != value:
         expected = "a number"
-    elif value <= above:
+    elif (number := value if isinstance(value, int) else float(value)) <= above:
         expected = f"above {above:g}"
-    elif value < least:
+    elif number < least:
         expected = f"at least {least:g}"
-    elif value > most:
+    elif number > most:
         expected = "finite" if most == sys.float_info.max else f"at most {most:,}"
     else:
         return
@@ -187,9 +194,18 @@ def check_sizes(**sizes: int) -> None:
         ValueError: for such a size.
     """
     for name, value in sizes.items():
-        if not isinstance(value, int):
-            raise ValueError(f"{name} must be a whole number; got {value!r}")
-        check_number(name, value, least=1, most=LARGEST_SIZE)
+        check_whole(name, value)
+
+
+def check_whole(name: str, value: int, least: int = 1) -> None:
+    """Refuse what is no whole number from `least` to a million.
+
+    Raises:
+        ValueError: for such a value.
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number; got {value!r}")
+    check_number(name, value, least=least, most=LARGEST_SIZE)
 
 
 def check_flag(name: str, value: bool) -> None:
@@ -227,21 +243,111 @@ def class_paths(settings: Any) -> set[str]:
     return {settings} if is_class_path(settings) else set()
 
 
+def trust(names: Iterable[str]) -> None:
+    """Trust classes, as `names_in` reads them, until the innermost `trusting` block ends.
+
+    Raises:
+        ValueError: for what is no "package.module:Class".
+    """
+    found = names_in(names)
+    for name in found:
+        if not is_class_path(name):
+            raise ValueError(f"trust is given to classes, as {OWN}; got {name!r}")
+    _TRUSTED.set(_TRUSTED.get().union(found))
+
+
+@contextmanager
+def trusting(*names: str) -> Iterator[None]:
+    """Trust classes inside a block: runs, teachers and starting points read there may name them.
+
+    Example:
+        >>> with trusting("your.module:Class"):
+        ...     check_trusted({"flow": "your.module:Class"}, "given.ckpt")
+    """
+    token = _TRUSTED.set(_TRUSTED.get())
+    try:
+        trust(names)
+        yield
+    finally:
+        _TRUSTED.reset(token)
+
+
+def names_in(texts: Iterable[str]) -> list[str]:
+    """Split texts at commas and spaces."""
+    return [name for text in texts for name in re.split(r"[,\s]+", text) if name]
+
+
 def check_trusted(settings: Any, source: object, trusted: Collection[str] = ()) -> None:
     """Refuse settings from a file that would import a module which neither is nfvae's nor was named by the user.
 
     Args:
-        settings: what the file says, nested.
+        settings: the content of the file, nested.
         source: the file, for the message.
-        trusted: the "package.module:Class" that the user has named.
+        trusted: "package.module:Class" that the user has named, besides those of `trust` and the environment.
 
     Raises:
-        ValueError: for such settings. A module that is imported already is taken, as nothing new is run.
+        ValueError: for such settings. A module that is already imported is accepted, because nothing new is run.
     """
-    for path in sorted(class_paths(settings) - set(trusted)):
+    known = {*trusted, *_TRUSTED.get(), *names_in([os.environ.get(TRUST_VARIABLE, "")])}
+    for path in sorted(class_paths(settings) - known):
         module = path.partition(":")[0]
         if module.partition(".")[0] != "nfvae" and module not in sys.modules:
             raise ValueError(
-                f"{source} names {path}, a class of somebody's own, whose module would be imported: "
-                f"if you trust it, name it again with --trust {path}, or import {module} first"
+                f"{source} names {path}, a class from outside nfvae, and importing its module would run code: if you "
+                f"trust that code, add --trust {path} (or set {TRUST_VARIABLE}; in Python, import {module} first)"
             )
+
+
+def plain(value: Any, name: str = "", depth: int = 0) -> Any:
+    """Return a setting as a checkpoint can hold it: NumPy's numbers as Python's, paths as text, tuples as lists.
+
+    Args:
+        value: the setting; nested ones are converted, too.
+        name: of the setting, for the message.
+        depth: how deep the value lies in other settings.
+
+    Raises:
+        ValueError: for a value that no checkpoint can hold, or one that is nested too deeply.
+
+    Example:
+        >>> import numpy as np
+        >>> plain({"lr": np.float64(0.5), "shape": (8, np.int64(8))})
+        {'lr': 0.5, 'shape': [8, 8]}
+    """
+    if depth > _DEEPEST_SETTING:
+        raise ValueError(f"setting {name} is nested deeper than {_DEEPEST_SETTING} levels")
+    if isinstance(value, Mapping):
+        keys = {key: plain(key, name, depth + 1) for key in value}
+        return {each: plain(value[key], f"{name}.{each}".lstrip("."), depth + 1) for key, each in keys.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        return [plain(each, name, depth + 1) for each in value]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    for kind, convert in _PLAIN.items():
+        if isinstance(value, kind):
+            return convert(value)
+    torch = sys.modules.get("torch")
+    if torch and type(value) is torch.Tensor and value.ndim:
+        return value
+    if hasattr(value, "tolist") and not (torch and isinstance(value, torch.nn.Parameter)):  # of NumPy, or one number
+        return plain(value.tolist(), name, depth + 1)
+    raise ValueError(f"setting {name} is of type {type(value).__name__}, which a checkpoint cannot hold: {value!r:.60}")
+
+
+def save_plainly(owner: Any) -> None:
+    """Have a module of Lightning's keep the arguments of its constructor, which calls this, each as `plain` has it.
+
+    Raises:
+        ValueError: for an argument that no checkpoint can hold.
+    """
+    owner.save_hyperparameters(frame=sys._getframe(1))
+    owner.save_hyperparameters(plain(owner.hparams))
+
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    os.PathLike: os.fspath,
+    Integral: int,
+    Real: float,
+}
+"""How a setting of a kind becomes one that a checkpoint can hold."""

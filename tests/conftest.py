@@ -30,6 +30,15 @@ def _fixed_seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _state_of_nobody(tmp_path_factory):
+    """The user's own state folder stays as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.delenv("NFVAE_TRUST", raising=False)
+        yield
+
+
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """An empty current folder."""

@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 from nfvae.data import SPLITS
 from nfvae.estimators import BUDGETS, PROPOSALS
-from nfvae.registry import check_choice
+from nfvae.registry import check_choice, trust
 from nfvae.runs.folder import EvaluationSettings
 from nfvae.runs.methods import make_method
 
 _SIZES = ("chains", "temperatures")
+TRUST_HELP = "your own classes that the checkpoint may name (default: those the run was trained with in this folder)"
 FEW_IMAGES = 100  # for what takes long
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -110,13 +111,14 @@ class Parser(argparse.ArgumentParser):
 
     def add_trust(self) -> None:
         """Add the classes of your own that a checkpoint may name."""
-        self.add_argument(
-            "--trust",
-            nargs="+",
-            default=[],
-            metavar="MODULE:CLASS",
-            help="classes of your own that a checkpoint may name; those in the run's config.yaml are trusted anyway",
-        )
+        self.add_argument("--trust", nargs="+", action=_Trust, metavar="MODULE:CLASS", help=TRUST_HELP)
+
+
+class _Trust(argparse.Action):
+    """Trust the classes for the rest of the command, wherever a checkpoint is read."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        trust(values)
 
 
 def _path(given: str) -> Path:

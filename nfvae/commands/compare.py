@@ -104,15 +104,14 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
     _check_before_training(entries, options, asked)
     if options.fit and entries:
-        trust = ["--trust", *options.trust] if options.trust else []
-        wanted = [[*settings.arguments().split(), *trust] for settings in asked]
+        wanted = [settings.arguments().split() for settings in asked]
         found: dict[Path, list[dict[str, Any]]] = {_path(entry): [] for entry in entries}
         try:
             work_off({_path(entry): partial(_complete, entry, wanted, found[_path(entry)]) for entry in entries})
         finally:  # what was done is told, even where another run has diverged
             for summaries in zip(*filter(None, found.values()), strict=True):  # by estimator
                 show([*summaries])
-    runs = [entry if isinstance(entry, Run) else Run(entry.folder.path, options.trust) for entry in entries]
+    runs = [entry if isinstance(entry, Run) else Run(entry.folder.path) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
     results = [read_result(run, asked) for run in once]
     return results + read_wandb(options.wandb, asked) if options.wandb else results
@@ -137,7 +136,7 @@ def _is_config(source: Path) -> bool:
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:
     """Return a run itself, or the trainings of a config, one for each seed."""
     if not _is_config(source):
-        return [Run(source, options.trust)]
+        return [Run(source)]
     return list(_plans([options.base, source], options, fit_arguments))
 
 

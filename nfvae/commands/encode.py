@@ -121,7 +121,7 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
     check_seed("--seed", options.seed)
     if options.output is not None:
         check_file("--output", options.output, (ending,))
-    run = Run(options.run, options.trust)
+    run = Run(options.run)
     path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
     model, images = run.vae(), read_images(options.input, run.data_settings.get("binarization", "dynamic"))
     if tuple(images.shape[1:]) != tuple(run.shape):

@@ -62,7 +62,7 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
     """Evaluate what was asked for, and return the summary of each run and estimator."""
     torch.set_float32_matmul_precision(options.matmul_precision)
     asked, root = evaluation_settings(options), getattr(options, "data.root")
-    runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
+    runs = [Run(path) for path in dict.fromkeys(options.runs)]
     trainer = _trainer(**_section(options, "trainer"))
     printed = redirect_stdout(sys.stdout if options.format == "table" else sys.stderr)
     with ended_by_signals(lambda: "the same command goes on from here"), printed:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from nfvae.commands.arguments import Parser, offer
 from nfvae.registry import check_choice
@@ -22,16 +23,16 @@ def export_command(arguments: list[str]) -> None:
     check_choice("--weights choice", options.weights, WEIGHTS)
     if RunFolder(options.to).is_trained:
         raise ValueError(f"{options.to} is a run; expected a folder for exported ones")
-    targets: dict[Path, Run] = {}
+    targets: dict[Path, tuple[Run, dict[str, Any]]] = {}
     for path in options.runs:
-        run = Run(path, options.trust)
+        run = Run(path)
         if (target := options.to / run.folder.name) in targets:
             raise ValueError(f"two of the runs are called {run.folder.name}")
         if target.exists():
             raise ValueError(f"{target} exists already")
-        targets[target] = run
-    for target, run in targets.items():
-        _export(run, target, options.weights)
+        targets[target] = (run, _exported(run, options.weights))
+    for target, (run, checkpoint) in targets.items():
+        _export(run, checkpoint, target)
         print(target)
 
 
@@ -45,22 +46,29 @@ def export_parser() -> Parser:
     return parser
 
 
-def _export(run: Run, target: Path, weights: str) -> None:
+def _exported(run: Run, weights: str) -> dict[str, Any]:
+    """Return the checkpoint to be written; refuses a run without weights, or with weights that cannot be exported."""
+    if weights != "none":
+        run.state()
+    try:
+        return exported(run.checkpoint, weights)
+    except ValueError as error:
+        raise ValueError(f"cannot export {run.path} with --weights {weights}: {error}") from error
+
+
+def _export(run: Run, checkpoint: dict[str, Any], target: Path) -> None:
     """Write the folder beside its place, and move it there whole."""
     unfinished = RunFolder(target.parent / f".{target.name}.exported")
     shutil.rmtree(unfinished.path, ignore_errors=True)  # of an export that was killed
     try:
-        _write(run, unfinished, weights)
+        _write(run, checkpoint, unfinished)
         unfinished.path.rename(target)
     finally:
         shutil.rmtree(unfinished.path, ignore_errors=True)
 
 
-def _write(run: Run, target: RunFolder, weights: str) -> None:
+def _write(run: Run, checkpoint: dict[str, Any], target: RunFolder) -> None:
     """Write what others need: the evaluations are those of the very model."""
-    if weights != "none":
-        run.state()  # refuses a run without weights
-    checkpoint = exported(run.checkpoint, weights)
     digest = model_digest(checkpoint)
     target.best.parent.mkdir(parents=True)
     write_tensors(target.best, checkpoint)

@@ -17,16 +17,17 @@ from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
-from nfvae.commands.settings import training_parser
+from nfvae.commands.settings import named_classes, training_parser
 from nfvae.commands.signals import ended_by_signals
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
 from nfvae.runs.files import locked, remove_partial, write_figure, write_whole
 from nfvae.runs.metrics import MetricFile, read_rows
 from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
+from nfvae.runs.trust import mark_trained
 from nfvae.training import FlowVAE, TrainingModule
 from nfvae.training.callbacks import Norms
-from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO
+from nfvae.training.checkpoints import MovableCheckpoint, WholeCheckpointIO, is_of_restoring
 
 _PICTURED_IMAGES = 32
 
@@ -106,6 +107,8 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
             raise
         raise ValueError(f"trainer.callbacks: {error}") from error  # a metric to monitor that there is not
     except (AttributeError, LookupError, TypeError) as error:
+        if is_of_restoring(error):
+            raise ValueError(f"{path} is damaged: its training cannot be restored ({error!r:.60})") from error
         if not (callback := _callback_that_failed(error, trainer)):
             raise
         raise ValueError(f"trainer.callbacks: {callback} does not fit this training: {error}") from error
@@ -217,6 +220,7 @@ class _FirstStep(pl.Callback):
         if not trainer.is_global_zero:
             return
         write_whole(self.plan.folder.config, self.plan.config())
+        mark_trained(self.plan.folder, named_classes(self.plan.settings | {"trained": dict(pl_module.hparams)}))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 summarize_best(logger, self.plan.module.monitor, self.plan.module.mode)

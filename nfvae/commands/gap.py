@@ -22,7 +22,7 @@ def gap_command(arguments: list[str]) -> None:
     """
     options = gap_parser().parse_args(arguments)
     summaries = summarize(options)
-    runs = [Run(path, options.trust) for path in dict.fromkeys(options.runs)]
+    runs = [Run(path) for path in dict.fromkeys(options.runs)]
     path = runs[0].folder.drawn("gap")
     write_figure(path, draw("gap", runs, evaluation=evaluation_settings(options)[0]))
     print(path, file=sys.stdout if options.format == "table" else sys.stderr)

@@ -1,7 +1,7 @@
 """What `nfvae plot` can draw of trained runs, by name."""
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,7 +52,6 @@ class Given(NamedTuple):
     evaluation: EvaluationSettings = USUAL
     root: str | None = None
     teacher: Path | str | None = None
-    trust: Collection[str] = ()
 
     def only(self) -> Run:
         """Return the one run of a picture that takes one."""
@@ -92,7 +91,6 @@ def draw(
     evaluation: EvaluationSettings = USUAL,
     root: str | None = None,
     teacher: Path | str | None = None,
-    trust: Collection[str] = (),
 ) -> "Figure":
     """Draw a picture.
 
@@ -103,14 +101,13 @@ def draw(
         evaluation: which one is read.
         root: folder or file of the images, where they are not where they were in training.
         teacher: run of the teacher of a student, where it is not where it was in training.
-        trust: classes of your own that the teacher's checkpoint may name.
 
     Raises:
         ValueError: for an unknown name, or runs or images that the picture cannot be drawn of.
         FileNotFoundError: if an evaluation or the given teacher is not there.
     """
     check_choice("picture", name, PICTURES)
-    return PICTURES[name](Given(runs, images, evaluation, root, teacher, trust))
+    return PICTURES[name](Given(runs, images, evaluation, root, teacher))
 
 
 def density_summary(run: Run, teacher: Path | str | None = None) -> str:
@@ -291,7 +288,7 @@ def _densities(given: Given) -> dict[str, FlowDistribution]:
             raise ValueError(f"run {run.folder.path} is no student; --teacher names the teacher of one")
         return {"model": model()}
     try:
-        teacher = Run(trained_by if given.teacher is None else given.teacher, given.trust)
+        teacher = Run(trained_by if given.teacher is None else given.teacher)
     except FileNotFoundError as error:
         if given.teacher is not None:
             raise

@@ -38,9 +38,9 @@ def plot_command(arguments: list[str]) -> None:
     if options.output is not None:
         check_file("--output", options.output)
     evaluation, root, images = _checked(options), getattr(options, "data.root"), options.images
-    runs = [Run(path, options.trust) for path in options.runs]
+    runs = [Run(path) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    figure = draw(options.kind, runs, images, evaluation, root, options.teacher, options.trust)
+    figure = draw(options.kind, runs, images, evaluation, root, options.teacher)
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)

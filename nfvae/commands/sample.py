@@ -23,7 +23,7 @@ def sample_command(arguments: list[str]) -> None:
     options = sample_parser().parse_args(arguments)
     _check(options.output, options.count)
     check_seed("--seed", options.seed)
-    run = Run(options.run, options.trust)
+    run = Run(options.run)
     pl.seed_everything(options.seed, verbose=False)
     path = options.output or run.folder.drawn(f"samples-{options.count}")
     if path.suffix.lower() in PICTURES:

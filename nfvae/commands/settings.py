@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -17,15 +17,16 @@ from jsonargparse import ArgumentParser, Namespace, set_dumper
 
 from nfvae import __version__
 from nfvae.commands import with_home
-from nfvae.commands.arguments import Parser, meant, offer
+from nfvae.commands.arguments import TRUST_HELP, Parser, meant, offer
 from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS
-from nfvae.registry import OWN, check_number, class_paths, options_of
+from nfvae.registry import OWN, check_number, check_trusted, class_paths, options_of, trust
 from nfvae.runs import Run
 from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
 from nfvae.runs.run import DATA
+from nfvae.runs.trust import trained_with
 from nfvae.training import TASKS, TrainingModule
 
 _SECTIONS = ("model", "data", "trainer")
@@ -53,6 +54,8 @@ _VECTORS = (
 _ALWAYS_ALLOWED = 8  # processes, even of one processor
 _WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
 _DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
+_NULL = ("None", "null")  # how Python and YAML spell that there is nothing
+_DOTTED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.([A-Za-z_]\w*)")
 _NAME = re.compile(r"--((?:model|data)(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
 
@@ -92,12 +95,12 @@ def read_sources(arguments: Sequence[str]) -> Sources:
     """
     parser = Parser(add_help=False)
     parser.add_argument("-c", "--config", type=Path, action="append", default=[])
-    parser.add_argument("--ckpt_path", type=Path)
+    parser.add_argument("--ckpt_path", type=lambda word: None if word in _NULL else Path(word))
     parser.add_trust()
     options, words = parser.parse_known_args(list(arguments))
     configs = [read_config(path) for path in options.config]
-    named = class_paths([*configs, *(word.rpartition("=")[2] for word in words)])
-    run = Run(options.ckpt_path, {*options.trust, *named}, last=True) if options.ckpt_path else None
+    trust(class_paths([*configs, *(word.rpartition("=")[2] for word in words)]))
+    run = Run(options.ckpt_path, last=True) if options.ckpt_path else None
     settings = settings_of(run) if run else {}
     for config in configs:
         settings = merge(settings, config)
@@ -134,6 +137,7 @@ def _nested(content: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(run: Run) -> dict[str, Any]:
     """Return the settings under which a run was trained, named after the folder in which it lies now."""
     saved = run.folder.settings()
+    check_trusted(sorted(named_classes(saved)), run.folder.config, trained_with(run.folder))
     if not saved:  # a plain Lightning run: what the checkpoint says
         derived = {"shape", *TASKS.load(run.task).from_teacher}
         known = {name: value for name, value in run.settings.items() if name not in derived}
@@ -141,6 +145,20 @@ def settings_of(run: Run) -> dict[str, Any]:
         saved = {"task": run.task, "model": known, "data": data, "seed_everything": run.data_settings.get("seed", 0)}
     path = run.folder.path if run.folder.path.name else run.folder.path.resolve()
     return merge(saved, {"name": path.name, "trainer": {"default_root_dir": str(path.parent)}})
+
+
+def named_classes(settings: Mapping[str, Any]) -> set[str]:
+    """Find every class that a training's settings name; those of the trainer are spelled package.module.Class."""
+    trainer = dict(settings.get("trainer") or {}) | {"default_root_dir": None}
+    return class_paths(settings) | set(_dotted_classes(trainer))
+
+
+def _dotted_classes(settings: Any) -> Iterator[str]:
+    if isinstance(settings, Mapping | list | tuple):
+        for each in settings.values() if isinstance(settings, Mapping) else settings:
+            yield from _dotted_classes(each)
+    elif isinstance(settings, str) and (found := _DOTTED.fullmatch(settings)):
+        yield f"{found[1]}:{found[2]}"
 
 
 def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,14 +243,24 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
     if {"-h", "--help", _TRAINER_HELP} & set(sources.words):
         print(_help(parser, {"trainer"} if _TRAINER_HELP in sources.words else {None, "model", "data"}))
         raise SystemExit(0)
-    settings = dump_yaml(sources.settings | {"task": module.task})
     try:
+        settings = dump_yaml(sources.settings | {"task": module.task})
         parsed = parser.parse_args(["--config", settings, *sources.words])
     except ArgumentError as error:
         unknown = re.match(r"unrecognized arguments: --data\.(\w+)", str(error))
         if unknown and unknown[1] in options_of(DATA["vae"]):
             raise ValueError(f"{error}{_VECTORS}") from error
         raise ValueError(in_plain_words(str(error), parser)) from error
+    except yaml.representer.RepresenterError as error:  # of a plain Lightning run
+        raise ValueError(
+            f"a setting of the checkpoint cannot be written in a config: {error.args[-1]!r:.60}"
+        ) from error
+    except RecursionError:
+        raise ValueError("the settings are nested too deeply") from None
+    for action in parser._actions:
+        hint = get_args(getattr(action, "_typehint", None))
+        if str in hint and type(None) in hint and parsed.get(action.dest) in _NULL:
+            parsed[action.dest] = None
     for name, default in parser.get_defaults().items():
         if default is not None and parsed[name] is None:
             raise ValueError(f"{name} is null; expected a value, as {default}")
@@ -322,7 +350,7 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
     parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
     parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
-    parser.add_argument("--trust", metavar="CLASS", help="Classes of your own that the checkpoint may name.")
+    parser.add_argument("--trust", nargs="+", metavar="CLASS", help=TRUST_HELP)
     parser.add_argument("--name", type=str, help="The run's folder under trainer.default_root_dir.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from nfvae.commands.arguments import Parser, as_list, refused
+from nfvae.commands.arguments import TRUST_HELP, Parser, as_list, refused
 from nfvae.commands.progress import MetricProgressBar
 from nfvae.commands.settings import check_processes, in_plain_words
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
@@ -127,7 +127,7 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         raise SystemExit(0)
     if not path:
         raise ValueError(f"nfvae {command} needs a trained model: nfvae {command} RUN, or --ckpt_path CHECKPOINT")
-    run = Run(path, options.trust)
+    run = Run(path)
     task = TASKS.load(run.task)
     parser = _parser(command, task, description)
     try:
@@ -158,7 +158,7 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
         allow_abbrev=False,
     )
     parser.add_argument("--ckpt_path", help="The run, where it does not come first.")
-    parser.add_argument("--trust", nargs="+", help="Classes of your own that the checkpoint may name.")
+    parser.add_argument("--trust", nargs="+", help=TRUST_HELP)
     offered: list[tuple[str, type, set[str]]] = [
         ("model", task, _MODEL[command] & task.arguments()),
         ("data", DATA[task.kind], _DATA & set(options_of(DATA[task.kind]))),

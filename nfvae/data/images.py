@@ -15,7 +15,7 @@ from nfvae.data.batches import SPLITS, Splits, data_digest, loader
 from nfvae.data.binarize import above_half, bernoulli_draw, fixed_draw
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
 from nfvae.data.gray import mean_image
-from nfvae.registry import check_choice, check_flag, check_seed, check_sizes
+from nfvae.registry import check_choice, check_flag, check_seed, check_sizes, save_plainly
 
 DIGEST = "_sha256"
 """Name under which the settings of the data hold their digest, once they are read; no argument of the class."""
@@ -62,7 +62,7 @@ class BinarizedImages(pl.LightningDataModule):
         check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
         check_flag("download", download)
         check_seed("seed", seed)
-        self.save_hyperparameters()
+        save_plainly(self)
         self.root = _data_root(root)
         self.shape = self.reader.find_shape(self.root)
         self.splits: Splits | None = None

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from nfvae.data.batches import Splits, loader
-from nfvae.registry import Registry, check_number, check_seed, check_sizes
+from nfvae.registry import Registry, check_number, check_seed, check_sizes, save_plainly
 
 _DRAW_SEED = 20150706
 _MOST_VECTORS = 100_000_000
@@ -155,7 +155,7 @@ class ToyVectors(pl.LightningDataModule):
         check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
         check_number("count", count, least=1, most=_MOST_VECTORS)
         check_seed("seed", seed)
-        self.save_hyperparameters()
+        save_plainly(self)
         self.splits: Splits | None = None
 
     def setup(self, stage: str | None = None) -> None:

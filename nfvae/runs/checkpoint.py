@@ -1,7 +1,9 @@
 """Checkpoints: read without running anything, checked against what was written, and loaded into models."""
 
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,20 @@ WEIGHTS: dict[str, Callable[[Tensor], Tensor | None]] = {
 """How the weights of a run are exported: as they are, in 16 bits, not at all."""
 _DATA = ("datamodule_hyper_parameters",)
 _PARTS = {"hyper_parameters", "global_step", "epoch", "state_dict", "task", "model"}  # of every checkpoint
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "hyper_parameters": dict,
+    "datamodule_hyper_parameters": (dict, type(None)),
+    "global_step": int,
+    "epoch": int,
+    "state_dict": dict,
+    "task": str,
+    "model": str,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "loops": dict,
+    "callbacks": dict,
+}
+_BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -43,8 +59,78 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a checkpoint of nfvae, or is damaged ({type(error).__name__})") from error
     if damaged:
         raise ValueError(f"{path} is damaged: not what was written are {', '.join(sorted(damaged))}")
-    check_choice("model", checkpoint["model"], MODELS)
+    _check_types(checkpoint, path)
     return checkpoint
+
+
+def _check_types(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint whose parts are of other types than a training writes; what is in them is checked later."""
+    for name, expected in _TYPES.items():
+        value = checkpoint.get(name)
+        if name in checkpoint and (not isinstance(value, expected) or isinstance(value, bool)):
+            raise ValueError(f"{path} is damaged: its {name} is of type {type(value).__name__}")
+    for name in _BY_NAME:
+        if wrong := [key for key in checkpoint.get(name) or {} if not isinstance(key, str)]:
+            raise ValueError(f"{path} is damaged: its {name} has {wrong[0]!r} in the place of a name")
+    if wrong := [name for name in ("global_step", "epoch") if checkpoint[name] < 0]:
+        raise ValueError(f"{path} is damaged: its {wrong[0]} is {checkpoint[wrong[0]]}")
+    for name, value in checkpoint["state_dict"].items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{path} is damaged: its weights {name} are of type {type(value).__name__}")
+    check_choice("model", checkpoint["model"], MODELS)
+
+
+@contextmanager
+def taken_from(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever odd content of a checkpoint leads to into a ValueError that names the file.
+
+    Args:
+        path: the checkpoint.
+        what: what is made of its content, for the message.
+
+    Raises:
+        ValueError: for any exception; those for a mistake in the user's own words pass as they are.
+    """
+    try:
+        yield
+    except (ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"{path} gives no {what}: {type(error).__name__} {said}") from error
+
+
+def check_alike(name: str, saved: Any, expected: Any) -> None:
+    """Refuse a part of a checkpoint that is not made as the training's own is.
+
+    Args:
+        name: of the part, for the message.
+        saved: what the checkpoint has.
+        expected: what the training has; numbers may differ, names may be missing, and None stands for anything.
+
+    Raises:
+        ValueError: for other types or shapes, or a number that is not finite or has another sign.
+    """
+    if isinstance(expected, Mapping) and isinstance(saved, Mapping):
+        for key, each in expected.items():
+            if key in saved:
+                check_alike(f"{name}.{key}", saved[key], each)
+    elif isinstance(expected, list | tuple) and isinstance(saved, list | tuple) and len(saved) == len(expected):
+        for place, each in enumerate(expected):
+            check_alike(f"{name}.{place}", saved[place], each)
+    elif isinstance(expected, Tensor) and isinstance(saved, Tensor):
+        if saved.shape != expected.shape or saved.is_floating_point() != expected.is_floating_point():
+            raise ValueError(f"the checkpoint is damaged: its {name} has shape {[*saved.shape]} and type {saved.dtype}")
+    elif expected is not None and not _is_alike(saved, expected):
+        raise ValueError(f"the checkpoint is damaged: its {name} should not be {saved!r:.60}")
+
+
+def _is_alike(saved: Any, expected: Any) -> bool:
+    """Tell whether a single value can stand for another one."""
+    if type(expected) in (int, float):
+        types = (int, float) if type(expected) is float else (int,)
+        return type(saved) in types and math.isfinite(saved) and (saved >= 0 or expected < 0)
+    return type(saved) is type(expected) and not isinstance(expected, Mapping | list | tuple | Tensor)
 
 
 def seal(checkpoint: dict[str, Any]) -> None:
@@ -65,8 +151,17 @@ def exported(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Any]:
     Args:
         checkpoint: the whole one.
         weights: a name in `WEIGHTS`.
+
+    Raises:
+        ValueError: for a weight that is not finite, or is too large for 16 bits.
     """
     state = {name: WEIGHTS[weights](value) for name, value in checkpoint["state_dict"].items()}
+    for name, value in state.items():
+        if value is not None and not value.isfinite().all():
+            if not (whole := checkpoint["state_dict"][name]).isfinite().all():
+                raise ValueError(f"the weights {name} are not finite")
+            largest, limit = float(whole.abs().max()), torch.finfo(value.dtype).max
+            raise ValueError(f"the weights {name} reach {largest:,g}, and {limit:,g} is the most that 16 bits hold")
     small = {name: checkpoint[name] for name in (*_PARTS, *_DATA) if name in checkpoint}
     small["state_dict"] = {name: value for name, value in state.items() if value is not None}
     if not small["state_dict"]:
@@ -83,7 +178,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     """
     expected = {name: value.dtype for name, value in model.state_dict().items()}
     for name, value in state.items():
-        if not value.isfinite().all():
+        with taken_from(path, "weights"):
+            is_finite = bool(value.isfinite().all())
+        if not is_finite:
             raise ValueError(f"{path} holds weights that are not finite: {name}")
         if name in expected and not _fits(value.dtype, expected[name]):
             raise ValueError(f"{path}: its weights {name} are {value.dtype}; expected {expected[name]}")

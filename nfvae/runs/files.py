@@ -7,9 +7,11 @@ import json
 import os
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 _PARTIAL = ".tmp"  # how the name of a file ends that is not whole yet
 _MOST_SETTINGS = 10_000  # of a YAML file
+_MOST_PIECES = 1_000_000  # of nested content whose digest is taken
+_DEEPEST = 100  # levels of nested content
+_TOO_MANY = f"more than {_MOST_SETTINGS:,} settings"
+_TOO_DEEP = "settings are nested too deeply"
+_MOST_REPEATS = 100  # how often a tensor's memory may be read for one digest
 
 
 @contextmanager
@@ -96,12 +103,19 @@ def write_figure(path: Path, figure: "Figure") -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no such file, or one that was cut off."""
+    """Read a JSON object; an empty one where there is no such file, or one that is damaged or has a name twice."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(), object_pairs_hook=_without_repeats)
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; raises ValueError where a name is there twice."""
+    if len(content := dict(pairs)) < len(pairs):
+        raise ValueError("a name is there twice")
+    return content
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -112,11 +126,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = load_yaml(path.read_text())
-        _check_size(content)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(f"cannot read {path}: {error.problem}{line}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict | None):
         raise ValueError(f"cannot read {path}: it should hold settings by name")
@@ -127,17 +140,22 @@ def load_yaml(text: str) -> Any:
     """Read what YAML says, 1e-3 as the number that it is.
 
     Raises:
-        yaml.YAMLError: if it is none, or a name is set twice.
+        yaml.YAMLError: if it is none, a name is set twice, or it is nested too deeply or too large.
     """
-    return yaml.load(text, _Settings)
+    try:
+        content = yaml.load(text, _Settings)
+    except RecursionError:
+        raise yaml.YAMLError(_TOO_DEEP) from None
+    _check_size(content)
+    return content
 
 
 class _Settings(yaml.SafeLoader):  # type: ignore[misc]  # without types
     """Plain YAML in which no name is set twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [str(key.value) for key, _ in node.value]
-        if repeated := [name for name in names if names.count(name) > 1]:
+        names = Counter(str(key.value) for key, _ in node.value)
+        if repeated := [name for name, count in names.items() if count > 1]:
             raise yaml.YAMLError(f"{repeated[0]} is set twice")
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -163,13 +181,15 @@ _Dumper.add_implicit_resolver(
 
 
 def _check_size(content: Any) -> None:
-    """Refuse what aliases blow up, or have contain itself."""
-    stack, count = [content], 0
-    while stack:
-        value, count = stack.pop(), count + 1
-        if count > _MOST_SETTINGS:
-            raise yaml.YAMLError(f"more than {_MOST_SETTINGS} settings")
-        stack += [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    """Refuse what aliases blow up, or have contain itself, and what is nested too deeply to be written again."""
+    level, count = [content], 0
+    for _ in range(_DEEPEST):
+        if (count := count + len(level)) > _MOST_SETTINGS:
+            raise yaml.YAMLError(_TOO_MANY)
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not (level := [*chain.from_iterable(inner)]):
+            return
+    raise yaml.YAMLError(_TOO_DEEP)
 
 
 class Busy(ValueError):
@@ -217,25 +237,45 @@ def _holder(file: Path) -> str:
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Return a SHA-256 of nested settings, numbers and tensors, the same wherever they lie."""
+    """Return a SHA-256 of nested settings, numbers and tensors, the same wherever they lie.
+
+    Raises:
+        ValueError: for content that is nested too deeply, that would take very long because parts of it are shared, or
+            that holds a sparse or quantized tensor.
+    """
     digest = hashlib.sha256()
-    for piece in _pieces(content):
+    for count, piece in enumerate(_pieces(content, Counter())):
+        if count > _MOST_PIECES:
+            raise ValueError(f"the content has more than {_MOST_PIECES:,} values")
         digest.update(piece)
     return digest.hexdigest()
 
 
-def _pieces(value: Any) -> Iterator[bytes]:
+def _pieces(value: Any, read: Counter[int], depth: int = 0) -> Iterator[bytes]:
+    """Yield what a digest is made of; `read` counts the bytes of each tensor's memory."""
+    if depth > _DEEPEST:
+        raise ValueError(f"the content is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         for key in sorted(value, key=repr):
             yield repr(key).encode()
-            yield from _pieces(value[key])
+            yield from _pieces(value[key], read, depth + 1)
     elif isinstance(value, list | tuple):
         yield f"[{len(value)}".encode()
         for each in value:
-            yield from _pieces(each)
+            yield from _pieces(each, read, depth + 1)
     elif isinstance(value, torch.Tensor):
-        plain = value.detach().cpu().contiguous()
-        yield f"{plain.dtype} {[*plain.shape]}".encode()
-        yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield from _pieces_of_tensor(value, read)
     else:
         yield repr(value).encode()
+
+
+def _pieces_of_tensor(value: torch.Tensor, read: Counter[int]) -> Iterator[bytes]:
+    if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
+        raise ValueError("the content has a sparse or quantized tensor, or one without numbers")
+    memory = value.untyped_storage()
+    read[memory.data_ptr()] += value.numel() * value.element_size()
+    if read[memory.data_ptr()] > _MOST_REPEATS * memory.nbytes():
+        raise ValueError(f"the content repeats a tensor more than {_MOST_REPEATS} times")
+    plain = value.detach().cpu().contiguous()
+    yield f"{plain.dtype} {[*plain.shape]}".encode()
+    yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -132,6 +132,7 @@ class RunFolder:
         self.path = Path(path)
         self.best, self.last = self.path / "checkpoints" / _BEST, self.path / "checkpoints" / _LAST
         self.config, self.latents = self.path / "config.yaml", self.path / "latents.pt"
+        self.mark = self.path / ".trained-here"
         self.metrics, self.steps = self.path / "metrics.csv", self.path / "steps.csv"
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from nfvae.models import VAE, make_vae
 from nfvae.models.vae import ARCHITECTURE
-from nfvae.registry import check_options, check_trusted
+from nfvae.registry import check_options, check_trusted, plain
 from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import Run
 
@@ -48,8 +48,8 @@ class HubVAE(
         settings: arguments of `nfvae.make_vae`.
 
     Raises:
-        ValueError: for no setting at all, an unknown name or option, a value out of range, or a class of somebody's own
-            whose module is not imported yet.
+        ValueError: for no setting at all, an unknown name or option, a value out of range, or a class from outside
+            nfvae that is neither trusted nor imported yet.
 
     Example:
         >>> HubVAE(flow="planar", latent=2, shape=[8, 8]).config["flow"]
@@ -60,6 +60,7 @@ class HubVAE(
         if not settings:
             raise ValueError("a model needs its settings; is there a config.json?")
         check_options("model", "HubVAE", settings, ARCHITECTURE)
+        settings = plain(settings)
         check_trusted(settings, "config.json")
         made = make_vae(**settings)
         super().__init__(made.posterior, made.decoder, made.prior, made.shape)

@@ -1,5 +1,6 @@
 """A trained run: its checkpoint, and the plain model and data that this gives."""
 
+import os
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,10 @@ from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.data.images import DIGEST
 from nfvae.flows import FlowDensity
 from nfvae.models import VAE
-from nfvae.registry import check_trusted, class_paths, options_of
-from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint
+from nfvae.registry import check_sizes, check_trusted, options_of
+from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint, taken_from
 from nfvae.runs.folder import EvaluationSettings, RunFolder
+from nfvae.runs.trust import trained_with
 
 DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedImages, "density": ToyVectors}
 """Data that each kind of model is trained on."""
@@ -25,8 +27,8 @@ class Run:
 
     Args:
         path: the run's folder, or a checkpoint file, one of Lightning's own included.
-        trust: "package.module:Class" of your own that the checkpoint may name; those that the run's config.yaml names
-            are trusted too.
+        trust: "package.module:Class" of your own that the checkpoint may name, besides those of `trusting`, of the
+            environment variable NFVAE_TRUST, and those with which you trained the run in this folder.
         last: whether a folder stands for its last checkpoint instead of its best.
 
     Attributes:
@@ -39,14 +41,14 @@ class Run:
     """
 
     def __init__(self, path: Path | str, trust: Collection[str] = (), last: bool = False) -> None:
-        path = Path(path)
+        path = _as_path(path)
         is_checkpoint = path.suffix == ".ckpt" or path.is_file()
         self.folder = RunFolder.of_checkpoint(path) if is_checkpoint else RunFolder(path)
         self.path = path if is_checkpoint else self.folder.checkpoint(last)
         self.checkpoint = read_checkpoint(self.path)
         self.task, self.kind = str(self.checkpoint["task"]), str(self.checkpoint["model"])
         named = [self.settings, self.data_settings, self.task]
-        check_trusted(named, self.path, {*trust, *class_paths(self.folder.settings())})
+        check_trusted(named, self.path, {*trust, *trained_with(self.folder)})
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -66,8 +68,7 @@ class Run:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the images of a VAE."""
-        height, width = self.settings["shape"]
-        return height, width
+        return _sides(self.settings.get("shape"), self.path)
 
     def digest(self) -> str:
         """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
@@ -96,7 +97,8 @@ class Run:
         """
         weights = self.weights()
         builder = MODELS[self.kind]
-        model = builder(**{name: self.settings[name] for name in options_of(builder)})
+        with taken_from(self.path, "model"):
+            model = builder(**{name: self.settings[name] for name in options_of(builder)})
         load_weights(model, weights, self.path)
         return model.eval()
 
@@ -124,7 +126,8 @@ class Run:
             raise ValueError(
                 f"run {self.folder.path} was not trained on {DATA[self.kind].__name__}: its data are unknown here"
             )
-        return DATA[self.kind](**self.data_settings | changes)
+        with taken_from(self.path, "data"):
+            return DATA[self.kind](**self.data_settings | changes)
 
     def images(self, **changes: Any) -> BinarizedImages:
         """Return the images that a VAE was trained on, with other settings where given; raises what they raise."""
@@ -154,6 +157,19 @@ def _remedy(run: Run) -> str:
         f": nfvae plot density {path} draws it, nfvae test {path} gives its NLL, and in Python "
         f"nfvae.Run({str(path)!r}).density()() is a distribution with sample and log_prob"
     )
+
+
+def _as_path(path: Path | str) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"a run is given as its folder or a checkpoint's path; got {path!r:.80}")
+    return Path(path)
+
+
+def _sides(shape: Any, path: Path) -> tuple[int, int]:
+    with taken_from(path, "shape of images"):
+        height, width = shape
+        check_sizes(height=height, width=width)
+    return height, width
 
 
 def _public(settings: Mapping[str, Any]) -> dict[str, Any]:

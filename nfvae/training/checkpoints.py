@@ -1,5 +1,6 @@
 """Checkpoints that a kill or a full disk cannot harm, and that know their best score wherever the run lies."""
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,9 @@ class MovableCheckpoint(ModelCheckpoint):
         }
         best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
+
+
+def is_of_restoring(error: Exception) -> bool:
+    """Tell whether an error comes from what Lightning restores of a checkpoint."""
+    frames = (frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(Path(code.co_filename).stem == "checkpoint_connector" and "resto" in code.co_name for code in frames)

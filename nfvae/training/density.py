@@ -58,7 +58,7 @@ class DensityEstimation(TrainingModule):
         **training: Any,
     ) -> None:
         super().__init__(**training)
-        self.model = make_density(flow, depth, flow_options, standardize, shape)
+        self.model = make_density(**{name: self.hparams[name] for name in self.architecture})
 
     def prepare_fit(self, data: Any) -> None:
         """Check the data and the flow."""
@@ -122,9 +122,8 @@ class DensityDistillation(DensityEstimation):
 
     def __init__(self, teacher: str | Path, warmup_epochs: int = 0, gradient: str = "plain", **training: Any) -> None:
         super().__init__(**training)
-        self.save_hyperparameters({"teacher": str(teacher)})
-        check_choice("distillation gradient", gradient, KL_GRADIENTS)
-        check_number("warmup_epochs", warmup_epochs, least=0)
+        check_choice("distillation gradient", self.hparams["gradient"], KL_GRADIENTS)
+        check_number("warmup_epochs", self.hparams["warmup_epochs"], least=0)
         self.register_buffer("weight", torch.ones(()), persistent=False)
 
     def prepare_fit(self, data: Any) -> None:

@@ -57,7 +57,6 @@ class PosteriorDistillation(FlowVAE):
             training.update({name: loaded.settings[name] for name in self.from_teacher})
             training["prior_options"] = _prior_options(loaded.settings)
         super().__init__(samples=samples, **training)
-        self.save_hyperparameters({"teacher": str(teacher)})
         self.by_posterior = target == "posterior"
         if self.by_posterior:
             check_choice("distillation gradient", self.hparams["gradient"], KL_GRADIENTS)

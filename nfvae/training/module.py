@@ -1,14 +1,17 @@
 """What every training here shares: settings, optimizer, checks, and what its checkpoint says."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
+from torch import nn
 
+from nfvae.registry import save_plainly
 from nfvae.training.callbacks import ReproducibleEpochs, check_callbacks
 from nfvae.training.compiling import CompileWherePays, compiled
-from nfvae.training.optimizers import check_optimization, make_optimizer, with_schedule
+from nfvae.training.optimizers import check_optimization, check_states, make_optimizer, with_schedule
 from nfvae.training.rows import MetricRows
-from nfvae.training.saving import SavedModule
+from nfvae.training.saving import SavedModule, check_loadable
 
 _TOO_COARSE = ("16-true", "bf16-true")
 
@@ -57,7 +60,7 @@ class TrainingModule(SavedModule, MetricRows):
         start: str | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        save_plainly(self)
         check_optimization(self.hparams)
 
     def prepare_fit(self, data: Any) -> None:
@@ -78,6 +81,16 @@ class TrainingModule(SavedModule, MetricRows):
         if (shape := list(getattr(data, "shape", expected))) != expected:
             raise ValueError(f"the model expects shape {expected}; the data have {shape}")
 
+    def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint from which the training cannot go on, states of the optimizer included."""
+        super().check_resumable(checkpoint)
+        if type(self).configure_optimizers is TrainingModule.configure_optimizers:
+            check_states(self.hparams, self._learning(), checkpoint)
+
+    def _learning(self) -> list[nn.Parameter]:
+        """Return the parameters that the optimizer changes."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     # Lightning's hooks, in the order in which a run meets them
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -94,6 +107,8 @@ class TrainingModule(SavedModule, MetricRows):
         if stage == "fit":
             check_callbacks(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit":
+            check_loadable(self)
         self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
         if self.teacher:
             self.teacher.to(self.trainer.strategy.root_device)
@@ -107,9 +122,8 @@ class TrainingModule(SavedModule, MetricRows):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of what learns, with its schedule."""
-        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         settings = self.hparams
-        optimizer = make_optimizer(settings, learning, self.device)
+        optimizer = make_optimizer(settings, self._learning(), self.device)
         steps = lambda: self.trainer.estimated_stepping_batches  # noqa: E731  (it sets up the data loader)
         return with_schedule(optimizer, settings["schedule"], settings["milestones"], steps)
 

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules, by name."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from torch.optim.adam import adam
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
 from nfvae.registry import Registry, check_choice, check_number
+from nfvae.runs.checkpoint import check_alike
 
 OPTIMIZERS = Registry(
     "optimizer",
@@ -77,6 +79,8 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
     """
     check_number("lr", settings["lr"], above=0)
     check_choice("schedule", settings["schedule"], SCHEDULES)
+    if not isinstance(settings["milestones"], list):
+        raise ValueError(f"milestones takes epochs, as [20, 40]; got {settings['milestones']!r}")
     if settings["schedule"] == "multistep" and not settings["milestones"]:
         raise ValueError("schedule multistep needs milestones, as [20, 40]")
     for epoch in settings["milestones"]:
@@ -96,6 +100,36 @@ def _try(settings: Mapping[str, Any]) -> None:
         optimizer.step(lambda: 0.0)
     except Exception as error:
         raise ValueError(f"optimizer {settings['optimizer']!r} fails: {error}") from error
+
+
+def check_states(
+    settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], checkpoint: Mapping[str, Any]
+) -> None:
+    """Refuse states of optimizer and schedule in a checkpoint that a training under these settings would not save.
+
+    Raises:
+        ValueError: for such states.
+    """
+    copies = [nn.Parameter(torch.zeros_like(each, device="cpu")) for each in parameters]
+    optimizer = make_optimizer(settings, copies, torch.device("cpu"))
+    made = with_schedule(optimizer, settings["schedule"], settings["milestones"], lambda: 1)
+    for each in copies:
+        each.grad = torch.zeros_like(each)
+    optimizer.step(lambda: 0.0)
+    schedules = made[1] if isinstance(made, tuple) else [made["lr_scheduler"]["scheduler"]] if made != optimizer else []
+    saved = {name: checkpoint[name] for name in ("optimizer_states", "lr_schedulers") if name in checkpoint}
+    own = {"optimizer_states": [optimizer], "lr_schedulers": schedules}
+    used = bool(optimizer.state)
+    for name, states in saved.items():
+        check_alike(name, states, [each.state_dict() for each in own[name]])
+        try:
+            for each, state in zip(own[name], states, strict=True):
+                each.load_state_dict(copy.deepcopy(state))  # else the step below would change the checkpoint
+            if used and not optimizer.state:
+                raise ValueError("they are empty")
+            optimizer.step(lambda: 0.0)
+        except Exception as error:
+            raise ValueError(f"the checkpoint is damaged: its {name} cannot be used ({error!r:.60})") from error
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:

@@ -9,7 +9,7 @@ from torch import Tensor
 from nfvae.estimators import GRADIENTS, check_bound, log_likelihood, make_objective
 from nfvae.models import VAE, LogTerms, check_vae, make_vae
 from nfvae.models.vae import ARCHITECTURE
-from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
+from nfvae.registry import check_whole
 from nfvae.training.module import TrainingModule
 
 
@@ -72,14 +72,14 @@ class FlowVAE(TrainingModule):
         **training: Any,
     ) -> None:
         super().__init__(**training)
-        check_sizes(samples=samples)
-        for name in ("val_samples", "test_samples"):
-            check_number(name, self.hparams[name], least=0, most=LARGEST_SIZE)
-        self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
-        self.objective, self.gradient = make_objective(objective, objective_options), GRADIENTS.make(gradient)
+        given = self.hparams
+        for name, least in {"samples": 1, "val_samples": 0, "test_samples": 0}.items():
+            check_whole(name, given[name], least)
+        self.model = make_vae(**{name: given[name] for name in ARCHITECTURE})
+        self.objective = make_objective(given["objective"], given["objective_options"])
+        self.gradient = GRADIENTS.make(given["gradient"])
         self.gradient.check(self.objective)
-        self.monitor = f"val/{self.objective.bound}"
-        self.images_evaluated = 0
+        self.monitor, self.images_evaluated = f"val/{self.objective.bound}", 0
 
     def prepare_fit(self, data: Any) -> None:
         """Check the data, and that the parts of the model fit each other."""

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.runs import Run
-from nfvae.runs.files import locked
+from nfvae.runs.files import content_digest, locked
 from tests.commands.test_fit import BEST, LAST, RUN, assert_one_line, curve, rows
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
@@ -155,6 +156,25 @@ def test_a_damaged_evaluation_is_refused_by_compare_and_made_again_by_evaluate(d
     assert cli("compare", run, "--samples", 10)[0] == 0
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 50_000, '{"a":' * 50_000, '{"a":' * 300 + "1" + "}" * 300, '{"nll": 1, "nll": 2}']
+)
+def test_a_summary_that_is_nested_or_says_a_thing_twice_is_damaged(text, run, cli):
+    SUMMARY.write_text(text)
+    for command in (["compare", run, "--samples", 10], ["export", run, "--to", "small"]):
+        code, _, error = cli(*command)
+        assert_one_line(code, error, f"{SUMMARY.stem}.*damaged")
+    assert "damaged: evaluating again" in evaluated(cli)[2]
+
+
+@pytest.mark.parametrize("ending", [".json", ".csv", ".png"])
+def test_a_folder_in_the_place_of_an_evaluations_file_is_noticed_before_the_work(ending, run, cli, monkeypatch):
+    monkeypatch.setattr("nfvae.runs.evaluation.LikelihoodChunks.predict_step", None)
+    SUMMARY.with_suffix(ending).mkdir()
+    code, _, error = cli(*EVALUATE)
+    assert_one_line(code, error, f"{SUMMARY.with_suffix(ending)} is a folder; expected a file")
+
+
 def test_missing_values_are_made_again_by_evaluate_and_missed_by_pairs_alone(run, cli):
     nll, values, _ = evaluated(cli)
     SUMMARY.with_suffix(".csv").unlink()
@@ -191,6 +211,49 @@ def test_a_part_that_is_cut_or_anothers_is_made_again(run, cli):
         evaluated(cli)
         assert SUMMARY.with_suffix(".csv").read_text() == expected
         assert not parts.exists()
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "short", "text", "a field less", "no seconds", "odd seconds"])
+def test_a_part_that_was_changed_and_sealed_is_made_again(change, run, cli, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("nfvae.runs.evaluation.Evaluation.settle", lambda self: None)
+        evaluated(cli)
+    expected = SUMMARY.with_suffix(".csv").read_text()
+    first = SUMMARY.with_suffix(".partial") / "0.pt"
+    part = torch.load(first, weights_only=True)
+    part.pop("digest")
+    estimate = part["estimate"]
+    part |= {
+        "fewer": {"estimate": [value[:1] for value in estimate]},
+        "more": {"estimate": [torch.cat([value, value]) for value in estimate]},
+        "short": {"estimate": [estimate[0][:1], *estimate[1:]]},
+        "text": {"estimate": "x"},
+        "a field less": {"estimate": estimate[:-1]},
+        "no seconds": {},
+        "odd seconds": {"seconds": "x"},
+    }[change]
+    if change == "no seconds":
+        del part["seconds"]
+    torch.save(part | {"digest": content_digest(part)}, first)
+    SUMMARY.unlink()
+    evaluated(cli)
+    assert SUMMARY.with_suffix(".csv").read_text() == expected
+
+
+FOREIGN = {
+    "a pickle": lambda: Path("x.ckpt").write_bytes(pickle.dumps({"a": 1})),
+    "TorchScript": lambda: torch.jit.script(torch.nn.Linear(1, 1)).save("x.ckpt"),
+    "sparse weights": lambda: torch.save({"state_dict": {"a": torch.zeros(2, 2).to_sparse_csr()}}, "x.ckpt"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_another_kind_gets_one_line_and_no_advice(kind, cli):
+    with warnings.catch_warnings(action="ignore"):
+        FOREIGN[kind]()
+    with warnings.catch_warnings(action="error"):
+        code, _, error = cli("sample", "x.ckpt")
+    assert_one_line(code, error, "x.ckpt is not a checkpoint of nfvae, or is damaged")
 
 
 def test_two_processes_do_not_write_the_same(run, cli):

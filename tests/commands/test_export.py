@@ -9,6 +9,7 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.runs import Run
+from tests.commands.test_fit import assert_one_line
 from tests.conftest import QUICKSTART
 from tests.helpers.checkpoints import changed
 
@@ -144,3 +145,41 @@ def test_evaluations_go_with_the_checkpoint_that_they_are_of(trained, cli, monke
     assert names == {"small": ["evaluation-test-importance-20-first10-seed3.json"],
                      "best": ["evaluation-test-importance-20-first10.json"]}  # fmt: skip
     assert cli("compare", f"small/{trained.name}", *EVALUATE, "--seed", 3)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "weights", "message"),
+    [
+        (
+            70_000.0,
+            "half",
+            "reach 70,000, and 65,504 is the most that 16 bits hold",
+        ),
+        (-66_000.0, "half", "reach 66,000"),
+        (torch.nan, "full", "are not finite"),
+        (torch.inf, "half", "are not finite"),
+    ],
+)
+def test_weights_that_would_be_spoilt_are_not_exported(value, weights, message, trained, cli):
+    shutil.copytree(trained, "runs/other")
+    with changed("runs/other/checkpoints/best.ckpt") as saved:
+        saved["state_dict"]["model.decoder.head.bias"][3] = value
+    code, _, error = cli("export", RUN, "runs/other", "--to", "small", "--weights", weights)
+    named = "other/checkpoints/best.ckpt with --weights .*: the weights model.decoder.head.bias"
+    assert_one_line(code, error, f"{named} {message}")
+    assert not list(Path().glob("small/*"))
+    assert cli("export", "runs/other", "--to", "small", "--weights", "none")[0] == 0
+
+
+def test_the_largest_number_of_16_bits_is_exported(trained, cli):
+    with changed(f"{RUN}/checkpoints/best.ckpt") as saved:
+        saved["state_dict"]["model.decoder.head.bias"][3] = 65_504.0
+    assert cli("export", RUN, "--to", "small", "--weights", "half")[0] == 0
+    assert Run("small/digits-iaf-4-seed0").vae().decoder.head.bias[3] == 65_504
+
+
+def test_an_evaluation_with_a_name_twice_is_not_exported(trained, cli):
+    summary = next(trained.glob("evaluation-*.json"))
+    summary.write_text(summary.read_text().replace('"nll":', '"nll": 5, "nll":'))
+    code, _, error = cli("export", RUN, "--to", "small")
+    assert_one_line(code, error, f"{summary} is damaged")

@@ -1,8 +1,10 @@
 """Classes of a user's own, for every role, without touching the package; and which of them a checkpoint may import."""
 
 import json
+import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ import torch
 import yaml
 
 from nfvae import FlowVAE
-from nfvae.registry import check_trusted, class_paths
-from nfvae.runs import Run
+from nfvae.registry import check_trusted, class_paths, trusting
+from nfvae.runs import Run, trust
 from tests.commands.test_fit import assert_one_line
 from tests.helpers.checkpoints import changed
 
@@ -113,7 +115,7 @@ def afresh(cli):
 def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign, afresh):
     shutil.copy(foreign / "checkpoints/best.ckpt", "given.ckpt")
     refused = afresh("sample", "given.ckpt", "--output", "x.png")
-    assert_one_line(*refused, "given.ckpt names foreign:StretchFlow, a class of somebody's")
+    assert_one_line(*refused, "given.ckpt names foreign:StretchFlow, a class from outside nfvae")
     assert not Path("imported").exists()
     named = afresh("sample", "given.ckpt", "--output", "x.png", "--trust", "foreign:StretchFlow")
     assert named[0] == 0, named[1]
@@ -125,25 +127,124 @@ def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign, afresh)
 
 
 def test_loading_from_python_needs_the_name_or_the_module(foreign):
-    (foreign / "config.yaml").unlink()
+    shutil.move(foreign, "elsewhere")
     sys.modules.pop("foreign")
     Path("imported").unlink()
     with pytest.raises(ValueError, match="names foreign:StretchFlow"):
-        FlowVAE.load_from_checkpoint(foreign / "checkpoints/best.ckpt")
+        FlowVAE.load_from_checkpoint("elsewhere")
     assert not Path("imported").exists()
-    FlowVAE.load_from_checkpoint(foreign / "checkpoints/best.ckpt", flow="foreign:StretchFlow")
+    FlowVAE.load_from_checkpoint("elsewhere", flow="foreign:StretchFlow")
     assert Path("imported").exists()
 
 
-def test_the_runs_own_config_names_what_may_be_imported(foreign, afresh):
-    assert afresh("sample", foreign)[0] == 0
-    config = yaml.safe_load((foreign / "config.yaml").read_text())
-    config["model"]["flow"] = "planar"
-    (foreign / "config.yaml").write_text(yaml.safe_dump(config))
-    for command in (["sample", foreign], ["test", foreign], ["fit", "--ckpt_path", foreign]):
-        refused = afresh(*command)
-        assert_one_line(*refused, "names foreign:StretchFlow")
+TRUST = ["--trust", "foreign:StretchFlow"]
+
+
+def test_a_folder_does_not_vouch_for_itself(foreign, afresh, monkeypatch):
+    shutil.copytree(foreign, "elsewhere")
+    for command in (["sample", "elsewhere"], ["test", "elsewhere"], ["fit", "--ckpt_path", "elsewhere"]):
+        assert_one_line(*afresh(*command), "elsewhere.* names foreign:StretchFlow, .* add --trust foreign:StretchFlow")
         assert not Path("imported").exists()
+        code, error = afresh(*command, *TRUST)
+        assert code == 0, error
+    monkeypatch.setenv("NFVAE_TRUST", "other:A, foreign:StretchFlow")
+    shutil.copytree(foreign, "again")
+    assert afresh("sample", "again")[0] == 0
+
+
+def test_a_run_that_was_trained_here_needs_no_word(foreign, afresh):
+    for command in (["sample", foreign], ["test", foreign], ["fit", "--ckpt_path", foreign]):
+        code, error = afresh(*command)
+        assert code == 0, error
+    shutil.move(foreign, "elsewhere")
+    assert afresh("sample", "elsewhere")[0] == 2
+    assert afresh("fit", "--ckpt_path", "elsewhere", "--trainer.max_epochs", 2, *TRUST)[0] == 0
+    assert afresh("sample", "elsewhere")[0] == 0
+
+
+def _another_user(monkeypatch, mark):
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path("other").resolve()))
+
+
+def _a_relative_state(monkeypatch, mark):
+    shutil.copytree(os.environ["XDG_STATE_HOME"], "state")
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    monkeypatch.setenv("HOME", "nowhere")
+
+
+def _a_further_class(monkeypatch, mark):
+    said = json.loads(mark.read_text())
+    mark.write_text(json.dumps(said | {"classes": [*said["classes"], "os:path"]}))
+
+
+FORGED = {
+    "another user's": _another_user,
+    "the archive's own key": _a_relative_state,
+    "a further class": _a_further_class,
+    "no mark": lambda monkeypatch, mark: mark.unlink(),
+    "no code": lambda monkeypatch, mark: mark.write_text('{"classes": ["foreign:StretchFlow"], "code": null}'),
+    "another code": lambda monkeypatch, mark: mark.write_text('{"classes": ["foreign:StretchFlow"], "code": "ab"}'),
+    "no names": lambda monkeypatch, mark: mark.write_text('{"classes": 5, "code": "ab"}'),
+    "another alphabet": lambda monkeypatch, mark: mark.write_text('{"classes": [], "code": "\\u00e9"}'),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_no_other_mark_counts(forgery, foreign, afresh, monkeypatch):
+    FORGED[forgery](monkeypatch, foreign / ".trained-here")
+    assert_one_line(*afresh("sample", foreign), "names foreign:StretchFlow")
+    assert not Path("imported").exists()
+
+
+def test_a_run_whose_mark_cannot_be_written_is_trained_and_says_so(cli, monkeypatch):
+    Path("file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path("file").resolve()))
+    code, out, error = cli("fit", *QUICK, *SMALL, *DIGITS, *ROLES["flow"], "--name", "mine")
+    assert code == 0, error
+    assert f"later commands on runs/mine need --trust {OWN}:StretchFlow" in out
+
+
+def test_processes_that_start_together_have_one_key(workdir, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    with ThreadPoolExecutor(16) as pool:
+        keys = set(pool.map(lambda _: trust._made_key(), range(16)))
+    assert len(keys) == 1
+    assert [path.name for path in Path("state/nfvae").iterdir()] == ["key"]
+    assert Path("state/nfvae/key").stat().st_mode & 0o777 == 0o600
+
+
+def test_trust_reaches_a_teacher_and_a_start(foreign, afresh):
+    shutil.copytree(foreign, "given")
+    code, error = afresh("fit", *QUICK, *DIGITS, "--task", "distill", "--model.teacher", "given", "--name", "student")
+    assert_one_line(code, error, "given.* names foreign:StretchFlow")
+    start = [*QUICK, *SMALL, *DIGITS, "--model.start", "given", "--model.flow", "planar", "--name", "later"]
+    assert_one_line(*afresh("fit", *start), "given.* names foreign:StretchFlow")
+    assert not Path("imported").exists()
+    student = ["--task", "distill", "--model.teacher", "given", "--model.flow", "planar", "--name", "student"]
+    code, error = afresh("fit", *QUICK, *DIGITS, *student, "--model.context", 3, *TRUST)
+    assert code == 0, error
+    assert_one_line(*afresh("fit", *start, *TRUST), "model.start: given/checkpoints/best.ckpt has flow")
+
+
+@pytest.mark.parametrize(
+    "callbacks", ["foreign.Bomb", {"class_path": "foreign.Bomb"}, [{"class_path": "foreign.Bomb"}]]
+)
+def test_a_config_beside_a_checkpoint_imports_nothing_either(callbacks, foreign, afresh):
+    assert afresh("fit", *QUICK, *SMALL, *DIGITS, "--name", "plain")[0] == 0
+    config = yaml.safe_load(Path("runs/plain/config.yaml").read_text())
+    config["trainer"]["callbacks"] = callbacks
+    Path("runs/plain/config.yaml").write_text(yaml.safe_dump(config))
+    assert_one_line(*afresh("fit", "--ckpt_path", "runs/plain"), "config.yaml names foreign:Bomb")
+    assert not Path("imported").exists()
+    assert afresh("sample", "runs/plain")[0] == 0
+
+
+def test_trust_is_given_to_classes(foreign, afresh):
+    assert_one_line(*afresh("sample", "--trust", "foreign", "--", foreign), "trust is given to classes.*got 'foreign'")
+    with trusting("a:B"):
+        check_trusted({"flow": "a:B"}, "x.ckpt")
+    with pytest.raises(ValueError, match="names a:B"):
+        check_trusted({"flow": "a:B"}, "x.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +263,7 @@ def test_the_runs_own_config_names_what_may_be_imported(foreign, afresh):
     ],
 )
 def test_no_spelling_imports_what_is_not_trusted(place, value, foreign, afresh):
-    (foreign / "config.yaml").unlink()
+    (foreign / ".trained-here").unlink()
     path = foreign / "checkpoints/best.ckpt"
     with changed(path) as saved:
         saved["hyper_parameters"] |= {"flow": "iaf", "_instantiator": "foreign.make"}
@@ -179,7 +280,7 @@ def test_class_paths_are_found_wherever_they_hide():
     assert class_paths(settings) == {"a.b:C", "d:E"}
     check_trusted(settings, "x.ckpt", ["a.b:C", "d:E"])
     check_trusted({"flow": "nfvae.flows.planar:PlanarFlow"}, "x.ckpt")
-    with pytest.raises(ValueError, match=r"x\.ckpt names d:E, a class of somebody's own"):
+    with pytest.raises(ValueError, match=r"x\.ckpt names d:E, a class from outside nfvae"):
         check_trusted(settings, "x.ckpt", ["a.b:C"])
 
 

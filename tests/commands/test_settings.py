@@ -9,6 +9,7 @@ from nfvae.commands.plan import Plan
 from nfvae.commands.settings import merge
 from nfvae.flows import FLOWS
 from tests.commands.test_fit import CONFIGS, RUN, assert_one_line
+from tests.conftest import QUICKSTART
 
 BASE, IAF = CONFIGS / "base.yaml", CONFIGS / "mnist/iaf.yaml"
 
@@ -148,7 +149,7 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LAUGHS, "more than 10000 settings"),
+        (LAUGHS, "more than 10,000 settings"),
         ("model: &m {flow_options: *m}\n", "cannot read bad.yaml"),
         ("model: {depth: 2, depth: 3}\n", "cannot read bad.yaml: depth is set twice"),
         ("seed_everything: 1\nseed_everything: 2\n", "cannot read bad.yaml: seed_everything is set twice"),
@@ -207,3 +208,41 @@ def test_what_print_config_prints_can_be_read_again(name, workdir, capsys, recwa
     Path("mine.yaml").write_text(printed)
     again = Plan(["-c", "mine.yaml"])
     assert [each["class_path"].rpartition(".")[2] for each in again.settings["trainer"]["callbacks"]] == [name]
+
+
+DEEP = "[" * 400 + "]" * 400
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", "deep.yaml"],
+        ["-c", "far.yaml"],
+        ["--model.flow_options", "[" * 50_000],
+        ["--model.flow_options", DEEP],
+        ["--model.flow_options.a.b", "[" * 50_000],
+        ["--model.flow_options.a.b", DEEP],
+    ],
+    ids=["400 levels", "50,000 levels", "open", "closed", "open inside", "closed inside"],
+)
+def test_settings_that_are_nested_beyond_measure_get_one_line(arguments, cli):
+    Path("deep.yaml").write_text("model: {flow_options: " + "{a: " * 400 + "1" + "}" * 401)
+    Path("far.yaml").write_text("[" * 50_000)
+    code, _, error = cli("fit", "-c", QUICKSTART, *arguments)
+    assert_one_line(code, error, "nested too deeply|takes")
+
+
+@pytest.mark.parametrize("word", ["None", "null"])
+def test_none_and_null_are_nothing(word, cli):
+    names = ("model.start", "data.root", "ckpt_path")
+    nothing = [f"--{name}={word}" for name in names]
+    code, _, error = cli("fit", "-c", QUICKSTART, *nothing, "--trainer.fast_dev_run", "true")
+    assert code == 0, error
+
+
+def test_a_config_may_say_none_as_python_does(cli):
+    Path("c.yaml").write_text("model: {start: None}\ndata: {root: 'null'}")
+    code, _, error = cli("fit", "-c", QUICKSTART, "-c", "c.yaml", "--trainer.max_epochs", 1)
+    assert code == 0, error
+    saved = yaml.safe_load(Path("runs/digits-iaf-4-seed0/config.yaml").read_text())
+    assert (saved["model"]["start"], saved["data"]["root"]) == (None, None)

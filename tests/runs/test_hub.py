@@ -71,7 +71,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"flow": "stolen.module:Flow"}, "stolen.module:Flow, a class of somebody's own"),
+        ({"flow": "stolen.module:Flow"}, "stolen.module:Flow, a class from outside nfvae"),
         ({"flow": "iav"}, "did you mean iaf"),
         ({"flows": "iaf"}, "unknown option 'flows' of model 'HubVAE'"),
     ],

@@ -138,7 +138,7 @@ def test_a_damaged_config_gets_one_line(fit, cli):
     assert fit()[0] == 0
     for content in ("model: [", "- 1", "\x00"):
         (RUN / "config.yaml").write_text(content)
-        assert_one_line(*cli("sample", RUN)[::2], re.escape(f"{RUN}/config.yaml"))
+        assert_one_line(*cli("fit", "--ckpt_path", RUN)[::2], re.escape(f"{RUN}/config.yaml"))
 
 
 def test_paths_are_spelled_in_one_place():
