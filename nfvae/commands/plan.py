@@ -10,6 +10,7 @@ from typing import Any
 from nfvae.commands.memory import check_memory
 from nfvae.commands.settings import check_trainer, parse, read_sources, settings_of, task_of
 from nfvae.data import BinarizedImages, ToyVectors
+from nfvae.data.images import digest_of
 from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
@@ -141,5 +142,5 @@ def check_same_data(run: Run, data: Any) -> None:
     Raises:
         ValueError: for such data.
     """
-    if run.data_digest and isinstance(data, BinarizedImages) and data.digest != run.data_digest:
+    if run.data_digest and isinstance(data, BinarizedImages) and digest_of(data) != run.data_digest:
         raise ValueError(f"run {run.folder.path} was trained on other images than those under {data.root}")

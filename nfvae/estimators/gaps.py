@@ -117,7 +117,7 @@ class _LocalFit:
             if isinstance(part, Parameters) and part.weight is not None
         }
         self.no_context = self.x.new_zeros(1, self.flow.context)  # for flows that read their heads alone
-        self.names = self._names()
+        self.names = _names_that_are_read(self)
 
     def gap(self, starts: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the amortized ELBO, the best one, from which start it was reached and in how many rounds."""
@@ -126,35 +126,17 @@ class _LocalFit:
         rounds = torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0]
         return self.elbo(self.start(0), _FINAL), best, double(start), rounds
 
-    def _encoded(self) -> Free:
+    def encoded(self) -> Free:
         """Return every tensor that the encoder gives to the flow, whether the flow reads it or not."""
         loc, log_scale, h = map(at_least_float32, self.model.posterior.encoder(self.x))
         return {"loc": loc, "log_scale": log_scale, "h": h} | {name: head.flat(h) for name, head in self.heads.items()}
 
-    def _names(self) -> list[str]:
-        """Return the names of the tensors that are set free: h only where a flow reads it beside its heads.
-
-        Raises:
-            ValueError: for a head that the flow reads without calling it.
-        """
-        free = {name: value.detach().requires_grad_() for name, value in self._encoded().items()}
-        with torch.enable_grad():
-            log_weight = self._log_weight(free, self.all, self._sources(self.all, "names")).sum()
-            gradients = torch.autograd.grad(log_weight, list(free.values()), allow_unused=True)
-        read = [name for name, gradient in zip(free, gradients, strict=True) if gradient is not None]
-        if unread := sorted(self.heads.keys() - set(read)):
-            raise ValueError(
-                f"flow {type(self.flow).__name__} takes tensors from {', '.join(unread)} without calling it as "
-                "head(h), so the gap cannot set them free"
-            )
-        return read
-
     def start(self, number: int) -> Free:
         """Return the free tensors to start from: those that the encoder gives for number 0, else random ones."""
-        encoded = self._encoded()
+        encoded = self.encoded()
         free = {name: encoded[name] for name in self.names}
         if number:
-            sources = self._sources(self.all, f"start {number}")
+            sources = self.sources(self.all, f"start {number}")
             free = {name: _RANDOM_SPREAD * _normal(sources, value.shape[1:], value) for name, value in free.items()}
             free["loc"] = free["loc"] / _RANDOM_SPREAD
             free["log_scale"] = free["log_scale"] + _RANDOM_LOG_SCALE
@@ -169,8 +151,8 @@ class _LocalFit:
             which: their places; by default all.
         """
         which = self.all if which is None else which
-        sources = self._sources(which, f"of {samples}")
-        parts = [double(self._log_weight(free, which, sources)).sum(0) for _ in range(0, samples, _SAMPLES)]
+        sources = self.sources(which, f"of {samples}")
+        parts = [double(self.log_weight(free, which, sources)).sum(0) for _ in range(0, samples, _SAMPLES)]
         return torch.stack(parts).sum(0) / (len(parts) * _SAMPLES)
 
     def best(self, free: Free) -> tuple[Free, Tensor]:
@@ -196,16 +178,16 @@ class _LocalFit:
     def _round(self, free: Free, which: Tensor, rate: float, purpose: str) -> Free:
         """Take some steps from free tensors of some images, and return where they lead."""
         free = {name: value.clone().requires_grad_() for name, value in free.items()}
-        optimizer, sources = torch.optim.Adam(free.values(), rate), self._sources(which, purpose)
+        optimizer, sources = torch.optim.Adam(free.values(), rate), self.sources(which, purpose)
         with torch.enable_grad():
             for _ in range(_STEPS):
                 optimizer.zero_grad()
-                loss = -self._log_weight(free, which, sources).mean(0).sum()
+                loss = -self.log_weight(free, which, sources).mean(0).sum()
                 loss.backward(inputs=list(free.values()))  # type: ignore[no-untyped-call]
                 optimizer.step()
         return {name: value.detach() for name, value in free.items()}
 
-    def _log_weight(self, free: Free, which: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
+    def log_weight(self, free: Free, which: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
         """Return log p(x, z) - log q(z) of some samples of each image, with shape (samples, images)."""
         with self._given(free):
             h = free.get("h", self.no_context.expand(len(which), -1))
@@ -226,9 +208,28 @@ class _LocalFit:
             for hook in hooks:
                 hook.remove()
 
-    def _sources(self, which: Tensor, purpose: str) -> list[torch.Generator]:
+    def sources(self, which: Tensor, purpose: str) -> list[torch.Generator]:
         indices = [self.indices[place] for place in which.tolist()]
         return [image_generator(self.seed, index, f"gap {purpose}", self.x.device) for index in indices]
+
+
+def _names_that_are_read(fit: _LocalFit) -> list[str]:
+    """Return the names of the tensors that are set free: h only where a flow reads it beside its heads.
+
+    Raises:
+        ValueError: for a head that the flow reads without calling it.
+    """
+    free = {name: value.detach().requires_grad_() for name, value in fit.encoded().items()}
+    with torch.enable_grad():
+        log_weight = fit.log_weight(free, fit.all, fit.sources(fit.all, "names")).sum()
+        gradients = torch.autograd.grad(log_weight, list(free.values()), allow_unused=True)
+    read = [name for name, gradient in zip(free, gradients, strict=True) if gradient is not None]
+    if unread := sorted(fit.heads.keys() - set(read)):
+        raise ValueError(
+            f"flow {type(fit.flow).__name__} takes tensors from {', '.join(unread)} without calling it as head(h), so "
+            "the gap cannot set them free"
+        )
+    return read
 
 
 def _normal(sources: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:

@@ -71,8 +71,7 @@ def log_likelihood(
 ) -> Estimate:
     """Estimate log p(x) by importance sampling from the posterior.
 
-    Memory grows neither with K nor with B. The noise of an image depends on the seed and its index alone, for one kind
-    of device: the estimate is the same, up to rounding, in any batch and in blocks of any size.
+    Memory grows with neither K nor B. The noise of an image depends on seed, index and kind of device, not on its batch.
 
     Args:
         model: a VAE, which is evaluated in eval mode.

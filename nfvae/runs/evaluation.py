@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from nfvae.data import BinarizedImages
 from nfvae.data.batches import data_digest
+from nfvae.data.images import digest_of
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
 from nfvae.runs.densities import draw_seconds
@@ -74,13 +76,8 @@ class Evaluation:
             "model_sha256": run.digest(),
         }
         path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
-        self.path = path.with_stem(f"{path.stem}{self._other_data(data, settings)}")
+        self.path = path.with_stem(f"{path.stem}{_other_data(run, data, settings)}")
         self.figure, self.parts = self.path.with_suffix(".png"), self.path.with_suffix(".partial")
-
-    def _other_data(self, data: BinarizedImages, settings: EvaluationSettings) -> str:
-        """Return what the name says of images of the training's data set that are not those of the training."""
-        same = settings.dataset is not None or self.run.data_digest in (None, data.digest)
-        return "" if same else f"-data_{data.digest[:_SHORT]}"
 
     def finished(self) -> dict[str, Any]:
         """Return the summary that this very evaluation has left; empty where it has not come to its end."""
@@ -94,21 +91,11 @@ class Evaluation:
             if not (values := self.path.with_suffix(".csv")).is_file():
                 wrong = f"{values} is missing"
             elif not self.identity.items() <= done.items():
-                wrong = f"{self.path} is of {self._difference(done)}"
+                wrong = f"{self.path} is of {_difference(done, self.identity)}"
             else:
                 return done
         self.notice = f"{wrong}: evaluating again"
         return {}
-
-    def _difference(self, done: dict[str, Any]) -> str:
-        """Say in what a summary differs from what is asked."""
-        if done["model_sha256"] != self.identity["model_sha256"]:
-            return f"another checkpoint than {self.run.path} now is"
-        if "images_sha256" not in done:
-            return "images that it does not tell from others"
-        if done["images_sha256"] != self.identity["images_sha256"]:
-            return "other images than the data now have"
-        return "another evaluation"
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Any]:
         """Estimate what is still to do, write the files, and return the summary.
@@ -168,6 +155,23 @@ class Evaluation:
     def settle(self) -> None:
         """Delete the parts, when all has been done with the summary that there is to do."""
         shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def _other_data(run: Run, data: BinarizedImages, settings: EvaluationSettings) -> str:
+    """Return what the name says of images of the training's data set that are not those of the training."""
+    same = settings.dataset is not None or run.data_digest in (None, digest_of(data))
+    return "" if same else f"-data_{digest_of(data)[:_SHORT]}"
+
+
+def _difference(done: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Say in what the summary of an evaluation differs from what is asked."""
+    if done["model_sha256"] != asked["model_sha256"]:
+        return "another checkpoint than the run now has"
+    if "images_sha256" not in done:
+        return "images that it does not tell from others"
+    if done["images_sha256"] != asked["images_sha256"]:
+        return "other images than the data now have"
+    return "another evaluation"
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:

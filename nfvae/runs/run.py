@@ -34,6 +34,7 @@ class Run:
     Attributes:
         task: the name in `nfvae.training.TASKS` under which it was trained.
         kind: the name of the plain model in `MODELS`.
+        data_digest: SHA-256 of the images that it was trained on; None where the checkpoint does not hold it.
 
     Raises:
         FileNotFoundError: if there is no such run, or no checkpoint in it yet.
@@ -47,8 +48,8 @@ class Run:
         self.path = path if is_checkpoint else self.folder.checkpoint(last)
         self.checkpoint = read_checkpoint(self.path)
         self.task, self.kind = str(self.checkpoint["task"]), str(self.checkpoint["model"])
-        named = [self.settings, self.data_settings, self.task]
-        check_trusted(named, self.path, {*trust, *trained_with(self.folder)})
+        self.data_digest: str | None = (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(DIGEST)
+        check_trusted([self.settings, self.data_settings, self.task], self.path, {*trust, *trained_with(self.folder)})
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -59,11 +60,6 @@ class Run:
     def data_settings(self) -> dict[str, Any]:
         """The settings of the data that the model was trained on; empty for data of your own."""
         return _public(self.checkpoint.get("datamodule_hyper_parameters") or {})
-
-    @property
-    def data_digest(self) -> str | None:
-        """SHA-256 of the images that the model was trained on; None where an older checkpoint does not hold it."""
-        return (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(DIGEST)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -3,11 +3,10 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from nfvae.runs.metrics import Row
@@ -35,7 +34,7 @@ class MetricRows(pl.LightningModule, ABC):
         self.step_function: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]] = self.loss_and_metrics
         self.step_metrics: dict[str, float] = {}
         self.epoch_means, self.evaluation_means = Means(), Means()
-        self.validation: tuple[int, dict[str, Tensor]] = (-1, {})  # the step after which it was, and what it found
+        self.validation: tuple[int, dict[str, float]] = (-1, {})  # the step after which it was, and what it found
         self.epoch_start = time.perf_counter()
         self.epoch_sinks: list[Callable[[Row], None]] = []
         self.step_sinks: list[Callable[[Row], None]] = []
@@ -106,51 +105,42 @@ class MetricRows(pl.LightningModule, ABC):
         """Log the epoch's means, with a validation of the weights as they now are, before a checkpoint is written."""
         if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
             return
-        metrics = self.epoch_means.over_processes(self.trainer)
-        if not torch.stack([*metrics.values()]).isfinite().all():
-            raise _not_finite(metrics, f"epoch {self.current_epoch} of training")
-        metrics = {f"train/{name}": value for name, value in metrics.items()}
-        self._log(metrics, logger=False)
+        means = self._logged("train", self.epoch_means, logger=False)
         validation = self.validation[1] if self.is_validated else {}
-        seconds = {"seconds": time.perf_counter() - self.epoch_start}
-        numbers = {key: float(value) for key, value in (metrics | validation).items()}
-        self._write(seconds | numbers, self.epoch_sinks)
+        self._write({"seconds": time.perf_counter() - self.epoch_start, **means, **validation}, self.epoch_sinks)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate a batch of the validation set."""
-        self._evaluation_step("val", self.as_batch(batch, batch_idx == 0), batch_idx)
+        self._evaluation_step("val", batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate a batch of the test set."""
-        self._evaluation_step("test", self.as_batch(batch, batch_idx == 0), batch_idx)
+        self._evaluation_step("test", batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the validation set."""
-        found = self._log_evaluation("val")
+        """Log the means over the validation set, which in a fit join the epoch's row."""
+        found = self._logged("val", self.evaluation_means, logger=self.trainer.state.fn != "fit", prog_bar=True)
         if not self.trainer.sanity_checking:
             self.validation = self.global_step, found
 
     def on_test_epoch_end(self) -> None:
         """Log the means over the test set."""
-        self._log_evaluation("test")
+        self._logged("test", self.evaluation_means, prog_bar=True)
 
-    def _evaluation_step(self, split: str, batch: Tensor, batch_idx: int) -> None:
-        metrics = self.evaluation_metrics(split, batch)
-        if not torch.stack(list(metrics.values())).isfinite().all():
-            raise _not_finite(metrics, f"the {split} set after step {self.global_step}")
+    def _evaluation_step(self, split: str, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
             self.evaluation_means.clear()
-        self.evaluation_means.add(metrics, len(batch))
+        data = self.as_batch(batch, batch_idx == 0)
+        self.evaluation_means.add(self.evaluation_metrics(split, data), len(data))
 
-    def _log_evaluation(self, split: str) -> dict[str, Tensor]:
-        means = self.evaluation_means.over_processes(self.trainer)
-        metrics = {f"{split}/{name}": value for name, value in means.items()}
-        self._log(metrics, logger=self.trainer.state.fn != "fit", prog_bar=True)  # in a fit they join the epoch's row
-        return metrics
-
-    def _log(self, metrics: dict[str, Tensor], **options: Any) -> None:
-        """Have Lightning know means over all data of all processes, which all processes have alike."""
-        self.log_dict({name: float(value) for name, value in metrics.items()}, batch_size=1, sync_dist=True, **options)
+    def _logged(self, split: str, means: Means, **options: Any) -> dict[str, float]:
+        """Have Lightning log means over all data of all processes, and return them by name."""
+        found = {f"{split}/{name}": float(value) for name, value in means.over_processes(self.trainer).items()}
+        if not all(map(math.isfinite, found.values())):
+            after = f"the {split} set after step {self.global_step}"
+            raise _not_finite(found, f"epoch {self.current_epoch} of training" if split == "train" else after)
+        self.log_dict(found, batch_size=1, sync_dist=True, **options)  # each process has the same
+        return found
 
     def _write(self, metrics: dict[str, float], sinks: list[Callable[[Row], None]]) -> None:
         """Log a row, and have it on disk at once."""
@@ -173,7 +163,7 @@ def data_of(batch: Any) -> Tensor:
     return data
 
 
-def _not_finite(metrics: dict[str, Tensor], where: str, at_start: bool = False) -> FloatingPointError:
-    names = ", ".join(name for name, value in metrics.items() if not value.isfinite()) or "none of the metrics"
+def _not_finite(metrics: Mapping[str, Tensor | float], where: str, at_start: bool = False) -> FloatingPointError:
+    names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value)) or "none of the metrics"
     cure = "; no step was taken yet, so that a lower learning rate changes nothing: " + _CURE if at_start else ""
     return FloatingPointError(f"loss is not finite in {where}; not finite: {names}{cure}")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from nfvae.data import BinarizedImages
+from nfvae.data.images import digest_of
 from nfvae.runs import Run
 
 _TRAINED_BY = {"vae": "configs/distill/teacher.yaml", "density": "configs/toy/teacher.yaml"}
@@ -61,7 +62,7 @@ class Teacher:
         dataset = getattr(data, "hparams", {}).get("dataset")
         if dataset and self.dataset and dataset != self.dataset:
             raise ValueError(f"the teacher {self.path} was trained on {self.dataset}; the student's data are {dataset}")
-        if self.data_digest and isinstance(data, BinarizedImages) and data.digest != self.data_digest:
+        if self.data_digest and isinstance(data, BinarizedImages) and digest_of(data) != self.data_digest:
             raise ValueError(
                 f"the teacher {self.path} was trained on other images, or another split of them, than the student's: "
                 "images that it has seen would validate its student"

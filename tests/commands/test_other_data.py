@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nfvae.data import BinarizedImages
+from nfvae.data.images import digest_of
 from nfvae.runs.run import Run
 from tests.conftest import QUICKSTART
 
@@ -43,7 +44,7 @@ def test_an_evaluation_knows_its_images(trained, cli):
     assert cli(*evaluate)[0] == 0
     own = nll(run / "evaluation-test-importance-50.json")
     assert cli(*evaluate, "--data.root", "y.npy")[0] == 0
-    digest = BinarizedImages("arrays", root="y.npy").digest[:8]
+    digest = digest_of(BinarizedImages("arrays", root="y.npy"))[:8]
     other = nll(run / f"evaluation-test-importance-50-data_{digest}.json")
     assert other > own + 5
     assert nll(run / "evaluation-test-importance-50.json") == own
@@ -59,7 +60,7 @@ def test_an_evaluation_knows_its_images(trained, cli):
 def test_parts_of_an_evaluation_of_other_images_do_not_count(trained, cli, monkeypatch):
     run = trained("a", "--data.root", write("x.npy", 0))
     settings = Run(run).checkpoint["datamodule_hyper_parameters"]
-    assert settings["_sha256"] == BinarizedImages("arrays", root="x.npy").digest
+    assert settings["_sha256"] == digest_of(BinarizedImages("arrays", root="x.npy"))
     assert "_sha256" not in Run(run).data_settings
 
 
@@ -104,7 +105,7 @@ def test_inverted_images_are_others(workdir):
     for place in range(12):
         Image.fromarray(np.full((8, 8), 20 * place, np.uint8)).save(f"p/{place}.png")
     digests = {
-        BinarizedImages("folder", root="p", dataset_options={"invert": invert}).digest for invert in (True, False)
+        digest_of(BinarizedImages("folder", root="p", dataset_options={"invert": invert})) for invert in (True, False)
     }
     assert len(digests) == 2
 

@@ -57,7 +57,7 @@ def local_fit(case):
 def elbo_and_gradients(fit, free):
     free = {name: value.detach().requires_grad_() for name, value in free.items()}
     with torch.enable_grad():
-        value = fit._log_weight(free, fit.all, fit._sources(fit.all, "test"))
+        value = fit.log_weight(free, fit.all, fit.sources(fit.all, "test"))
         return value.detach(), torch.autograd.grad(value.sum(), list(free.values()))
 
 
@@ -81,7 +81,7 @@ def test_the_free_tensors_start_where_the_encoder_puts_the_posterior(case, monke
     noise = torch.randn(10, 3, 3, dtype=torch.float64)
     expected = vae.log_terms(fit.x, vae.posterior(fit.x).from_noise(noise)).log_weight
     monkeypatch.setattr(gaps, "_normal", lambda *_: noise.transpose(0, 1))
-    torch.testing.assert_close(fit._log_weight(fit.start(0), fit.all, []), expected)
+    torch.testing.assert_close(fit.log_weight(fit.start(0), fit.all, []), expected)
 
 
 class Sly(Flow):
