@@ -23,9 +23,7 @@ BINARIZATIONS = ("dynamic", "static", "threshold")
 
 
 class BinarizedImages(pl.LightningDataModule):
-    """Binarized images in batches of shape (B, P), kept as one uint8 tensor and cut by index.
-
-    Train, validation and test sets are fixed. On a GPU the tensor is moved there once.
+    """Fixed sets of binarized images, in batches of shape (B, P), on a GPU from the start.
 
     Args:
         dataset: a name in `nfvae.data.DATASETS`, of which `arrays` and `folder` are your own images in what `root`

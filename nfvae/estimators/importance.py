@@ -71,7 +71,7 @@ def log_likelihood(
 ) -> Estimate:
     """Estimate log p(x) by importance sampling from the posterior.
 
-    Memory grows with neither K nor B. The noise of an image depends on seed, index and kind of device, not on its batch.
+    Memory grows with neither K nor B. The noise of an image depends on seed, index and device, not on its batch.
 
     Args:
         model: a VAE, which is evaluated in eval mode.

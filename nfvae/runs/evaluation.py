@@ -35,8 +35,8 @@ _FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 class Evaluation:
     """The likelihood of a split under a trained run, written beside the run.
 
-    Writes a summary as .json, the values of every image as .csv and a figure as .png, named after what is asked. Parts
-    that an interrupted evaluation has finished are taken over; where one came to its end, its files answer.
+    Writes a summary as .json, the values of every image as .csv and a figure as .png. Finished parts of an interrupted
+    evaluation are kept; a finished evaluation is read.
 
     Args:
         run: the run.
@@ -47,7 +47,7 @@ class Evaluation:
         images: the binary images with shape (N, P).
         identity: what tells this evaluation from others.
         path: the JSON file.
-        notice: why an earlier evaluation does not count; empty where there is none, or before `finished`.
+        notice: why an earlier evaluation does not count; empty before `finished`, or where there is none.
 
     Raises:
         ValueError: for samples or limit below 1, an unknown split, or images of another shape than the model's.
@@ -57,10 +57,8 @@ class Evaluation:
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.images(**{name: value for name, value in changes.items() if value is not None})
         expected, given = list(run.settings["shape"]), data.hparams["dataset"]
-        if list(data.shape) != expected:
-            raise ValueError(
-                f"run {run.folder.path} models images of shape {expected}; those of {given} have {list(data.shape)}"
-            )
+        if (shape := list(data.shape)) != expected:
+            raise ValueError(f"run {run.folder.path} models images of shape {expected}; those of {given} have {shape}")
         self.run, self.shape, self.notice, self.method = run, data.shape, "", make_method(settings)
         self.images = self.method.images(run.vae, lambda: data.images(settings.split))
         self.identity = {
@@ -76,8 +74,8 @@ class Evaluation:
             "model_sha256": run.digest(),
         }
         path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
-        self.path = path.with_stem(f"{path.stem}{_other_data(run, data, settings)}")
-        self.figure, self.parts = self.path.with_suffix(".png"), self.path.with_suffix(".partial")
+        self.path = path = path.with_stem(f"{path.stem}{_other_data(run, data, settings)}")
+        self.figure, self.parts = path.with_suffix(".png"), path.with_suffix(".partial")
 
     def finished(self) -> dict[str, Any]:
         """Return the summary that this very evaluation has left; empty where it has not come to its end."""
@@ -122,8 +120,7 @@ class Evaluation:
             trainer.strategy.barrier()
             summary = self.identity | self.method.summary(estimate, self.images.shape[1])
             check_bound("elbo", summary["elbo"])
-            summary["seconds"] = round(seconds, 1)
-            summary["data_sha256"] = self.run.data_digest
+            summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest}
             if trainer.is_global_zero:
                 model = model.cpu()
                 summary["draw_ms"] = _draw_ms(model, self.images.shape[1])

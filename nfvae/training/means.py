@@ -30,11 +30,6 @@ class Means:
         self.batches.append(metrics)
         self.counts.append(count)
 
-    def clear(self) -> None:
-        """Forget all batches."""
-        self.batches.clear()
-        self.counts.clear()
-
     def over_processes(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Return the means over all data of all processes; each process has one batch at least."""
         rows = double(torch.stack([torch.stack(list(metrics.values())) for metrics in self.batches]))

@@ -17,6 +17,8 @@ _CURE = (
     "(flow chain, whose first part is {flow: actnorm, flow_options: {start: data}})"
 )
 
+Sink = Callable[[Row], None]
+
 
 class MetricRows(pl.LightningModule, ABC):
     """A LightningModule that writes one row of metrics an epoch, before the epoch's checkpoint.
@@ -36,8 +38,7 @@ class MetricRows(pl.LightningModule, ABC):
         self.epoch_means, self.evaluation_means = Means(), Means()
         self.validation: tuple[int, dict[str, float]] = (-1, {})  # the step after which it was, and what it found
         self.epoch_start = time.perf_counter()
-        self.epoch_sinks: list[Callable[[Row], None]] = []
-        self.step_sinks: list[Callable[[Row], None]] = []
+        self.epoch_sinks, self.step_sinks = list[Sink](), list[Sink]()
 
     @abstractmethod
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -69,8 +70,7 @@ class MetricRows(pl.LightningModule, ABC):
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's metrics."""
-        self.epoch_means.clear()
-        self.epoch_start = time.perf_counter()
+        self.epoch_means, self.epoch_start = Means(), time.perf_counter()
 
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the data of a batch, see `data_of`, of the model's floating type; more is checked of the first one."""
@@ -80,8 +80,7 @@ class MetricRows(pl.LightningModule, ABC):
         """Anneal, and return the loss, in nats.
 
         Raises:
-            FloatingPointError: if the loss is not finite. On a GPU, where looking costs a synchronisation, only every
-                `log_every_n_steps` steps and before a checkpoint is written.
+            FloatingPointError: if the loss is not finite; on a GPU seen every `log_every_n_steps` steps alone.
         """
         self.anneal(self.global_step, self.current_epoch + batch_idx / float(self.trainer.num_training_batches))
         data = self.as_batch(batch, batch_idx == 0)
@@ -98,7 +97,7 @@ class MetricRows(pl.LightningModule, ABC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what there is of this step as one row."""
         if self.step_metrics:
-            self._write(self.step_metrics, self.step_sinks)
+            _write(self, self.step_metrics, self.step_sinks)
             self.step_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
@@ -106,8 +105,8 @@ class MetricRows(pl.LightningModule, ABC):
         if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
             return
         means = self._logged("train", self.epoch_means, logger=False)
-        validation = self.validation[1] if self.is_validated else {}
-        self._write({"seconds": time.perf_counter() - self.epoch_start, **means, **validation}, self.epoch_sinks)
+        means |= self.validation[1] if self.is_validated else {}
+        _write(self, {"seconds": time.perf_counter() - self.epoch_start, **means}, self.epoch_sinks)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate a batch of the validation set."""
@@ -128,8 +127,7 @@ class MetricRows(pl.LightningModule, ABC):
         self._logged("test", self.evaluation_means, prog_bar=True)
 
     def _evaluation_step(self, split: str, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 0:
-            self.evaluation_means.clear()
+        self.evaluation_means = self.evaluation_means if batch_idx else Means()
         data = self.as_batch(batch, batch_idx == 0)
         self.evaluation_means.add(self.evaluation_metrics(split, data), len(data))
 
@@ -142,13 +140,14 @@ class MetricRows(pl.LightningModule, ABC):
         self.log_dict(found, batch_size=1, sync_dist=True, **options)  # each process has the same
         return found
 
-    def _write(self, metrics: dict[str, float], sinks: list[Callable[[Row], None]]) -> None:
-        """Log a row, and have it on disk at once."""
-        for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch, **metrics}, self.global_step)
-            logger.save()
-        for sink in sinks:
-            sink({"epoch": self.current_epoch, "step": self.global_step, **metrics})
+
+def _write(module: MetricRows, metrics: dict[str, float], sinks: list[Sink]) -> None:
+    """Log a row, and have it on disk at once."""
+    for logger in module.loggers:
+        logger.log_metrics({"epoch": module.current_epoch, **metrics}, module.global_step)
+        logger.save()
+    for sink in sinks:
+        sink({"epoch": module.current_epoch, "step": module.global_step, **metrics})
 
 
 def data_of(batch: Any) -> Tensor:
