@@ -192,7 +192,7 @@ HARMLESS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", HARMLESS, ids=str)
+@pytest.mark.parametrize("arguments", HARMLESS, ids=lambda given: " ".join(given))
 def test_arguments_that_change_nothing_are_taken(arguments, path):
     loaded = FlowVAE.load_from_checkpoint(path, **arguments)
     expected = torch.load(path, weights_only=True)["state_dict"]["model.decoder.head.bias"]
