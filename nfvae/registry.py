@@ -224,9 +224,9 @@ def check_seed(name: str, value: int) -> None:
     Raises:
         ValueError: for such a seed.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise ValueError(f"{name} must be a whole number; got {value!r}")
-    check_number(name, value, least=0, most=2**32 - 1)
+    check_number(name, int(value), least=0, most=2**32 - 1)
 
 
 def is_class_path(name: object) -> bool:

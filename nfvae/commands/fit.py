@@ -274,7 +274,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
             shutil.rmtree(earlier, ignore_errors=True)
         else:
             print(f"a run that --overwrite has set aside is kept: {earlier}")
-    run, pictures = Run(folder.path), []
+    run, pictures = Run(folder.path, last=not folder.best.is_file()), []
     root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # which may have moved
     for name in plan.module.pictures:
         pictures.append(folder.picture(name))

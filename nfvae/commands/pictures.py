@@ -185,7 +185,8 @@ def _learning(given: Given) -> "Figure":
     digests: dict[str, str | None] = {}
     for run in runs.values():
         dataset = run.data_settings.get("dataset", "data of your own")
-        if digests.setdefault(dataset, run.data_digest) != run.data_digest:
+        digests[dataset] = digests.get(dataset) or run.data_digest  # an older checkpoint does not say it
+        if run.data_digest and run.data_digest != digests[dataset]:
             raise ValueError(f"the runs were validated on different images of {dataset}: they cannot share a picture")
     datasets = list(digests)
     return learning_curves(histories, metric, ", ".join(datasets))

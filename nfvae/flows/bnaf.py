@@ -76,7 +76,7 @@ class BlockAutoregressive(Bijection):
             if weight is not self.weights[-1]:
                 t = before.tanh()
                 units = torch.add(t, before, alpha=_LEAK)
-                growth = growth * (1 + _LEAK - t.square()).view(*t.shape[:-1], z.shape[-1], -1)
+                growth = growth * (1 + _LEAK - t.square()).view(*t.shape[:-1], z.shape[-1], t.shape[-1] // z.shape[-1])
         assert growth is not None
         return torch.lerp(z, before, self.gate), torch.lerp(torch.ones_like(z), growth.squeeze(-1), self.gate)
 

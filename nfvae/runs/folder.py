@@ -220,8 +220,7 @@ class RunFolder:
     def checkpoint(self, last: bool = False) -> Path:
         """Return the checkpoint that stands for the run: its best, or its last, or the only one that there is.
 
-        A training may leave one of the two alone: the best where it was killed before it wrote its first last one, the
-        last where it ended before its first validation.
+        A training that was killed between its first best checkpoint and its first last one has the best one alone.
 
         Raises:
             FileNotFoundError: if there is no such run, or no checkpoint in it yet.
@@ -229,7 +228,7 @@ class RunFolder:
         """
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no run {self.path}")
-        own = self.last if self.last.is_file() and (last or not self.best.is_file()) else self.best
+        own = self.last if last and self.last.is_file() else self.best
         if own.is_file():
             return own
         others = sorted({*self.path.glob("checkpoints/*.ckpt")} - {self.best, self.last})
@@ -237,4 +236,8 @@ class RunFolder:
             return others[0]
         if others:
             raise ValueError(f"run {self.path} has several checkpoints; name one of {', '.join(map(str, others))}")
+        if self.last.is_file():
+            raise FileNotFoundError(
+                f"run {self.path} has no {self.best.name}, which a validation makes; name {self.last}"
+            )
         raise FileNotFoundError(f"run {self.path} has no checkpoint yet: {own} is written by nfvae fit")

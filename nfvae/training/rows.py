@@ -163,6 +163,7 @@ def data_of(batch: Any) -> Tensor:
 
 
 def _not_finite(metrics: Mapping[str, Tensor | float], where: str, at_start: bool = False) -> FloatingPointError:
-    names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value)) or "none of the metrics"
+    names = [name.rpartition("/")[2] for name, value in metrics.items() if not math.isfinite(value)]
+    listed = ", ".join(names) or "none of the metrics"
     cure = "; no step was taken yet, so that a lower learning rate changes nothing: " + _CURE if at_start else ""
-    return FloatingPointError(f"loss is not finite in {where}; not finite: {names}{cure}")
+    return FloatingPointError(f"loss is not finite in {where}; not finite: {listed}{cure}")

@@ -588,7 +588,11 @@ def test_a_training_that_ends_before_its_first_validation_is_told(fit, cli):
     code, out, _ = fit("--trainer.max_steps", 5, "--name", "short")
     assert code == 0
     assert "no epoch ended with a validation; checkpoint: runs/short/checkpoints/last.ckpt" in out
-    assert cli("evaluate", "runs/short", "--samples", 10)[0] == 0
+    code, _, error = cli("evaluate", "runs/short", "--samples", 10)
+    assert_one_line(
+        code, error, "run runs/short has no best.ckpt, which a validation makes; name runs/short/checkpoints/last"
+    )
+    assert cli("evaluate", "runs/short/checkpoints/last.ckpt", "--samples", 10)[0] == 0
 
 
 @pytest.mark.parametrize("name", ["LearningRateFinder", "BatchSizeFinder"])

@@ -13,7 +13,16 @@ from nfvae.runs.run import Run
 from tests.conftest import QUICKSTART
 
 ARRAYS = ["--data.dataset", "arrays"]
-TINY = ["--model.encoder_options.hidden", "[8]", "--model.decoder_options.hidden", "[8]", "--model.latent", 2]
+TINY = [
+    "--model.schedule",
+    "constant",
+    "--model.encoder_options.hidden",
+    "[8]",
+    "--model.decoder_options.hidden",
+    "[8]",
+    "--model.latent",
+    2,
+]
 EPOCH = ["--trainer.max_epochs", 1]
 
 
@@ -120,7 +129,7 @@ def test_a_training_goes_on_with_its_own_images(trained, cli):
     shutil.move("x.npy", "z.npy")
     best = (run / "checkpoints/best.ckpt").read_bytes()
     code, _, error = cli(
-        *("fit", "--ckpt_path", run, "--data.root", "z.npy", "--trainer.max_epochs", 2, "--model.lr", 0.5)
+        *("fit", "--ckpt_path", run, "--data.root", "z.npy", "--trainer.max_epochs", 2, "--model.lr", 100)
     )
     assert code == 0, error  # its pictures are drawn of an epoch before the data moved
     assert (run / "checkpoints/best.ckpt").read_bytes() == best

@@ -115,7 +115,7 @@ def test_several_foreign_checkpoints_are_not_guessed_among(plain):
 def test_our_last_checkpoint_does_not_stand_for_the_best(plain):
     path, _ = plain
     path.rename(path.with_name("last.ckpt"))
-    with pytest.raises(FileNotFoundError, match="has no checkpoint yet"):
+    with pytest.raises(FileNotFoundError, match=r"has no best\.ckpt, which a validation makes; name .*last\.ckpt"):
         Run(path.parent.parent)
     assert Run(path.parent.parent, last=True).path.name == "last.ckpt"
 

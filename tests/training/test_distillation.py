@@ -206,7 +206,9 @@ def test_runs_are_named_by_their_target(teacher, cli):
     assert Path("runs/digits-iaf-1-joint-seed0/reconstructions.png").is_file()
 
 
-FIRST = "a teacher is trained first, as nfvae fit -c configs/distill/teacher.yaml"
+FIRST = (
+    "a teacher is trained first, as nfvae fit -c configs/distill/teacher.yaml; --model.teacher names one that has moved"
+)
 
 
 @pytest.mark.parametrize(
