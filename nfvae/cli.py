@@ -110,5 +110,6 @@ def _quieten() -> None:
         r"Found \d+ module.s. in eval mode",
         "The number of training batches",
         "You called .self.log",
+        "Couldn't infer the batch indices",
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")

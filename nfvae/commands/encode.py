@@ -9,6 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from nfvae.commands.arguments import Parser, check_file
@@ -124,6 +125,8 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
     run = Run(options.run)
     path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
     model, images = run.vae(), read_images(options.input, run.data_settings.get("binarization", "dynamic"))
+    if (run.data_settings.get("dataset_options") or {}).get("invert"):
+        rank_zero_info("the run inverts its pictures; the input is taken as it is: 0 is paper, the largest value ink")
     if tuple(images.shape[1:]) != tuple(run.shape):
         raise ValueError(f"{options.input} has images of {[*images.shape[1:]]} pixels; the run's have {[*run.shape]}")
     digest = content_digest({"images": images})

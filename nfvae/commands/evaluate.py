@@ -66,16 +66,15 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
     trainer = _trainer(**_section(options, "trainer"))
     printed = redirect_stdout(sys.stdout if options.format == "table" else sys.stderr)
     with ended_by_signals(lambda: "the same command goes on from here"), printed:
-        return [
-            {"run": _name(run), **_summary(Evaluation(run, settings, root), trainer)}
-            for run in runs
-            for settings in asked
-        ]
+        evaluations = (Evaluation(run, settings, root) for run in runs for settings in asked)
+        return [{"run": _name(each), **_summary(each, trainer)} for each in evaluations]
 
 
-def _name(run: Run) -> str:
-    """Return the run's folder; with the checkpoint where that is not the best."""
-    return str(run.folder.path if run.path.stem == run.folder.best.stem else run.path)
+def _name(evaluation: Evaluation) -> str:
+    """Return the run's folder, with the checkpoint where that is not the best, and data that are not the training's."""
+    run = evaluation.run
+    name = run.folder.path if run.path.stem == run.folder.best.stem else run.path
+    return f"{name} {evaluation.other.removeprefix('-')}".rstrip()
 
 
 def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:

@@ -290,6 +290,8 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     objective = getattr(plan.module, "objective", None)
     if objective and objective.is_warming_up and trainer.global_step:
         print("the training ended before the warm-up of its objective")
+    for stopped in (each for each in trainer.early_stopping_callbacks if each.stopped_epoch):
+        print(f"stopped early: {stopped.monitor} was not better in the last {stopped.wait_count} validations")
     print(f"pictures: {', '.join(map(str, pictures))}")
     print(f"{_best_epoch(folder, plan.module)}checkpoint: {run.path}")
 

@@ -1,7 +1,7 @@
 """What `nfvae plot` can draw of trained runs, by name."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -203,6 +203,11 @@ def _gap(given: Given) -> "Figure":
     limit = FEW_IMAGES if given.evaluation.limit is None else given.evaluation.limit
     asked = given.evaluation._replace(estimator="gap", limit=limit)
     summaries = {name: read_summary(run, asked) for name, run in given.named().items()}
+    return gap_picture(summaries)
+
+
+def gap_picture(summaries: Mapping[str, dict[str, Any]]) -> "Figure":
+    """Draw what nfvae gap has found, given its summaries by the names of the runs."""
     check_same([*summaries.items()])
     return gap_bars(summaries, _of_images(next(iter(summaries.values()))))
 

@@ -143,4 +143,7 @@ def check_same_data(run: Run, data: Any) -> None:
         ValueError: for such data.
     """
     if run.data_digest and isinstance(data, BinarizedImages) and digest_of(data) != run.data_digest:
-        raise ValueError(f"run {run.folder.path} was trained on other images than those under {data.root}")
+        raise ValueError(
+            f"run {run.folder.path} was trained on other images than those under {data.root}: "
+            "--model.start begins a new training with its weights, under another --name"
+        )

@@ -15,6 +15,8 @@ from nfvae.runs.methods import make_method
 _LARGEST_SEED = 2**32 - 1  # that numpy takes
 _WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
 
+_OF_IMAGES = ("reconstructions", "interpolation", "traversal", "posterior", "layers")  # pictures that read images
+
 
 def plot_command(arguments: list[str]) -> None:
     """Draw a picture.
@@ -60,6 +62,8 @@ def _checked(options: Namespace) -> EvaluationSettings:
     check_number("--seed", options.seed, least=0, most=_LARGEST_SEED)
     for index in [] if isinstance(options.images, int) else options.images:
         check_number("--images", index, least=0)
+    if getattr(options, "data.root") is not None and options.kind not in _OF_IMAGES:
+        raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {', '.join(_OF_IMAGES)} do")
     for name in ("data.root", "teacher"):
         if (path := getattr(options, name)) is not None and not Path(path).exists():
             raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")

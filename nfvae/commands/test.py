@@ -19,8 +19,10 @@ from nfvae.commands.arguments import TRUST_HELP, Parser, as_list, refused
 from nfvae.commands.progress import MetricProgressBar
 from nfvae.commands.settings import check_processes, in_plain_words
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
+from nfvae.data import BinarizedImages
 from nfvae.registry import options_of
 from nfvae.runs import Run, Table
+from nfvae.runs.evaluation import other_data
 from nfvae.runs.files import write_tensors, write_whole
 from nfvae.runs.run import DATA
 from nfvae.runs.tables import Column
@@ -45,9 +47,9 @@ def test_command(arguments: list[str]) -> None:
 
 def predict_command(arguments: list[str]) -> None:
     """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
-    run, _ = _loop("predict", arguments, predict_command.__doc__)
+    run, _, other = _loop("predict", arguments, predict_command.__doc__)
     what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
-    _say(f"{what}: {run.folder.latents}")
+    _say(f"{what}: {_named(run.folder.latents, other)}")
 
 
 _say = rank_zero_only(print)
@@ -97,23 +99,28 @@ def predict_parser() -> ArgumentParser:
 
 def _report(command: str, split: str, arguments: Sequence[str], description: str | None) -> None:
     """Print what a loop finds, and write it beside the run and to its wandb."""
-    run, [results] = _loop(command, arguments, description)
-    _write_report(run, command, split, results)
+    run, [results], other = _loop(command, arguments, description)
+    _write_report(run, command, split, results, other)
 
 
 @rank_zero_only
-def _write_report(run: Run, command: str, split: str, results: dict[str, float]) -> None:
+def _write_report(run: Run, command: str, split: str, results: dict[str, float], other: str) -> None:
     rows = [{"metric": name, "value": value} for name, value in results.items()]
-    print(Table(rows, [Column("metric", f"{run.folder.path}, {split} set"), Column("value", "nats", 3)]).text())
-    path = run.folder.report(command)
+    print(Table(rows, [Column("metric", f"{run.folder.path}{other}, {split} set"), Column("value", "nats", 3)]).text())
+    path = _named(run.folder.report(command), other)
     write_whole(path, json.dumps({"model_sha256": run.digest(), **results}, indent=2) + "\n")
     samples = run.settings.get(f"{split}_samples", 0)
     log_results(run.folder, f"{split}/loop-{samples}", {key.partition("/")[2]: value for key, value in results.items()})
     print(f"written: {path}")
 
 
-def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any]:
-    """Run one of Lightning's loops, and return the run with what the loop gives."""
+def _named(path: Path, other: str) -> Path:
+    """Return the name of a file, which says what data it is of that are not those of the training."""
+    return path.with_stem(path.stem + other)
+
+
+def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any, str]:
+    """Run one of Lightning's loops; return the run, what the loop gives, and what names data not of the training."""
     first = Parser(add_help=False)
     first.add_argument("--ckpt_path")
     first.add_trust()
@@ -138,15 +145,18 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         given = parser.instantiate(asked).as_dict()
     data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
     module.check_shape(data)
+    other = other_data(run, data) if isinstance(data, BinarizedImages) else ""
+    pl.seed_everything(0, verbose=False)  # the same samples in every call
     trainer_options = given.get("trainer", {})
     if command == "predict":
         if trainer_options.get("limit_predict_batches") == 0:
             raise ValueError("no batch to predict: trainer.limit_predict_batches must be above 0")
-        trainer_options["callbacks"] = [*as_list(trainer_options.get("callbacks")), _Latents(run.folder.latents)]
+        writer = _Latents(_named(run.folder.latents, other))
+        trainer_options["callbacks"] = [*as_list(trainer_options.get("callbacks")), writer]
     trainer = _trainer(trainer_options)
     quietly = {"return_predictions": False} if command == "predict" else {"verbose": False}
     with ended_by_signals():
-        return run, getattr(trainer, command)(module, data, **quietly)
+        return run, getattr(trainer, command)(module, data, **quietly), other
 
 
 def _parser(command: str, task: type[TrainingModule], description: str | None) -> ArgumentParser:

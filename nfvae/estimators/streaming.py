@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -124,7 +125,7 @@ def image_blocks(model: VAE, x: Tensor, samples: int, indices: Tensor | None, ro
 
 def check_samples(samples: int) -> None:
     """Refuse a number of samples that is none, or out of range, by a ValueError."""
-    if not isinstance(samples, int):
+    if not isinstance(samples, Integral):
         raise ValueError(f"samples must be a whole number; got {samples!r}")
     check_number("samples", samples, least=1, most=_MOST_SAMPLES)
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -14,7 +15,7 @@ from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Options, Posterior, make_posterior
 from nfvae.models.priors import PRIORS, Prior, tempered
 from nfvae.numerics import as_tensor
-from nfvae.registry import check_number
+from nfvae.registry import check_number, check_sizes
 
 _DRAWN_AT_ONCE, _DECODED_AT_ONCE = 10_000, 250  # samples whose activations in the prior, and in the decoder, are kept
 
@@ -88,6 +89,8 @@ class VAE(nn.Module):
             ValueError: for images of another size, or with other values than 0 and 1 where pixels are Bernoulli.
         """
         images = as_tensor("images", x)
+        if images.is_complex() or images.layout != torch.strided:
+            raise ValueError(f"expected images in a plain tensor of real numbers; got {images.dtype}, {images.layout}")
         pixels = images[:1].numel() if self.shape is None else math.prod(self.shape)
         if images.ndim < 2 or images[:1].numel() != pixels * len(images[:1]):
             side = "" if self.shape is None else f" or (B, {', '.join(map(str, self.shape))})"
@@ -145,6 +148,7 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor, samples: int = 1) -> Draw:
         """Draw posterior samples, with shape (samples, B, D), of each image that `as_images` takes."""
+        check_sizes(samples=samples)
         with evaluating(self):
             draw: Draw = self.posterior(self.as_images(x)).draw((samples,))
         return draw

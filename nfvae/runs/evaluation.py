@@ -27,6 +27,7 @@ from nfvae.runs.folder import USUAL, EvaluationSettings
 from nfvae.runs.methods import Method, described, make_method
 from nfvae.runs.run import Run
 
+_TEXTS = ("dataset", "binarization", "split", "estimator", "proposal", "matmul_precision", "run")  # of a summary
 _SHORT = 8  # digits of a digest in the name of a file
 _TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
 _FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
@@ -35,8 +36,7 @@ _FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 class Evaluation:
     """The likelihood of a split under a trained run, written beside the run.
 
-    Writes a summary as .json, the values of every image as .csv and a figure as .png. Finished parts of an interrupted
-    evaluation are kept; a finished evaluation is read.
+    Writes a summary (.json), the values of every image (.csv) and a figure (.png). What was finished is not repeated.
 
     Args:
         run: the run.
@@ -46,7 +46,7 @@ class Evaluation:
     Attributes:
         images: the binary images with shape (N, P).
         identity: what tells this evaluation from others.
-        path: the JSON file.
+        path: the JSON file; `other` is the part of its name that tells data which are not those of the training.
         notice: why an earlier evaluation does not count; empty before `finished`, or where there is none.
 
     Raises:
@@ -73,8 +73,9 @@ class Evaluation:
             "matmul_precision": torch.get_float32_matmul_precision(),
             "model_sha256": run.digest(),
         }
+        self.other = other_data(run, data) if settings.dataset is None else ""
         path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
-        self.path = path = path.with_stem(f"{path.stem}{_other_data(run, data, settings)}")
+        self.path = path = path.with_stem(path.stem + self.other)
         self.figure, self.parts = path.with_suffix(".png"), path.with_suffix(".partial")
 
     def finished(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class Evaluation:
     def draw(self) -> None:
         """Draw the figure of an evaluation whose values are written."""
         estimate = read_estimate(self.path.with_suffix(".csv"), self.method)
-        what = f"{self.identity['dataset']}, {self.identity['split']} set: {described(self.identity)}"
+        what = f"{self.identity['dataset']}{self.other}, {self.identity['split']} set: {described(self.identity)}"
         title = f"{self.run.folder.path}: {what}"
         write_figure(self.figure, self.method.figure(self.run.vae(), estimate, self.images, self.shape, title))
 
@@ -154,10 +155,9 @@ class Evaluation:
         shutil.rmtree(self.parts, ignore_errors=True)
 
 
-def _other_data(run: Run, data: BinarizedImages, settings: EvaluationSettings) -> str:
-    """Return what the name says of images of the training's data set that are not those of the training."""
-    same = settings.dataset is not None or run.data_digest in (None, digest_of(data))
-    return "" if same else f"-data_{digest_of(data)[:_SHORT]}"
+def other_data(run: Run, data: BinarizedImages) -> str:
+    """Return what the name of a file says of images that are not those of the training; nothing of those."""
+    return "" if run.data_digest in (None, digest_of(data)) else f"-data_{digest_of(data)[:_SHORT]}"
 
 
 def _difference(done: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -187,10 +187,21 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         is_whole = False
     if not is_whole:
         raise ValueError(f"{path} is damaged")
+    if odd := [name for name, value in summary.items() if not _is_of_summary(name, value)]:
+        raise ValueError(f"{path} is damaged: {', '.join(odd)} cannot be {summary[odd[0]]!r:.40}")
     values = path.with_suffix(".csv")
     if values.is_file() and hashlib.sha256(values.read_bytes()).hexdigest() != summary["csv_sha256"]:
         raise ValueError(f"{values} is damaged")
     return summary
+
+
+def _is_of_summary(name: str, value: Any) -> bool:
+    """Tell whether a summary can hold a value by this name: numbers, or None for what is not known, but for texts."""
+    if name in _TEXTS or name.endswith("_sha256"):
+        return isinstance(value, str | None)
+    if name == "k_curve":
+        return isinstance(value, dict) and all(_is_of_summary("bound", bound) for bound in value.values())
+    return isinstance(value, int | float | None) and not isinstance(value, bool)
 
 
 def read_values(path: Path) -> dict[str, Tensor]:

@@ -178,7 +178,8 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
         summary = read_evaluation(path)
     except FileNotFoundError as error:
         others = ", ".join(run.folder.evaluations())
-        there = f"; there is {others} (--estimator, --samples and --proposal choose)" if others else ""
+        choices = "--estimator, --samples, --proposal, --budget, --limit and --seed choose"
+        there = f"; there is {others} ({choices})" if others else ""
         how = f": {command}" if run.checkpoint["state_dict"] else ", and was exported without the weights for one"
         raise FileNotFoundError(f"run {run.folder.path} has no {path.stem}{how}{there}") from error
     except ValueError as error:

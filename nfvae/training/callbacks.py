@@ -54,6 +54,10 @@ class Norms(pl.Callback):
         row["train/parameter_norm"] = float(get_total_norm(learning))
 
 
+_DIRECTION = {"max": "higher", "min": "lower"}
+_BETTER = {"val/elbo": "max", "val/iwae": "max", "val/nll": "min", "val/reverse_kl": "min"}  # where a metric is better
+
+
 def check_callbacks(trainer: pl.Trainer) -> None:
     """Refuse callbacks of Lightning's that would leave wrong numbers or weights behind.
 
@@ -62,6 +66,9 @@ def check_callbacks(trainer: pl.Trainer) -> None:
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         name = type(callback).__name__
+        better = _BETTER.get(getattr(callback, "monitor", None) or "")
+        if better and getattr(callback, "mode", better) != better:
+            raise ValueError(f"{name}: {callback.monitor} is better the {_DIRECTION[better]}: give it mode {better}")
         if isinstance(callback, StochasticWeightAveraging):
             raise ValueError(f"{name} leaves its weights in no checkpoint: take EMAWeightAveraging")
         if isinstance(callback, BatchSizeFinder | LearningRateFinder) and not callback._early_exit:
@@ -69,6 +76,15 @@ def check_callbacks(trainer: pl.Trainer) -> None:
                 f"{name} trains trial steps within the run, whose metrics would mix with the run's: search before, by "
                 "pytorch_lightning.tuner.Tuner in Python, and give what it finds as --data.batch_size or --model.lr"
             )
+
+
+def begin_patience_anew(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Have early stopping go on with the patience that is set now; after a stop that was asked to go on, from zero."""
+    for callback in trainer.early_stopping_callbacks:
+        if state := checkpoint.get("callbacks", {}).get(callback.state_key):
+            state["patience"] = callback.patience
+            if checkpoint.get("stopped"):
+                state |= {"wait_count": 0, "stopped_epoch": 0}
 
 
 class StopAfterWarmUp(EarlyStopping):

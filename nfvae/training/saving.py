@@ -13,6 +13,7 @@ from nfvae.registry import check_choice, check_number, class_paths, options_of, 
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import check_alike, load_weights, seal, taken_from
 from nfvae.runs.files import content_digest
+from nfvae.training.callbacks import begin_patience_anew
 from nfvae.training.optimizers import with_new_rate
 from nfvae.training.teacher import Teacher
 
@@ -111,8 +112,7 @@ class SavedModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what was trained, by whom, what the plain model is, and what tells whether the file is damaged."""
         checkpoint |= {"task": self.task, "model": self.kind, "stopped": self.trainer.should_stop}
-        if self.teacher:
-            checkpoint["teacher"] = self.teacher.digest
+        checkpoint |= {"teacher": self.teacher.digest} if self.teacher else {}
         seal(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -120,6 +120,7 @@ class SavedModule(pl.LightningModule):
         self.check_resumable(checkpoint)
         check_alike("checkpoint", checkpoint, _own_parts(self.trainer))
         with_new_rate(checkpoint, self.hparams["lr"])
+        begin_patience_anew(self.trainer, checkpoint)
 
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint from which the training cannot go on under these settings, saying what differs.

@@ -13,6 +13,7 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.runs import Run
+from nfvae.runs.evaluation import read_evaluation
 from nfvae.runs.files import content_digest, locked
 from tests.commands.test_fit import BEST, LAST, RUN, assert_one_line, curve, rows
 from tests.conftest import QUICKSTART, in_the_background
@@ -376,3 +377,17 @@ def test_a_failed_start_leaves_no_folder_and_puts_back_the_run_it_was_to_replace
     shutil.rmtree(run)
     assert cli("fit", "-c", QUICKSTART, "--trainer.precision", "bf16-true")[0] == 2
     assert not list(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize("value", ["33", [1.0], {"a": 1}, True])
+@pytest.mark.parametrize("name", ["nll", "elbo", "images"])
+def test_an_evaluation_with_odd_values_sealed_anew_counts_as_damaged(name, value, tmp_path):
+    summary = {"dataset": "digits", "images": 5, "nll": 1.0, "elbo": -2.0, "k_curve": {"1": None, "5": -1.0}}
+    path = tmp_path / "evaluation-test-importance-5.json"
+    for changed_summary, fits in ((summary, True), (summary | {name: value}, False)):
+        path.write_text(json.dumps(changed_summary | {"digest": content_digest(changed_summary)}))
+        if fits:
+            assert read_evaluation(path) == summary
+        else:
+            with pytest.raises(ValueError, match=f"is damaged: {name} cannot be"):
+                read_evaluation(path)

@@ -638,3 +638,28 @@ def test_a_training_that_has_ended_is_not_trained_further(ends, fit, cli):
     further = ["--trainer.max_epochs", epochs + 1, "--trainer.max_steps", -1, "--trainer.max_time", "null"]
     assert cli("fit", "--ckpt_path", "runs/ended", *further)[0] == 0
     assert len(read_rows(Path("runs/ended/metrics.csv"))) > epochs
+
+
+def early(patience):
+    given = f"{{monitor: val/elbo, mode: max, patience: {patience}, min_delta: 100.0}}"
+    return ["--trainer.callbacks", f"[{{class_path: EarlyStopping, init_args: {given}}}]"]
+
+
+def test_a_stop_is_told_and_a_raised_limit_goes_on_with_the_patience_that_is_set(fit, cli):
+    code, out, _ = fit("--trainer.max_epochs", 9, *early(1), "--name", "early")
+    assert code == 0
+    assert "stopped early: val/elbo was not better in the last 1 validations" in out
+    assert len(read_rows(Path("runs/early/metrics.csv"))) == 2
+    assert cli("fit", "--ckpt_path", "runs/early", "--trainer.max_epochs", 10, *early(3))[0] == 0
+    assert len(read_rows(Path("runs/early/metrics.csv"))) == 5  # three more, not one
+
+
+@pytest.mark.parametrize("name", ["EarlyStopping", "ModelCheckpoint"])
+def test_a_callback_that_takes_worse_for_better_is_refused(name, fit):
+    code, _, error = fit(f"--trainer.callbacks+={name}", "--trainer.callbacks.monitor", "val/elbo", "--name", "wrong")
+    assert_one_line(code, error, f"{name}: val/elbo is better the higher: give it mode max")
+
+
+def test_a_name_that_begins_with_a_dot_is_refused(fit):
+    code, _, error = fit("--name", ".digits.replaced")
+    assert_one_line(code, error, "without a dot first")

@@ -156,3 +156,34 @@ def test_a_student_does_not_validate_on_what_its_teacher_has_seen(change, traine
     assert "was trained on other images, or another split" in error
     code, _, error = cli("fit", *student, "--data.root", "x.npy", "--name", "student")
     assert code == 0, error
+
+
+def test_reports_and_predictions_of_other_images_have_names_of_their_own(trained, cli):
+    run = trained("a", "--data.root", write("x.npy", 0))
+    digest = digest_of(BinarizedImages("arrays", root=write("y.npy", 1)))[:8]
+    names = {"test": "test.json", "validate": "validate.json", "predict": "latents.pt"}
+    for command, name in names.items():
+        assert cli(command, run)[0] == 0
+        own = (run / name).read_bytes()
+        code, out, error = cli(command, run, "--data.root", "y.npy")
+        assert code == 0, error
+        assert f"-data_{digest}" in out
+        assert (run / name).read_bytes() == own
+        assert (run / name.replace(".", f"-data_{digest}.")).is_file()
+
+
+def test_a_gap_and_an_evaluation_of_other_images_say_so(trained, cli):
+    run = trained("a", "--data.root", write("x.npy", 0))
+    digest = digest_of(BinarizedImages("arrays", root=write("y.npy", 1)))[:8]
+    for command in (["gap", run, "--limit", 2, "--budget", "small"], ["evaluate", run, "--samples", 30]):
+        code, out, error = cli(*command, "--data.root", "y.npy")
+        assert code == 0, error
+        assert f"{run} data_{digest}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("kind", ["k-curve", "gain", "gap", "learning", "samples"])
+def test_pictures_that_read_no_images_take_no_data_root(kind, trained, cli):
+    run = trained("a", "--data.root", write("x.npy", 0))
+    code, _, error = cli("plot", kind, run, "--data.root", "x.npy")
+    assert code == 2
+    assert f"plot {kind} reads no images" in error

@@ -1,5 +1,6 @@
 """What a model takes from Python: images of any type and layout that can be understood, and a line about the others."""
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -133,3 +134,16 @@ def test_arrays_and_lists_are_images_too(kind):
 def test_what_holds_no_images_is_refused(value):
     with pytest.raises(ValueError, match="images must be numbers in a tensor, an array or a list"):
         log_likelihood(small_vae(), value, 5)
+
+
+@pytest.mark.parametrize("change", [lambda x: x.to(torch.complex64), lambda x: x.to_sparse()])
+def test_images_that_are_no_plain_numbers_are_refused(change):
+    with pytest.raises(ValueError, match="expected images in a plain tensor of real numbers"):
+        log_likelihood(small_vae(), change(binary(2)), 5)
+
+
+def test_samples_may_be_a_number_of_numpy_and_must_be_some():
+    vae, x = small_vae(), binary(2)
+    assert log_likelihood(vae, x, np.int64(20)).log_likelihood.shape == (2,)
+    with pytest.raises(ValueError, match="samples must be at least 1"):
+        vae.encode(x, samples=0)
