@@ -62,11 +62,11 @@ def _checked(options: Namespace) -> EvaluationSettings:
     check_number("--seed", options.seed, least=0, most=_LARGEST_SEED)
     for index in [] if isinstance(options.images, int) else options.images:
         check_number("--images", index, least=0)
-    if getattr(options, "data.root") is not None and options.kind not in _OF_IMAGES:
-        raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {', '.join(_OF_IMAGES)} do")
     for name in ("data.root", "teacher"):
         if (path := getattr(options, name)) is not None and not Path(path).exists():
             raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")
+    if getattr(options, "data.root") is not None and options.kind not in _OF_IMAGES:
+        raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {', '.join(_OF_IMAGES)} do")
     return evaluation
 
 

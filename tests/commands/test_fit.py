@@ -662,4 +662,4 @@ def test_a_callback_that_takes_worse_for_better_is_refused(name, fit):
 
 def test_a_name_that_begins_with_a_dot_is_refused(fit):
     code, _, error = fit("--name", ".digits.replaced")
-    assert_one_line(code, error, "without a dot first")
+    assert_one_line(code, error, "a run's name must not begin with a dot")

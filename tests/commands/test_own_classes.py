@@ -121,7 +121,15 @@ def test_a_checkpoint_alone_imports_no_module_of_somebody_elses(foreign, afresh)
     assert named[0] == 0, named[1]
     assert Path("imported").exists()
     again = afresh(
-        *("fit", "--ckpt_path", "given.ckpt", "--model.flow=foreign:StretchFlow", "--name", "on", *QUICK[:2])
+        *(
+            "fit",
+            "--ckpt_path",
+            "given.ckpt",
+            "--model.flow=foreign:StretchFlow",
+            "--trainer.default_root_dir",
+            "runs",
+            *QUICK[:2],
+        )
     )
     assert again[0] == 0, again[1]
 

@@ -24,7 +24,16 @@ SLOW = ["hyper_parameters", "compile"]  # True compiles
 FIT = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.logger=false"]
 COMMANDS = {
     "sample": ["sample", "odd.ckpt", "--count", "1", "--output", "x.npz"],
-    "fit": ["fit", "--ckpt_path", "odd.ckpt", "--name", "on", "--trainer.max_epochs=2", *FIT],
+    "fit": [
+        "fit",
+        "--ckpt_path",
+        "odd.ckpt",
+        "--name",
+        "on",
+        "--trainer.default_root_dir=runs",
+        "--trainer.max_epochs=2",
+        *FIT,
+    ],
 }
 LOADERS = {"Run": lambda: Run("odd.ckpt").vae(), "load": lambda: FlowVAE.load_from_checkpoint("odd.ckpt")}
 
@@ -102,8 +111,8 @@ def test_an_odd_value_gets_one_line_from_commands_before_anything_is_written(sav
             lines = [line for line in error.splitlines() if "nfvae: error:" in line]
             assert (code, len(lines)) in {(0, 0), (2, 1)}, (place, value, error)
             assert "Traceback" not in error
-            assert code == 0 or not Path("on").exists(), (place, value, error)
-            shutil.rmtree("on", ignore_errors=True)
+            assert code == 0 or not Path("runs/on").exists(), (place, value, error)
+            shutil.rmtree("runs", ignore_errors=True)
             refused += code == 2
     assert refused > 80
 
