@@ -7,12 +7,11 @@ import pytorch_lightning as pl
 
 from nfvae.commands.arguments import Parser, budget, check_file, offer
 from nfvae.commands.pictures import PICTURES, draw
-from nfvae.registry import check_number
+from nfvae.registry import check_number, check_seed
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.files import write_figure
 from nfvae.runs.methods import make_method
 
-_LARGEST_SEED = 2**32 - 1  # that numpy takes
 _WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
 
 _OF_IMAGES = ("reconstructions", "interpolation", "traversal", "posterior", "layers")  # pictures that read images
@@ -59,7 +58,7 @@ def _checked(options: Namespace) -> EvaluationSettings:
     sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, "seed": options.seed}
     evaluation = EvaluationSettings(**sizes | budget(options))
     make_method(evaluation)
-    check_number("--seed", options.seed, least=0, most=_LARGEST_SEED)
+    check_seed("--seed", options.seed)
     for index in [] if isinstance(options.images, int) else options.images:
         check_number("--images", index, least=0)
     for name in ("data.root", "teacher"):

@@ -114,8 +114,7 @@ def annealing_blocks(
         ValueError: for settings out of range.
     """
     check_chains(chains, temperatures)
-    x = model.as_images(x)
-    return image_blocks(model, x, chains, indices, _ROWS_ON_CPU if rows is None and x.device.type == "cpu" else rows)
+    return image_blocks(model, x, chains, indices, rows, _ROWS_ON_CPU)
 
 
 def _estimate(model: VAE, chains: int, temperatures: int, seed: int, images: Images) -> AnnealedEstimate:

@@ -103,13 +103,13 @@ class _LocalFit:
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        x: images with shape (B, ...).
+        x: images with shape (B, P), as the model takes them.
         seed: of the noise.
         indices: of the images in their data set.
     """
 
     def __init__(self, model: VAE, x: Tensor, seed: int, indices: list[int]) -> None:
-        self.model, self.x, self.seed, self.indices = model, model.as_images(x), seed, indices
+        self.model, self.x, self.seed, self.indices = model, x, seed, indices
         self.flow, self.all = model.posterior.flow, torch.arange(len(x), device=x.device)
         self.heads = {
             name: part

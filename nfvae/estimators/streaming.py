@@ -101,7 +101,9 @@ class Images(NamedTuple):
     rows: int
 
 
-def image_blocks(model: VAE, x: Tensor, samples: int, indices: Tensor | None, rows: int | None) -> list[Images]:
+def image_blocks(
+    model: VAE, x: Tensor, samples: int, indices: Tensor | None, rows: int | None, rows_on_cpu: int = _ROWS_ON_CPU
+) -> list[Images]:
     """Cut a batch into blocks of as many images as their samples fill the rows.
 
     Args:
@@ -110,12 +112,13 @@ def image_blocks(model: VAE, x: Tensor, samples: int, indices: Tensor | None, ro
         samples: of each image.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
         rows: samples times images that are decoded at once; by default as many as suit the device.
+        rows_on_cpu: how many suit a CPU.
 
     Raises:
         ValueError: for samples or rows below 1, images that the model does not take, none, or other than B indices.
     """
     x = model.as_images(x)
-    rows = rows if rows is not None else _ROWS_ON_CPU if x.device.type == "cpu" else _ROWS_ELSEWHERE
+    rows = rows if rows is not None else rows_on_cpu if x.device.type == "cpu" else _ROWS_ELSEWHERE
     check_samples(samples)
     check_sizes(rows=rows)
     order = places(x, indices)

@@ -28,7 +28,8 @@ from nfvae.runs.methods import Method, described, make_method
 from nfvae.runs.run import Run
 
 _TEXTS = ("dataset", "binarization", "split", "estimator", "proposal", "matmul_precision", "run")  # of a summary
-_SHORT = 8  # digits of a digest in the name of a file
+SHORT_DIGEST = 8
+"""Digits of a digest in the name of a file or an experiment."""
 _TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
 _FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 
@@ -36,7 +37,7 @@ _FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 class Evaluation:
     """The likelihood of a split under a trained run, written beside the run.
 
-    Writes a summary (.json), the values of every image (.csv) and a figure (.png). What was finished is not repeated.
+    Writes a summary (.json), the values of every image (.csv) and a figure (.png). Finished work is not repeated.
 
     Args:
         run: the run.
@@ -157,7 +158,7 @@ class Evaluation:
 
 def other_data(run: Run, data: BinarizedImages) -> str:
     """Return what the name of a file says of images that are not those of the training; nothing of those."""
-    return "" if run.data_digest in (None, digest_of(data)) else f"-data_{digest_of(data)[:_SHORT]}"
+    return "" if run.data_digest in (None, digest_of(data)) else f"-data_{digest_of(data)[:SHORT_DIGEST]}"
 
 
 def _difference(done: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

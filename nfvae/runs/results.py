@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.pareto import KHAT_LIMIT
-from nfvae.runs.evaluation import read_evaluation, read_values
+from nfvae.runs.evaluation import SHORT_DIGEST, read_evaluation, read_values
 from nfvae.runs.folder import USUAL, EvaluationSettings, wandb_name
 from nfvae.runs.run import Run
 from nfvae.runs.tables import Column
 
 COMPARED = ("importance", "annealed")
 """Estimators whose likelihoods are compared."""
-_SHORT_DIGEST = 8  # digits of the data's digest in the name of an experiment
 _NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
 _OF_ESTIMATOR: dict[str, Any] = {"names": True, "of": "estimator"}
 
@@ -253,4 +252,4 @@ def _experiment_settings(settings: dict[str, Any], digest: str | None = None) ->
     flat = {name: value for name, value in told.items() if not name.endswith("_options")}
     for role in told.keys() - flat.keys():
         flat |= {f"{role}.{name}": value for name, value in told[role].items()}
-    return dict(sorted(flat.items())) | ({"data": digest[:_SHORT_DIGEST]} if digest else {})
+    return dict(sorted(flat.items())) | ({"data": digest[:SHORT_DIGEST]} if digest else {})

@@ -75,7 +75,7 @@ class DensityEstimation(TrainingModule):
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the vectors of a batch; in a fit on data of your own, the first one is what is standardized by."""
         data = super().as_batch(batch, first)
-        if self.trainer.state.fn == "fit":
+        if first and self.trainer.state.fn == "fit":
             self.model.init_from(data)
         return data
 

@@ -106,9 +106,8 @@ class TrainingModule(SavedModule, MetricRows):
             )
         if stage == "fit":
             check_callbacks(self.trainer)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit":
             check_loadable(self)
+        data = getattr(self.trainer, "datamodule", None)
         self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
         if self.teacher:
             self.teacher.to(self.trainer.strategy.root_device)
