@@ -228,7 +228,7 @@ class _FirstStep(pl.Callback):
 
 def _set_aside(plan: Plan) -> Path | None:
     """Move a run that will be replaced out of the way, beside any earlier one; return where it lies now."""
-    plan.data.prepare_data()  # what is wrong with the data shows before an older run is touched
+    plan.data.prepare_data()  # bad data must raise before an older run is moved
     if plan.resumes or not plan.folder.is_trained:
         return None
     aside = plan.folder.next_replaced()

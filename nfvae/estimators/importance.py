@@ -120,7 +120,7 @@ def log_weights(
         )
 
 
-@torch.inference_mode()  # which every thread has to enter for itself; what is put together outside is of no such mode
+@torch.inference_mode()  # per thread; the results are joined outside of it, into ordinary tensors
 def _estimate(model: VAE, samples: int, seed: int, proposal: str, images: Images) -> Estimate:
     scales = PROPOSALS[proposal]
     running = _RunningSums(samples, len(scales))

@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_types(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint whose parts are of other types than a training writes; what is in them is checked later."""
+    """Refuse a checkpoint whose parts are of other types than a training writes; their contents are checked later."""
     for name, expected in _TYPES.items():
         value = checkpoint.get(name)
         if name in checkpoint and (not isinstance(value, expected) or isinstance(value, bool)):

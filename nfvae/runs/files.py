@@ -54,7 +54,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-@cache  # what is left is older than this process
+@cache  # once per process, since such files were left before it started
 def _remove_left(folder: Path) -> None:
     """Delete partial files whose process was on this machine and is no more."""
     host = socket.gethostname()

@@ -90,7 +90,7 @@ def test_folders_that_are_no_parts_are_one_set_and_that_is_said(tmp_path, caplog
 
 
 def test_hidden_files_and_folders_are_left_out(tmp_path):
-    root = tmp_path / ".cache" / "own"  # hidden above the root is nobody's fault
+    root = tmp_path / ".cache" / "own"  # hidden folders above the root do not count
     write(root, 10)
     write(root / ".ipynb_checkpoints", 1)
     for file in (root / "__MACOSX" / "3.png", root / "._3.png"):

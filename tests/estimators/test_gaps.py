@@ -68,7 +68,7 @@ def test_every_free_tensor_of_every_flow_receives_a_gradient(case):
     before, gradients = elbo_and_gradients(fit, free)
     for name, gradient in zip(free, gradients, strict=True):
         assert (gradient != 0).flatten(1).any(1).all(), name
-    for head in vae.posterior.flow.modules():  # nothing of what makes tensors of the context is asked any more
+    for head in vae.posterior.flow.modules():  # with free tensors, neither heads nor encoder matter
         if isinstance(head, Parameters) and head.weight is not None:
             nn.init.normal_(head.weight), nn.init.normal_(head.bias)
     nn.init.normal_(vae.posterior.encoder.head.weight)

@@ -92,7 +92,7 @@ def test_a_likelihood_does_not_depend_on_the_processes(estimator, count, tmp_pat
 
 
 def test_a_training_row_weighs_images_not_batches(tmp_path):
-    """A loader of one's own, whose last batch has a single image that is much less likely than the others."""
+    """In your own loader, the last batch has a single image, much less likely than the others."""
     x = torch.zeros(65, 64)
     x[-1] = 1
     fitted, rows = module("none", lr=1e-9), []
