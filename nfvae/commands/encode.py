@@ -15,6 +15,7 @@ from torch import Tensor
 from nfvae.commands.arguments import Parser, check_file
 from nfvae.data.arrays import read_images
 from nfvae.estimators import BUDGETS, annealed_log_likelihood, log_likelihood
+from nfvae.flows import check_exact
 from nfvae.models import VAE
 from nfvae.registry import check_choice, check_seed, check_sizes
 from nfvae.runs import Run
@@ -40,6 +41,7 @@ def encode_command(arguments: list[str]) -> None:
     options = encode_parser().parse_args(arguments)
     check_sizes(**{"--samples": options.samples})
     path, model, x, digest = _opened(options, "encoded", ".npz")
+    check_exact("log_q", model.posterior)
     pl.seed_everything(options.seed, verbose=False)
     encoded = _encoded(model, x, options.samples) | {_DIGEST: np.frombuffer(bytes.fromhex(digest), np.uint8)}
     with whole_file(path) as file:

@@ -1,7 +1,6 @@
 """Why a posterior misses the evidence: its family is too small, or its encoder does not find the best of it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,10 +8,10 @@ from torch import Tensor
 
 from nfvae.estimators.annealed import annealed_log_likelihood
 from nfvae.estimators.streaming import image_generator, places
-from nfvae.flows import DiagonalNormal, FlowDistribution, Parameters
-from nfvae.models import VAE, evaluating
-from nfvae.numerics import at_least_float32, double, full_precision
-from nfvae.registry import check_number
+from nfvae.flows import FlowDistribution, Given
+from nfvae.models import VAE, Encoding, Posterior, evaluating
+from nfvae.numerics import double, full_precision
+from nfvae.registry import check_choice, check_number
 
 _SAMPLES = 10  # of an image and step
 _STEPS = 200  # of a round, after which it is seen whether the ELBO has settled
@@ -21,6 +20,28 @@ _SETTLED = 0.02  # nats that a round has to bring
 _MOST_ROUNDS = 50  # of a rate
 _CHECK, _FINAL = 200, 1_000  # samples that say whether the ELBO has settled, and what it is
 _RANDOM_SPREAD, _RANDOM_LOG_SCALE = 0.1, -1.0  # of a random start, whose loc is standard normal
+
+
+class Freedom(NamedTuple):
+    """Which tensors are optimized for each image in place of what the encoder gives.
+
+    Attributes:
+        start: a posterior, an encoding -> these tensors by name, each with B first.
+        build: a posterior, such tensors -> q(z|x).
+    """
+
+    start: Callable[[Posterior, Encoding], Given]
+    build: Callable[[Posterior, Given], FlowDistribution]
+
+
+FREE = {
+    "layers": Freedom(Posterior.given, Posterior.build),
+    "context": Freedom(
+        lambda _, encoding: encoding._asdict(),
+        lambda posterior, free: posterior.build(posterior.given(Encoding(**free))),
+    ),
+}
+"""What the gap sets free: all that the layers are given, or what the encoder gives alone."""
 
 
 class GapEstimate(NamedTuple):
@@ -56,14 +77,20 @@ def inference_gaps(
     temperatures: int = 200,
     *,
     starts: int = 2,
+    free: str = "layers",
     seed: int = 0,
     indices: Tensor | None = None,
 ) -> GapEstimate:
     """Split log p(x) - ELBO into an approximation gap and an amortization gap.
 
-    For each image, loc, log_scale and every tensor that the flow computes from its context become free. They maximize
-    the image's ELBO until it has settled, from where the encoder puts them and from random starts. Tensors that are the
-    same for all images, as the weights of an autoregressive network, stay as they are.
+    For each image, some tensors become free. They maximize the image's ELBO until it has settled, from where the
+    encoder puts them and from random starts. Tensors that are the same for all images, as the weights of an
+    autoregressive network, stay as they are. There are two definitions of the family's best posterior:
+
+    - `layers`: loc, log_scale and every tensor that the flow computes from its context, `flow.given(h)`, are free. The
+      best posterior is the best that the layers could be.
+    - `context`: loc, log_scale and the context h are free. The best posterior is the best that any encoder could reach,
+      and what a flow's own heads cannot make of a context counts as approximation.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
@@ -71,53 +98,44 @@ def inference_gaps(
         chains: of the annealed importance sampling that gives log p(x).
         temperatures: of each chain.
         starts: how many random starts beside the amortized one.
+        free: `layers` or `context`.
         seed: of all noise.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
 
     Raises:
-        ValueError: for numbers out of range, or images of another size or not binary.
+        ValueError: for numbers out of range, an unknown `free`, a flow whose log-determinant is not exact, or images of
+            another size or not binary.
 
     References:
         Inference Suboptimality in Variational Autoencoders, arXiv 1801.03558.
     """
     check_number("starts", starts, least=0)
+    check_choice("free tensor", free, FREE)
     x = model.as_images(x)
     evidence = annealed_log_likelihood(model, x, chains, temperatures, seed=seed, indices=indices)
     log_likelihood = evidence.log_likelihood
     with evaluating(model), torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
-        fit = _LocalFit(model, x.clone(), seed, places(x, indices))
+        fit = _LocalFit(model, x.clone(), FREE[free], seed, places(x, indices))
         elbo, best, start, rounds = fit.gap(starts)
     gaps = log_likelihood - best, best - elbo
     return GapEstimate(log_likelihood, elbo, best, *gaps, start, rounds, evidence.standard_error)
 
 
-Free = dict[str, Tensor]
-"""The free tensors of B images by name, each with B first."""
-
-
 class _LocalFit:
     """The ELBO of some images as a function of free tensors in place of what the encoder gives.
-
-    Free are loc, log_scale and what each of the flow's heads makes of the context, for any flow alike; the context h
-    itself where a flow reads it other than by heads.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
         x: images with shape (B, P), as the model takes them.
+        freedom: which tensors are free.
         seed: of the noise.
         indices: of the images in their data set.
     """
 
-    def __init__(self, model: VAE, x: Tensor, seed: int, indices: list[int]) -> None:
-        self.model, self.x, self.seed, self.indices = model, x, seed, indices
-        self.flow, self.all = model.posterior.flow, torch.arange(len(x), device=x.device)
-        self.heads = {
-            name: part
-            for name, part in self.flow.named_modules()
-            if isinstance(part, Parameters) and part.weight is not None
-        }
-        self.no_context = self.x.new_zeros(1, self.flow.context)  # for flows that read their heads alone
-        self.names = _names_that_are_read(self)
+    def __init__(self, model: VAE, x: Tensor, freedom: Freedom, seed: int, indices: list[int]) -> None:
+        self.model, self.x, self.freedom, self.seed, self.indices = model, x, freedom, seed, indices
+        self.posterior, self.all = model.posterior, torch.arange(len(x), device=x.device)
+        self.encoded = dict(freedom.start(self.posterior, self.posterior.encode(x)))
 
     def gap(self, starts: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the amortized ELBO, the best one, from which start it was reached and in how many rounds."""
@@ -126,23 +144,18 @@ class _LocalFit:
         rounds = torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0]
         return self.elbo(self.start(0), _FINAL), best, double(start), rounds
 
-    def encoded(self) -> Free:
-        """Return every tensor that the encoder gives to the flow, whether the flow reads it or not."""
-        loc, log_scale, h = map(at_least_float32, self.model.posterior.encoder(self.x))
-        return {"loc": loc, "log_scale": log_scale, "h": h} | {name: head.flat(h) for name, head in self.heads.items()}
-
-    def start(self, number: int) -> Free:
+    def start(self, number: int) -> Given:
         """Return the free tensors to start from: those that the encoder gives for number 0, else random ones."""
-        encoded = self.encoded()
-        free = {name: encoded[name] for name in self.names}
-        if number:
-            sources = self.sources(self.all, f"start {number}")
-            free = {name: _RANDOM_SPREAD * _normal(sources, value.shape[1:], value) for name, value in free.items()}
-            free["loc"] = free["loc"] / _RANDOM_SPREAD
-            free["log_scale"] = free["log_scale"] + _RANDOM_LOG_SCALE
-        return free
+        if not number:
+            return self.encoded
+        sources = self.sources(self.all, f"start {number}")
+        free = {name: _RANDOM_SPREAD * _normal(sources, value.shape[1:], value) for name, value in self.encoded.items()}
+        return free | {
+            "loc": free["loc"] / _RANDOM_SPREAD,
+            "log_scale": free["log_scale"] + _RANDOM_LOG_SCALE,
+        }
 
-    def elbo(self, free: Free, samples: int, which: Tensor | None = None) -> Tensor:
+    def elbo(self, free: Given, samples: int, which: Tensor | None = None) -> Tensor:
         """Estimate the ELBO of some images in float64; the noise depends on the image and the samples alone.
 
         Args:
@@ -155,7 +168,7 @@ class _LocalFit:
         parts = [double(self.log_weight(free, which, sources)).sum(0) for _ in range(0, samples, _SAMPLES)]
         return torch.stack(parts).sum(0) / (len(parts) * _SAMPLES)
 
-    def best(self, free: Free) -> tuple[Free, Tensor]:
+    def best(self, free: Given) -> tuple[Given, Tensor]:
         """Maximize the ELBO from a start; the second value is the rounds that each image took, with shape (B,)."""
         free, reached = {name: value.clone() for name, value in free.items()}, self.elbo(free, _CHECK)
         rounds = torch.zeros_like(reached)
@@ -175,7 +188,7 @@ class _LocalFit:
                     break
         return free, rounds
 
-    def _round(self, free: Free, which: Tensor, rate: float, purpose: str) -> Free:
+    def _round(self, free: Given, which: Tensor, rate: float, purpose: str) -> Given:
         """Take some steps from free tensors of some images, and return where they lead."""
         free = {name: value.clone().requires_grad_() for name, value in free.items()}
         optimizer, sources = torch.optim.Adam(free.values(), rate), self.sources(which, purpose)
@@ -187,53 +200,19 @@ class _LocalFit:
                 optimizer.step()
         return {name: value.detach() for name, value in free.items()}
 
-    def log_weight(self, free: Free, which: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
+    def log_weight(self, free: Given, which: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
         """Return log p(x, z) - log q(z) of some samples of each image, with shape (samples, images)."""
-        with self._given(free):
-            h = free.get("h", self.no_context.expand(len(which), -1))
-            posterior = FlowDistribution(DiagonalNormal(free["loc"], free["log_scale"].exp()), self.flow(h))
+        posterior = self.freedom.build(self.posterior, free)
         noise = _normal(sources, (_SAMPLES, free["loc"].shape[-1]), free["loc"]).transpose(0, 1)
         return self.model.log_terms(self.x[which], posterior.from_noise(noise)).log_weight
-
-    @contextmanager
-    def _given(self, free: Free) -> Iterator[None]:
-        """Have the flow's heads give the free tensors instead of what they make of the context."""
-        hooks = [
-            head.register_forward_hook(lambda module, _, __, flat=free[name]: module.named(flat))
-            for name, head in self.heads.items()
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def sources(self, which: Tensor, purpose: str) -> list[torch.Generator]:
         indices = [self.indices[place] for place in which.tolist()]
         return [image_generator(self.seed, index, f"gap {purpose}", self.x.device) for index in indices]
 
 
-def _names_that_are_read(fit: _LocalFit) -> list[str]:
-    """Return the names of the tensors that are set free: h only where a flow reads it beside its heads.
-
-    Raises:
-        ValueError: for a head that the flow reads without calling it.
-    """
-    free = {name: value.detach().requires_grad_() for name, value in fit.encoded().items()}
-    with torch.enable_grad():
-        log_weight = fit.log_weight(free, fit.all, fit.sources(fit.all, "names")).sum()
-        gradients = torch.autograd.grad(log_weight, list(free.values()), allow_unused=True)
-    read = [name for name, gradient in zip(free, gradients, strict=True) if gradient is not None]
-    if unread := sorted(fit.heads.keys() - set(read)):
-        raise ValueError(
-            f"flow {type(fit.flow).__name__} takes tensors from {', '.join(unread)} without calling it as head(h), so "
-            "the gap cannot set them free"
-        )
-    return read
-
-
 def _normal(sources: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
     """Return standard normal noise with shape (B, *shape), a source for each image."""
     return torch.stack(
-        [torch.randn(*shape, generator=source, dtype=like.dtype, device=like.device) for source in sources]
+        [torch.randn(tuple(shape), generator=source, dtype=like.dtype, device=like.device) for source in sources]
     )

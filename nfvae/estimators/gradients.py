@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nfvae.estimators.objectives import ELBO, IWAE, Objective
-from nfvae.flows import Draw, FlowDistribution, layers_of
+from nfvae.flows import Draw, FlowDistribution, check_exact, layers_of
 from nfvae.models import VAE, LogTerms
 from nfvae.numerics import full_precision
 from nfvae.registry import Registry
@@ -21,6 +21,9 @@ def path_draw(density: FlowDistribution, sample_shape: torch.Size | tuple[int, .
     gradient of log q at a sample comes forwards through the flow, s <- J⁻ᵀ (s - ∇ log|det J|) at each layer; nothing is
     inverted.
 
+    Raises:
+        ValueError: for a flow whose log-determinants are not exact.
+
     References:
         Sticking the Landing, arXiv 1703.09194.
         Fast and Unified Path Gradient Estimators for Normalizing Flows, arXiv 2403.15881.
@@ -31,6 +34,7 @@ def path_draw(density: FlowDistribution, sample_shape: torch.Size | tuple[int, .
 
 def _draw_and_score(density: FlowDistribution, sample_shape: torch.Size | tuple[int, ...]) -> tuple[Draw, Tensor]:
     """Return a draw, and the gradient of log q at its samples, the parameters held."""
+    check_exact("a path gradient", density.bijection)
     base = density.base
     noise = torch.randn(torch.Size(sample_shape) + base.loc.shape, dtype=base.loc.dtype, device=base.loc.device)
     with torch.enable_grad(), full_precision(noise.device):

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from nfvae.flows import check_exact
 from nfvae.models import VAE, LogTerms
 from nfvae.numerics import as_tensor
 from nfvae.registry import check_number, check_sizes
@@ -115,8 +116,10 @@ def image_blocks(
         rows_on_cpu: how many suit a CPU.
 
     Raises:
-        ValueError: for samples or rows below 1, images that the model does not take, none, or other than B indices.
+        ValueError: for samples or rows below 1, images that the model does not take, none, other than B indices, or a
+            flow whose log-determinants are not exact.
     """
+    check_exact("a likelihood", model)
     x = model.as_images(x)
     rows = rows if rows is not None else rows_on_cpu if x.device.type == "cpu" else _ROWS_ELSEWHERE
     check_samples(samples)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nfvae.flows.base import Flow, Parameters, ParametricFlow, Shapes
+from nfvae.flows.base import Flow, Given, Parameters, ParametricFlow, Shapes, check_context, check_exact
 from nfvae.flows.bijection import Bijection, Chain, Inverse, layers_of
 from nfvae.flows.density import FlowDensity
 from nfvae.flows.distribution import DiagonalNormal, Draw, FlowDistribution
@@ -19,10 +19,13 @@ __all__ = [
     "Flow",
     "FlowDensity",
     "FlowDistribution",
+    "Given",
     "Inverse",
     "Parameters",
     "ParametricFlow",
     "Shapes",
+    "check_context",
+    "check_exact",
     "layers_of",
     "make_density",
     "make_flow",

@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.base import Given, ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
 from nfvae.numerics import bounded, double
 from nfvae.registry import check_choice
@@ -29,7 +30,7 @@ class ScaleShift(Bijection):
     """
 
     def __init__(self, log_scale: Tensor, shift: Tensor) -> None:
-        super().__init__()
+        super().__init__(shift.shape)
         self.log_scale, self.shift = log_scale, shift
 
     @staticmethod
@@ -37,11 +38,13 @@ class ScaleShift(Bijection):
         """Bound the logarithm of the scale; both with shape (*, D)."""
         return {"log_scale": bounded(log_scale, _LARGEST), "shift": shift}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y = torch.addcmul(self.shift, self.log_scale.exp(), z)
         return y, self.log_scale.sum(-1).expand(y.shape[:-1])
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z = (y - self.shift) * (-self.log_scale).exp()
         return z, -self.log_scale.sum(-1).expand(z.shape[:-1])
 
@@ -75,11 +78,24 @@ class ActNorm(ParametricFlow):
         self.register_buffer("started", torch.tensor(not self.starts))
 
     @staticmethod
-    def shapes(features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(features: int) -> Shapes:
         return {"log_scale": (features,), "shift": (features,)}
 
-    def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
-        return _FirstBatch(self, h) if self.starts and self.training and not self.started else super().forward(h)
+    @property
+    def awaits_data(self) -> bool:
+        """Whether the next points set scale and shift."""
+        return self.starts and self.training and not self.started
+
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        if not self.awaits_data:
+            return super().given(h)
+        return {} if h is None else {"h": h}
+
+    @override
+    def build(self, given: Given) -> Bijection:
+        return _FirstBatch(self, given.get("h")) if self.awaits_data else super().build(given)
 
     @torch.no_grad()
     def start(self, log_scale: Tensor, shift: Tensor) -> None:
@@ -96,16 +112,18 @@ class _FirstBatch(Bijection):
     """A flow that the first points which it maps start."""
 
     def __init__(self, flow: ActNorm, h: Tensor | None) -> None:
-        super().__init__()
+        super().__init__((*(() if h is None else h.shape[:-1]), flow.features))
         self.flow, self.h = flow, h
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         if not self.flow.started:
             mean, scale = _clamped_moments(z)
             self.flow.start(-scale.log(), -mean / scale)
         return self.flow(self.h).forward_and_log_det(z)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         if not self.flow.started:
             mean, scale = _clamped_moments(y)
             self.flow.start(scale.log(), mean)

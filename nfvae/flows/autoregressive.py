@@ -1,11 +1,13 @@
 """Autoregressive flows: the inverse autoregressive flow, and the masked one, which is it turned round."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from nfvae.flows.base import Given
 from nfvae.flows.bijection import Bijection, Chain, Inverse
 from nfvae.flows.conditioner import ConditionedFlow, Conditioner
 from nfvae.flows.sequential import sequential_inverse
@@ -26,19 +28,22 @@ class InverseAutoregressive(Bijection):
     """
 
     def __init__(self, conditioner: Conditioner) -> None:
-        super().__init__()
+        super().__init__((*conditioner.batch_shape, len(conditioner.biases[-1]) // conditioner.maps.count))
         self.conditioner = conditioner
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y, log_slope = self.conditioner(z).forward_and_log_slope(z)
         return y, log_slope.sum(-1)
 
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         with torch.no_grad():
             slope = self.conditioner(z).forward_and_log_slope(z)[1].exp()
         return solve_transposed(z, y, slope, vector)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z, log_slope = sequential_inverse(self.conditioner, y)
         return z, log_slope.sum(-1)
 
@@ -46,12 +51,14 @@ class InverseAutoregressive(Bijection):
 class AutoregressiveFlow(ConditionedFlow):
     """A stack of masked networks in z, the order reversed between every two; see `ConditionedFlow`."""
 
-    sequential: ClassVar[str | None] = "inverse"
+    sequential: str | None = "inverse"
 
-    def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:  # noqa: D102
+    @override
+    def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:
         return MaskedMLP(self.features, self.maps.count, hidden, activation, reverse=layer % 2 == 1)
 
-    def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:  # noqa: D102
+    @override
+    def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:
         return InverseAutoregressive(conditioner)
 
 
@@ -77,7 +84,7 @@ class IAF(AutoregressiveFlow):
     def __init__(
         self, features: int, context: int = 0, depth: int = 1, univariate: str = "gate", **options: Any
     ) -> None:
-        self.univariate = univariate  # type: ignore[misc]  # of this flow alone
+        self.univariate = univariate
         super().__init__(features, context, depth, **options)
 
 
@@ -90,15 +97,16 @@ class MAF(IAF):
         Masked Autoregressive Flow for Density Estimation, arXiv 1705.07057.
     """
 
-    sequential: ClassVar[str | None] = "forward"
+    sequential: str | None = "forward"
 
     def __init__(
         self, features: int, context: int = 0, depth: int = 1, univariate: str = "affine", **options: Any
     ) -> None:
         super().__init__(features, context, depth, univariate, **options)
 
-    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
-        return Chain([Inverse(layer) for layer in reversed(super().forward(h).parts)])
+    @override
+    def build(self, given: Given) -> Chain:
+        return Chain([Inverse(layer) for layer in reversed(super().build(given).parts)])
 
 
 class NAF(AutoregressiveFlow):
@@ -108,4 +116,4 @@ class NAF(AutoregressiveFlow):
         Neural Autoregressive Flows, arXiv 1804.00779.
     """
 
-    univariate: ClassVar[str] = "sigmoid"
+    univariate: str = "sigmoid"

@@ -3,26 +3,30 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from nfvae.flows.bijection import Bijection, Chain
+from nfvae.flows.bijection import Bijection, Chain, layers_of
 from nfvae.networks import linear
 from nfvae.numerics import full_precision
 from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 
 _DEEPEST = 1_000  # layers
 Shapes = Mapping[str, Sequence[int]]
+Given = Mapping[str, Tensor]
+"""What the context decides of a flow's bijection, by name: see `Flow.given`."""
 
 
 class Flow(nn.Module, ABC):
     """A module that, given the encoder's context h, returns a bijection of the latent.
 
-    The returned bijection's forward direction is z_0 -> z_K, the sampling direction. Whatever depends on h alone is
-    computed once, when the bijection is built.
+    The returned bijection's forward direction is z_0 -> z_K, the sampling direction. A subclass writes two methods:
+    `given` computes all that the context decides, once for each image; `build` makes the bijection of that, and does
+    not see the context. So users of a flow can replace what the context gives, or differentiate with respect to it.
 
     Args:
         features: D, the number of latent coordinates.
@@ -30,6 +34,7 @@ class Flow(nn.Module, ABC):
         depth: number of layers.
 
     Attributes:
+        exact: whether log-determinants are exact; if they are random or truncated, only training uses them.
         sequential: `forward` or `inverse`, the direction that goes through a layer once for each coordinate; None where
             both take one pass.
         steep: whether large parameters make slopes so small that an inverse is rounding; a test takes smaller ones.
@@ -40,9 +45,10 @@ class Flow(nn.Module, ABC):
         ValueError: for features or depth below 1, or a negative context.
     """
 
-    sequential: ClassVar[str | None] = None
-    steep: ClassVar[bool] = False
-    mixed: ClassVar[bool] = False
+    exact: bool = True
+    sequential: str | None = None
+    steep: bool = False
+    mixed: bool = False
 
     def __init__(self, features: int, context: int = 0, depth: int = 1) -> None:
         super().__init__()
@@ -52,18 +58,74 @@ class Flow(nn.Module, ABC):
         check_sizes(**{"a flow's depth": depth})
         self.features, self.context, self.depth = features, context, depth
 
-    def __call__(self, h: Tensor | None = None) -> Bijection:
-        """Build the bijection as `forward` says, in full precision unless the flow is `mixed`."""
-        where = None if self.mixed or not torch._C._is_any_autocast_enabled() else next(self.parameters(), h)
-        with nullcontext() if where is None else full_precision(where.device):
-            bijection: Bijection = super().__call__(h)
-        if isinstance(bijection, Bijection):  # else `check_flow` says what it is
-            bijection.batch_shape = h.shape[:-1] if self.context and h is not None else torch.Size()
-        return bijection
+    @abstractmethod
+    def given(self, h: Tensor | None) -> Given:
+        """Return all that the context decides, by name.
+
+        Args:
+            h: context with shape (*, C); None where C = 0.
+
+        Returns:
+            Tensors that begin with the batch shape of h; where C = 0, the same tensors without it.
+        """
 
     @abstractmethod
+    def build(self, given: Given) -> Bijection:
+        """Build the bijection z_0 -> z_K of what `given` returns, or of tensors of the same names and shapes."""
+
+    @final  # type: ignore[misc]  # torch has an attribute
     def forward(self, h: Tensor | None = None) -> Bijection:
-        """Build the bijection z_0 -> z_K for a context h with shape (*, C); h is ignored where C = 0."""
+        """Build the bijection z_0 -> z_K for a context h with shape (*, C), which is ignored where C = 0.
+
+        Raises:
+            ValueError: if there is a context and h is None or of another size.
+        """
+        return self.build(self.given(check_context(h, self.context)))
+
+    def __call__(self, h: Tensor | None = None) -> Bijection:
+        """Build the bijection as `forward` says, in full precision unless the flow is `mixed`."""
+        with self.precision():
+            bijection: Bijection = super().__call__(h)
+        return bijection
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Switch automatic mixed precision off for a flow that is not `mixed`."""
+        parameter = next(self.parameters(), None)
+        if self.mixed or parameter is None or not torch._C._is_any_autocast_enabled():
+            return nullcontext()
+        return full_precision(parameter.device)
+
+
+def check_context(h: Tensor | None, size: int) -> Tensor | None:
+    """Return a context with shape (*, size), or None where the size is 0.
+
+    Raises:
+        ValueError: if it is None or of another size.
+    """
+    if not size:
+        return None
+    if h is None or h.shape[-1:] != (size,):
+        raise ValueError(f"expected a context with shape (*, {size}); got {'none' if h is None else tuple(h.shape)}")
+    return h
+
+
+def check_exact(use: str, *parts: nn.Module | Bijection) -> None:
+    """Refuse flows whose log-determinants are estimates.
+
+    Args:
+        use: what needs exact ones, for the message.
+        parts: bijections, or modules with flows in them.
+
+    Raises:
+        ValueError: for such a flow.
+    """
+    for part in parts:
+        for each in part.modules() if isinstance(part, nn.Module) else layers_of(part):
+            if isinstance(each, Flow | Bijection) and not each.exact:
+                raise ValueError(
+                    f"{use} needs exact log-determinants; {type(each).__name__} estimates them: choose its option for "
+                    "exact ones, or another flow"
+                )
 
 
 class Parameters(nn.Module):
@@ -89,36 +151,17 @@ class Parameters(nn.Module):
 
         Args:
             h: context with shape (*, C); ignored where C = 0.
-
-        Raises:
-            ValueError: if there is a context and h is None or of another size.
         """
-        return self.named(self.flat(h))
-
-    def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """Cut what `flat` gives into the tensors by name."""
+        if self.weight is None:
+            flat: Tensor = self.bias
+        else:
+            assert h is not None
+            flat = linear(h, self.weight, self.bias)
         values = torch.split(flat, self.sizes, -1)
         return {
             name: value.reshape(*value.shape[:-1], *shape)
             for (name, shape), value in zip(self.shapes.items(), values, strict=True)
         }
-
-    def flat(self, h: Tensor | None) -> Tensor:
-        """Return the numbers of all tensors in one, with shape (*, sum of sizes): see `forward`."""
-        if self.weight is None:
-            return self.bias
-        return linear(check_context(h, self.weight.shape[1]), self.weight, self.bias)
-
-
-def check_context(h: Tensor | None, size: int) -> Tensor:
-    """Return a context with shape (*, size).
-
-    Raises:
-        ValueError: if it is None or of another size.
-    """
-    if h is None or h.shape[-1] != size:
-        raise ValueError(f"expected a context with shape (*, {size}); got {'none' if h is None else tuple(h.shape)}")
-    return h
 
 
 class ParametricFlow(Flow):
@@ -130,11 +173,11 @@ class ParametricFlow(Flow):
     Example:
         >>> class Shift(Bijection):
         ...     def __init__(self, shift):
-        ...         super().__init__()
+        ...         super().__init__(shift.shape)
         ...         self.shift = shift
-        ...     def forward_and_log_det(self, z):
+        ...     def _forward_and_log_det(self, z):
         ...         return z + self.shift, z.new_zeros(z.shape[:-1])
-        ...     def inverse_and_log_det(self, y):
+        ...     def _inverse_and_log_det(self, y):
         ...         return y - self.shift, y.new_zeros(y.shape[:-1])
         >>> class ShiftFlow(ParametricFlow):
         ...     bijection = Shift
@@ -158,9 +201,14 @@ class ParametricFlow(Flow):
         stacked = {name: (depth, *shape) for name, shape in self.shapes(features).items()}
         self.head = Parameters(stacked, context, self.scale)
 
-    def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
-        stacks = self.head(h)
-        layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in stacks.items()}
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        given: Given = self.head(h)
+        return given
+
+    @override
+    def build(self, given: Given) -> Bijection:
+        layers_first = {name: value.movedim(-len(self.head.shapes[name]), 0) for name, value in given.items()}
         own = self.bijection.constrain(**layers_first)
         layers = zip(*(value.unbind() for value in own.values()), strict=True)
         return self.chain(

@@ -2,46 +2,83 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Transform, constraints
+from typing_extensions import override
 
 
 class Bijection(Transform, ABC):
     """A smooth bijection of R^D, in both directions with its log-determinant.
 
     *Forward* always means z_0 -> z_K, the sampling direction of a flow; `log_det` is log|det dy/dz| of the call it
-    comes from. A subclass writes the two abstract methods, and its tensors broadcast against the batch dimensions
-    of z, so that one bijection built for a batch of B images serves K samples of shape (K, B, D). The interface of
-    `torch.distributions.Transform` is derived, so `.inv` and `TransformedDistribution` work unchanged.
-
-    Attributes:
-        batch_shape: of the bijection's tensors, where a flow has built it; None for one that was built by hand.
+    comes from. A subclass writes `_forward_and_log_det` and `_inverse_and_log_det`, and its tensors broadcast against
+    the batch dimensions of z, so that one bijection built for a batch of B images serves K samples of shape (K, B, D).
+    The interface of `torch.distributions.Transform` is derived, so `.inv` and `TransformedDistribution` work unchanged.
 
     Where a map has parameters under a constraint, `constrain` turns unconstrained tensors into the map's own, and the
     constructor takes the map's own. Constants, as a mask or a permutation, are made in the constructor.
+
+    Args:
+        shape: (*, D), where * is the batch shape of the bijection's tensors; for vectors w it is `w.shape`.
+
+    Attributes:
+        features: D.
+        batch_shape: the batch shape of the bijection's tensors.
+        exact: whether log-determinants are exact; else they are random or truncated.
     """
+
+    exact: bool = True
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
-    batch_shape: torch.Size | None = None
 
-    @abstractmethod
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.features, self.batch_shape = shape[-1], torch.Size(shape[:-1])
+
+    @final
     def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map z with shape (*, D) to y with shape (*, D) and log|det dy/dz| with shape (*)."""
+        """Map z with shape (*, D) to y with shape (*, D) and log|det dy/dz| with shape (*).
+
+        Raises:
+            ValueError: for points of another size.
+        """
+        return self._forward_and_log_det(check_points(z, self.features))
+
+    @final
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Map y with shape (*, D) to z with shape (*, D) and log|det dz/dy| with shape (*), differentiably.
+
+        Raises:
+            ValueError: for points of another size.
+        """
+        return self._inverse_and_log_det(check_points(y, self.features))
 
     @abstractmethod
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Map y with shape (*, D) to z with shape (*, D) and log|det dz/dy| with shape (*), differentiably."""
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `forward_and_log_det` says for points of the right size."""
+
+    @abstractmethod
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `inverse_and_log_det` says for points of the right size."""
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that the map is made of, each once: all that a custom backward must differentiate.
+
+        By default they are the floating tensors among the attributes and within them.
+        """
+        own = {name: value for name, value in vars(self).items() if name != "_cached_x_y"}  # points, not the map's
+        return list({id(tensor): tensor for tensor in _tensors_in(own)}.values())
 
     def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
-        """Return J⁻ᵀ v, J the Jacobian dy/dz: how a gradient with respect to z, the map undone, becomes one to y.
+        """Return J⁻ᵀ v, J the Jacobian dy/dz: a gradient with respect to z becomes one with respect to y.
 
-        Here it is the gradient through the inverse; a subclass that knows better says so.
+        By default it is the gradient through the inverse; a subclass may have a formula.
 
         Args:
             z: points with shape (*, D) that require a gradient.
@@ -58,7 +95,7 @@ class Bijection(Transform, ABC):
     def constrain(*args: Any, **free: Any) -> dict[str, Tensor]:
         """Turn unconstrained tensors into the constructor's arguments, by name; here they are the same.
 
-        The tensors may have further leading dimensions, as a stack of layers has, and so do those that are returned.
+        The tensors may have more leading dimensions, as a stack of layers has, and so do those that are returned.
         """
         return free
 
@@ -87,32 +124,71 @@ class Bijection(Transform, ABC):
         return self.forward_and_log_det(x)[1]
 
 
+def check_points(points: Tensor, features: int) -> Tensor:
+    """Return points with shape (*, features).
+
+    Raises:
+        ValueError: for points of another size.
+    """
+    if points.shape[-1:] != (features,):
+        raise ValueError(f"expected points with shape (*, {features}); got {tuple(points.shape)}")
+    return points
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the floating tensors of a value: an attribute, a collection of them, or the parts of an object."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif hasattr(value, "tensors"):
+        yield from value.tensors()
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors_in(part)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for part in value:
+            yield from _tensors_in(part)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        yield from _tensors_in(vars(value))
+
+
 class Chain(Bijection):
-    """Apply bijections one after the other, the first one first; an empty one is the identity, one inside dissolves.
+    """Apply bijections one after the other, the first one first; a chain within a chain dissolves.
 
     - *Forward*: y = f_n(... f_1(z)).
     - *Log-determinant*: the sum over the parts.
     - *Inverse*: the parts' inverses, the last one first.
     - *Constraint*: none.
+
+    Args:
+        parts: bijections of the same D, at least one.
+
+    Raises:
+        ValueError: for no parts, or parts of different D.
     """
 
     def __init__(self, parts: Sequence[Bijection]) -> None:
-        super().__init__()
+        if len(sizes := {part.features for part in parts}) != 1:
+            raise ValueError(f"a chain takes bijections of one size, at least one; got sizes {sorted(sizes)}")
+        batch = torch.broadcast_shapes(*(part.batch_shape for part in parts))  # type: ignore[no-untyped-call]
+        super().__init__((*batch, *sizes))
         self.parts: tuple[Bijection, ...] = tuple(
             each for part in parts for each in (part.parts if isinstance(part, Chain) else [part])
         )
-        shapes = [part.batch_shape for part in parts]
-        if all(shape is not None for shape in shapes):
-            self.batch_shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        self.exact = all(part.exact for part in parts)
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         total = z.new_zeros(z.shape[:-1])
         for part in self.parts:
             z, log_det = part.forward_and_log_det(z)
             total = total + log_det
         return z, total
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         total = y.new_zeros(y.shape[:-1])
         for part in reversed(self.parts):
             y, log_det = part.inverse_and_log_det(y)
@@ -130,18 +206,20 @@ class Inverse(Bijection):
     """
 
     def __init__(self, bijection: Bijection) -> None:
-        super().__init__()
-        self.bijection, self.batch_shape = bijection, bijection.batch_shape
+        super().__init__((*bijection.batch_shape, bijection.features))
+        self.bijection, self.exact = bijection, bijection.exact
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.bijection.inverse_and_log_det(z)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.bijection.forward_and_log_det(y)
 
 
 def layers_of(bijection: Bijection) -> list[Bijection]:
-    """Return the layers of a flow's bijection in the order in which a draw passes them."""
+    """Return the layers of a flow's bijection in the order in which a sample passes them."""
     if isinstance(bijection, Chain):
         return list(bijection.parts)
     if isinstance(bijection, Inverse):

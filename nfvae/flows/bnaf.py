@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from nfvae.flows.base import Flow, Parameters
+from nfvae.flows.base import Flow, Given, Parameters
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.networks import linear
 from nfvae.numerics import shifted_softplus, solve_triangular, triangular_root
@@ -43,18 +44,21 @@ class BlockAutoregressive(Bijection):
     def __init__(
         self, weights: list[Tensor], diagonals: list[Tensor], biases: list[Tensor], gate: Tensor, reverse: bool
     ) -> None:
-        super().__init__()
+        super().__init__(gate.shape)
         self.weights, self.diagonals, self.biases, self.gate, self.reverse = weights, diagonals, biases, gate, reverse
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y, slope = self._value_and_slope(self._ordered(z))
         return self._ordered(y), slope.log().sum(-1)
 
     @torch.no_grad()
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         return self._ordered(solve_triangular(self._jacobian(self._ordered(z)).mT, self._ordered(vector), upper=True))
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         target = self._ordered(y)
 
         def excess(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,8 +156,14 @@ class BNAF(Flow):
         sizes = {f"bias{place}": (depth, width * features) for place, width in enumerate(self.widths[1:])}
         self.head = Parameters({**sizes, "gate": (depth, features)}, context)
 
-    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
-        *biases, gate = (value.unbind(-2) for value in self.head(h).values())
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        given: Given = self.head(h)
+        return given
+
+    @override
+    def build(self, given: Given) -> Chain:
+        *biases, gate = (value.unbind(-2) for value in given.values())
         layers = []
         for layer, network in enumerate(self.networks):
             weights, diagonals = network()

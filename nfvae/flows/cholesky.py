@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
@@ -24,7 +25,7 @@ class LowerTriangularAffine(Bijection):
     """
 
     def __init__(self, matrix: Tensor, shift: Tensor) -> None:
-        super().__init__()
+        super().__init__(shift.shape)
         self.matrix, self.shift = matrix, shift
 
     @staticmethod
@@ -42,11 +43,13 @@ class LowerTriangularAffine(Bijection):
         matrix[..., rows, columns] = below
         return {"matrix": matrix, "shift": shift}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y = torch.einsum("...ij,...j->...i", self.matrix, z) + self.shift
         return y, self._log_det().expand(y.shape[:-1])
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z = solve_triangular(self.matrix, y - self.shift, upper=False)
         return z, -self._log_det().expand(z.shape[:-1])
 
@@ -61,5 +64,6 @@ class CholeskyFlow(ParametricFlow):
     scale: ClassVar[float] = 0.02  # a row of L sums up to D of these
 
     @staticmethod
-    def shapes(features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(features: int) -> Shapes:
         return {"below": (features * (features - 1) // 2,), "diagonal": (features,), "shift": (features,)}

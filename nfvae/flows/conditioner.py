@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import override
 
-from nfvae.flows.base import Flow, Parameters
+from nfvae.flows.base import Flow, Given, Parameters
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.flows.univariate import Univariate, UnivariateMaker
 from nfvae.networks import ConditionedMLP
@@ -29,9 +30,14 @@ class Conditioner:
 
     def __init__(self, network: ConditionedMLP, maps: UnivariateMaker, bias: Tensor) -> None:
         self.network, self.maps, self.bias = network, maps, bias
+        self.batch_shape = bias.shape[:-1]
         self.weights, self.biases = network.weights(), network.biases()  # as they are now, whenever it is called
         self.mixed = mixed_type(bias.device)
         self.cast = [weight.to(self.mixed or weight.dtype) for weight in self.weights]  # once, not at every call
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that the maps are made of: see `Bijection.tensors`."""
+        return [*self.weights, *self.biases, self.bias]
 
     def __call__(self, z: Tensor) -> Univariate:
         """Return the maps for coordinates with shape (*, inputs)."""
@@ -56,8 +62,8 @@ class ConditionedFlow(Flow):
         ValueError: for sizes below 1, an unknown name or option, or a value that the map refuses.
     """
 
-    univariate: ClassVar[str]
-    mixed: ClassVar[bool] = True
+    univariate: str
+    mixed: bool = True
 
     def __init__(
         self,
@@ -73,10 +79,10 @@ class ConditionedFlow(Flow):
         check_sizes(hidden=hidden)
         check_number("hidden_layers", hidden_layers, least=1, most=_MOST_LAYERS)
         self.maps = UnivariateMaker(self.univariate, univariate_options)
-        self.steep = self.steep or self.maps.kind.steep  # type: ignore[misc]  # of this flow alone
+        self.steep = self.steep or self.maps.kind.steep
         widths = [hidden] * hidden_layers
         self.networks = nn.ModuleList(self.make_network(layer, widths, activation) for layer in range(depth))
-        self.heads = nn.ModuleList(Parameters({"bias": (hidden,)}, context) for _ in range(depth))
+        self.heads = nn.ModuleList(Parameters({f"bias{layer}": (hidden,)}, context) for layer in range(depth))
 
     @abstractmethod
     def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:
@@ -86,9 +92,14 @@ class ConditionedFlow(Flow):
     def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:
         """Make the bijection of a layer."""
 
-    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        return {name: bias for head in self.heads for name, bias in head(h).items()}
+
+    @override
+    def build(self, given: Given) -> Chain:
         conditioners = [
-            Conditioner(network, self.maps, head(h)["bias"])  # type: ignore[arg-type]
-            for network, head in zip(self.networks, self.heads, strict=True)
+            Conditioner(network, self.maps, bias)  # type: ignore[arg-type]
+            for network, bias in zip(self.networks, given.values(), strict=True)
         ]
         return Chain([self.make_layer(layer, conditioner) for layer, conditioner in enumerate(conditioners)])

@@ -1,10 +1,11 @@
 """Coupling flows: some coordinates stay, and say how the others move."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.bijection import Bijection
 from nfvae.flows.conditioner import ConditionedFlow, Conditioner
@@ -31,14 +32,16 @@ class Coupling(Bijection):
     """
 
     def __init__(self, conditioner: Conditioner, kept: Tensor, moved: Tensor, back: Tensor) -> None:
-        super().__init__()
+        super().__init__((*conditioner.batch_shape, len(back)))
         self.conditioner, self.kept, self.moved, self.back = conditioner, kept, moved, back
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         kept, moved = z.index_select(-1, self.kept), z.index_select(-1, self.moved)
         return self._joined(kept, *self.conditioner(kept).forward_and_log_slope(moved))
 
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         with torch.no_grad():
             kept, moved = z.index_select(-1, self.kept), z.index_select(-1, self.moved)
             slope = self.conditioner(kept).forward_and_log_slope(moved)[1].exp()
@@ -47,7 +50,8 @@ class Coupling(Bijection):
         (product,) = torch.autograd.grad(y, z, only_moved, retain_graph=True)
         return pulled - product.index_fill(-1, self.moved, 0)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         kept, moved = y.index_select(-1, self.kept), y.index_select(-1, self.moved)
         return self._joined(kept, *self.conditioner(kept).inverse_and_log_slope(moved))
 
@@ -78,14 +82,16 @@ class CouplingFlow(ConditionedFlow):
         self.mask = mask
         super().__init__(features, context, depth, **options)
 
-    def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:  # noqa: D102
+    @override
+    def make_network(self, layer: int, hidden: Sequence[int], activation: str) -> ConditionedMLP:
         moves = _moves(self.mask, self.features, layer)
         kept, moved = (~moves).nonzero()[:, 0], moves.nonzero()[:, 0]
         for name, indices in (("kept", kept), ("moved", moved), ("back", torch.cat([kept, moved]).argsort())):
             self.register_buffer(f"{name}{layer}", indices, persistent=False)
         return ConditionedMLP(len(kept), self.maps.count * len(moved), hidden, activation)
 
-    def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:  # noqa: D102
+    @override
+    def make_layer(self, layer: int, conditioner: Conditioner) -> Bijection:
         return Coupling(conditioner, *(self.get_buffer(f"{name}{layer}") for name in ("kept", "moved", "back")))
 
 
@@ -118,7 +124,7 @@ class UnivariateCoupling(CouplingFlow):
     def __init__(
         self, features: int, context: int = 0, depth: int = 1, univariate: str = "affine", **options: Any
     ) -> None:
-        self.univariate = univariate  # type: ignore[misc]  # of this flow alone
+        self.univariate = univariate
         super().__init__(features, context, depth, **options)
 
 
@@ -129,7 +135,7 @@ class NICE(CouplingFlow):
         NICE: Non-linear Independent Components Estimation, arXiv 1410.8516.
     """
 
-    univariate: ClassVar[str] = "shift"
+    univariate: str = "shift"
 
 
 class RealNVP(CouplingFlow):
@@ -139,7 +145,7 @@ class RealNVP(CouplingFlow):
         Density Estimation Using Real NVP, arXiv 1605.08803.
     """
 
-    univariate: ClassVar[str] = "affine"
+    univariate: str = "affine"
 
 
 class NSF(CouplingFlow):
@@ -149,4 +155,4 @@ class NSF(CouplingFlow):
         Neural Spline Flows, arXiv 1906.04032.
     """
 
-    univariate: ClassVar[str] = "spline"
+    univariate: str = "spline"

@@ -63,5 +63,4 @@ class FlowDensity(nn.Module):
         bijection = self.flow()
         if self.standardizes:
             bijection = Chain([bijection, ScaleShift(self.spread.log(), self.center)])
-            bijection.batch_shape = torch.Size()
         return FlowDistribution(DiagonalNormal(self.loc, self.log_scale.exp()), bijection)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, TransformedDistribution
 
-from nfvae.flows.bijection import Bijection
+from nfvae.flows.bijection import Bijection, check_points
 from nfvae.numerics import full_precision
 
 
@@ -35,7 +35,7 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log N(value) with shape (*), in nats."""
-        return self.log_prob_of_noise((value - self.loc) / self.scale)
+        return self.log_prob_of_noise((check_points(value, self.loc.shape[-1]) - self.loc) / self.scale)
 
     def log_prob_of_noise(self, noise: Tensor) -> Tensor:
         """Return log N(loc + scale noise) with shape (*), in nats, for noise with shape (*, D)."""
@@ -65,11 +65,12 @@ class FlowDistribution(TransformedDistribution):
         bijection: z_0 -> z_K.
 
     Raises:
-        ValueError: for batches that do not broadcast.
+        ValueError: for batches that do not broadcast, or a base of another size than the bijection's.
     """
 
     def __init__(self, base: DiagonalNormal, bijection: Bijection) -> None:
-        own, others = base.batch_shape, _batch_shape(bijection, base.loc)
+        check_points(base.loc, bijection.features)
+        own, others = base.batch_shape, bijection.batch_shape
         try:
             batch = torch.broadcast_shapes(own, others)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
@@ -103,6 +104,7 @@ class FlowDistribution(TransformedDistribution):
 
     def from_noise(self, noise: Tensor) -> Draw:
         """Turn standard normal noise with shape (*, D) into samples, differentiably."""
+        check_points(noise, self.bijection.features)
         with full_precision(noise.device):
             z, log_det = self.bijection.forward_and_log_det(torch.addcmul(self.base.loc, self.base.scale, noise))
         return Draw(z, self.base.log_prob_of_noise(noise) - log_det, log_det)
@@ -115,6 +117,7 @@ class FlowDistribution(TransformedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
+        check_points(value, self.bijection.features)
         value = value.expand(torch.broadcast_shapes(value.shape, self.base.loc.shape))  # type: ignore[no-untyped-call]
         with full_precision(value.device):
             z, log_det = self.bijection.inverse_and_log_det(value)
@@ -123,11 +126,3 @@ class FlowDistribution(TransformedDistribution):
     def tempered(self, temperature: float) -> "FlowDistribution":
         """Return the density whose noise is multiplied by a temperature."""
         return FlowDistribution(self.base.tempered(temperature), self.bijection)
-
-
-def _batch_shape(bijection: Bijection, like: Tensor) -> torch.Size:
-    """Return the batch shape of a bijection's tensors: as its flow says it, or else as a point is mapped."""
-    if bijection.batch_shape is not None:
-        return bijection.batch_shape
-    with torch.no_grad():
-        return bijection.forward_and_log_det(like.new_zeros(like.shape[-1]))[1].shape

@@ -1,11 +1,13 @@
 """A univariate map of each coordinate."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from nfvae.flows.base import Flow, Parameters
+from nfvae.flows.base import Flow, Given, Parameters
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.flows.univariate import Univariate, UnivariateMaker
 
@@ -22,21 +24,25 @@ class Elementwise(Bijection):
 
     Args:
         maps: of the D coordinates.
+        shape: (*, D), where * is the batch shape of the maps.
     """
 
-    def __init__(self, maps: Univariate) -> None:
-        super().__init__()
+    def __init__(self, maps: Univariate, shape: Sequence[int]) -> None:
+        super().__init__(shape)
         self.maps = maps
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y, log_slope = self.maps.forward_and_log_slope(z)
         return y, log_slope.sum(-1)
 
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(y.sum(), z, retain_graph=True)
         return vector / slope
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z, log_slope = self.maps.inverse_and_log_slope(y)
         return z, log_slope.sum(-1)
 
@@ -65,8 +71,15 @@ class ElementwiseFlow(Flow):
     ) -> None:
         super().__init__(features, context, depth)
         self.maps = UnivariateMaker(univariate, univariate_options)
-        self.steep = self.maps.kind.steep  # type: ignore[misc]  # of this flow alone
+        self.steep = self.maps.kind.steep
         self.head = Parameters({"values": (depth, self.maps.count, features)}, context, _SCALE)
 
-    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
-        return Chain([Elementwise(self.maps(values)) for values in self.head(h)["values"].unbind(-3)])
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        given: Given = self.head(h)
+        return given
+
+    @override
+    def build(self, given: Given) -> Chain:
+        layers = given["values"].unbind(-3)
+        return Chain([Elementwise(self.maps(values), values.select(-2, 0).shape) for values in layers])

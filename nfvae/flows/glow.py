@@ -1,10 +1,12 @@
 """Glow for vectors."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
+from typing_extensions import override
 
 from nfvae.flows.actnorm import ActNorm
+from nfvae.flows.base import Given
 from nfvae.flows.bijection import Chain
 from nfvae.flows.coupling import UnivariateCoupling
 from nfvae.flows.linear import LinearFlow
@@ -31,7 +33,7 @@ class Glow(UnivariateCoupling):
         Glow: Generative Flow with Invertible 1x1 Convolutions, arXiv 1807.03039.
     """
 
-    steep: ClassVar[bool] = True  # the matrices stretch what the couplings see
+    steep: bool = True  # the matrices stretch what the couplings see
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Glow(UnivariateCoupling):
         self.norms = nn.ModuleList(ActNorm(features, start=start) for _ in range(depth))
         self.matrices = nn.ModuleList(LinearFlow(features, permutation=permutation) for _ in range(depth))
 
-    def forward(self, h: Tensor | None = None) -> Chain:  # noqa: D102
-        steps = zip(self.norms, self.matrices, super().forward(h).parts, strict=True)
+    @override
+    def build(self, given: Given) -> Chain:
+        steps = zip(self.norms, self.matrices, super().build(given).parts, strict=True)
         return Chain([part for norm, matrix, coupling in steps for part in (norm(), matrix(), coupling)])

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
@@ -43,7 +44,7 @@ class Householder(Bijection):
     """
 
     def __init__(self, v: Tensor) -> None:
-        super().__init__()
+        super().__init__(v.shape)
         self.v = v
 
     @staticmethod
@@ -51,11 +52,13 @@ class Householder(Bijection):
         """Make the unit vector along a + offset; offsets with shape (*, D)."""
         return {"v": unit_vector(offset + offset.shape[-1] ** -0.5)}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y = _reflect(z - 2 * z.mean(-1, keepdim=True), self.v)
         return y, y.new_zeros(y.shape[:-1])
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z = _reflect(y, self.v)
         return z - 2 * z.mean(-1, keepdim=True), z.new_zeros(z.shape[:-1])
 
@@ -71,5 +74,6 @@ class HouseholderFlow(ParametricFlow):
     scale: ClassVar[float] = 0.02  # of vectors whose numbers are 1/√D
 
     @staticmethod
-    def shapes(features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(features: int) -> Shapes:
         return {"offset": (features,)}

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection, Chain
@@ -27,13 +28,15 @@ class Permutation(Bijection):
     """
 
     def __init__(self, order: Tensor) -> None:
-        super().__init__()
+        super().__init__(order.shape)
         self.order = order
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z.index_select(-1, self.order), z.new_zeros(z.shape[:-1])
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return y.index_select(-1, self.order.argsort()), y.new_zeros(y.shape[:-1])
 
 
@@ -65,7 +68,7 @@ class TriangularFactors(Bijection):
     """
 
     def __init__(self, lower: Tensor, upper: Tensor, shift: Tensor) -> None:
-        super().__init__()
+        super().__init__(shift.shape)
         self.lower, self.upper, self.shift = lower, upper, shift
 
     @staticmethod
@@ -86,12 +89,14 @@ class TriangularFactors(Bijection):
         upper[..., columns, rows] = above / features**0.5
         return {"lower": lower, "upper": upper, "shift": shift}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y = torch.einsum("...ij,...j->...i", self.upper, z)
         y = torch.einsum("...ij,...j->...i", self.lower, y) + self.shift
         return y, self._log_det().expand(y.shape[:-1])
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z = solve_triangular(self.lower, y - self.shift, upper=False, unitriangular=True)
         z = solve_triangular(self.upper, z, upper=True)
         return z, -self._log_det().expand(z.shape[:-1])
@@ -118,7 +123,7 @@ class LinearFlow(ParametricFlow):
     """
 
     bijection: ClassVar[type[TriangularFactors]] = TriangularFactors
-    steep: ClassVar[bool] = True
+    steep: bool = True
 
     def __init__(self, features: int, context: int = 0, depth: int = 1, permutation: str = "identity") -> None:
         check_choice("permutation", permutation, ORDERS)
@@ -127,10 +132,12 @@ class LinearFlow(ParametricFlow):
         self.register_buffer("order", ORDERS[permutation](features), persistent=False)
 
     @staticmethod
-    def shapes(features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(features: int) -> Shapes:
         pairs = features * (features - 1) // 2
         return {"below": (pairs,), "above": (pairs,), "diagonal": (features,), "shift": (features,)}
 
-    def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:  # noqa: D102
+    @override
+    def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:
         factors = super().make_layer(layer, own)
         return Chain([factors, Permutation(self.get_buffer("order"))]) if self.permutes else factors

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection, Chain
@@ -35,7 +36,7 @@ class Planar(Bijection):
     """
 
     def __init__(self, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> None:
-        super().__init__()
+        super().__init__(w.shape)
         self.u, self.w, self.b, self.slope = u, w, b, slope
 
     @staticmethod
@@ -46,17 +47,20 @@ class Planar(Bijection):
         squared = w.square().sum(-1).clamp_min(_SMALLEST_SQUARE)
         return {"u": u + ((slope - w_u) / squared).unsqueeze(-1) * w, "w": w, "b": b, "slope": slope}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         t = torch.tanh((self.w * z).sum(-1) + self.b)
         return torch.addcmul(z, self.u, t.unsqueeze(-1)), self._log_det(t)
 
     @torch.no_grad()
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         steep = 1 - torch.tanh((self.w * z).sum(-1) + self.b).square()  # J = I + steep û wᵀ
         along = steep * (self.u * vector).sum(-1) / (1 + self.slope * steep)
         return vector - along.unsqueeze(-1) * self.w
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         w_y = (self.w * y).sum(-1)
 
         def excess(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,10 +86,11 @@ class PlanarChain(Chain):
 
     parts: tuple[Planar, ...]
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         first, depth = self.parts[0], len(self.parts)
         if type(first) is not Planar or depth > z.shape[-1] or z.numel() < _MANY * first.w.numel():
-            return super().forward_and_log_det(z)
+            return super()._forward_and_log_det(z)
         u = torch.stack([layer.u for layer in self.parts], -2)
         w = torch.stack([layer.w for layer in self.parts], -2)
         b = torch.stack([layer.b for layer in self.parts], -1)
@@ -107,5 +112,6 @@ class PlanarFlow(ParametricFlow):
     chain: ClassVar[type[Chain]] = PlanarChain
 
     @staticmethod
-    def shapes(features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(features: int) -> Shapes:
         return {"u": (features,), "w": (features,), "b": ()}

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
@@ -31,7 +32,7 @@ class Radial(Bijection):
     """
 
     def __init__(self, center: Tensor, alpha: Tensor, alpha_beta: Tensor) -> None:
-        super().__init__()
+        super().__init__(center.shape)
         self.center, self.alpha, self.alpha_beta = center, alpha, alpha_beta
 
     @staticmethod
@@ -41,13 +42,15 @@ class Radial(Bijection):
         positive = {"alpha": unit * shifted_softplus(alpha), "alpha_beta": unit * shifted_softplus(alpha_beta)}
         return {"center": center, **positive}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         offset = z - self.center
         radius = torch.linalg.vector_norm(offset, dim=-1)
         stretch = (self.alpha_beta + radius) / (self.alpha + radius)
         return self.center + stretch.unsqueeze(-1) * offset, self._log_det(radius, z.shape[-1])
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         offset = y - self.center
         rho = torch.linalg.vector_norm(offset, dim=-1)
         linear = self.alpha_beta - rho
@@ -70,5 +73,6 @@ class RadialFlow(ParametricFlow):
     bijection: ClassVar[type[Radial]] = Radial
 
     @staticmethod
-    def shapes(features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(features: int) -> Shapes:
         return {"center": (features,), "alpha": (), "alpha_beta": ()}

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.base import ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection
@@ -15,7 +16,13 @@ VARIANTS = ("orthogonal", "householder", "triangular")
 
 
 class Frame(Protocol):
-    """M orthonormal columns Q with shape (*, D, M), as the two products that are needed."""
+    """M orthonormal columns Q with shape (*, D, M), as the two products that are needed.
+
+    Attributes:
+        features: D.
+    """
+
+    features: int
 
     def into(self, z: Tensor) -> Tensor:
         """Return Qᵀ z with shape (*, M) for z with shape (*, D)."""
@@ -35,7 +42,7 @@ class Reflections:
     """
 
     def __init__(self, vectors: Tensor, columns: int) -> None:
-        self.vectors, self.columns = vectors, columns
+        self.vectors, self.columns, self.features = vectors, columns, vectors.shape[-1]
         inner = vectors @ vectors.mT
         self.triangle = inner.triu(1) + torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device) / 2
 
@@ -45,7 +52,7 @@ class Reflections:
 
     def out(self, s: Tensor) -> Tensor:
         """Return Q s with shape (*, D) for s with shape (*, M)."""
-        padded = torch.nn.functional.pad(s, (0, self.vectors.shape[-1] - self.columns))
+        padded = torch.nn.functional.pad(s, (0, self.features - self.columns))
         return self._product(padded, self.triangle, upper=True)
 
     def _product(self, z: Tensor, triangle: Tensor, upper: bool) -> Tensor:
@@ -58,11 +65,12 @@ class Axes:
     """The coordinate axes, in their order or reversed.
 
     Args:
+        features: D.
         reverse: whether the last one comes first.
     """
 
-    def __init__(self, reverse: bool) -> None:
-        self.reverse = reverse
+    def __init__(self, features: int, reverse: bool) -> None:
+        self.features, self.reverse = features, reverse
 
     def into(self, z: Tensor) -> Tensor:
         """Return Qᵀ z with shape (*, D)."""
@@ -95,7 +103,7 @@ class Sylvester(Bijection):
     """
 
     def __init__(self, frame: Frame, outer: Tensor, inner: Tensor, bias: Tensor, slope: Tensor) -> None:
-        super().__init__()
+        super().__init__((*bias.shape[:-1], frame.features))
         self.frame, self.outer, self.inner, self.bias, self.slope = frame, outer, inner, bias, slope
 
     @staticmethod
@@ -117,12 +125,14 @@ class Sylvester(Bijection):
         own = {"outer": matrices[..., 0, :, :], "inner": matrices[..., 1, :, :], "bias": bias, "slope": slope}
         return own | {name: unit_vector(vectors) for name, vectors in frame.items()}
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         push, log_det = self._push(self.frame.into(z))
         return z + self.frame.out(push), log_det
 
     @torch.no_grad()
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         steep = 1 - self._units(self.frame.into(z)).square()  # J = I + Q R diag(steep) R̃ Qᵀ
         along = _times(self.outer.mT, self.frame.into(vector))
         matrix = (self.inner @ self.outer).mT * steep.unsqueeze(-2)
@@ -130,7 +140,8 @@ class Sylvester(Bijection):
         along = steep * solve_triangular(matrix, along, upper=False)
         return vector - self.frame.out(_times(self.inner.mT, along))
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         target = self.frame.into(y)
 
         def excess(s: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,13 +200,15 @@ class SylvesterFlow(ParametricFlow):
         self.variant, self.size = variant, min(size, features)
         super().__init__(features, context, depth)
 
-    def shapes(self, features: int) -> Shapes:  # noqa: D102
+    @override
+    def shapes(self, features: int) -> Shapes:
         units = self.size if self.variant == "orthogonal" else features
         shapes = {"above": (2, units * (units - 1) // 2), "diagonal": (2, units), "bias": (units,)}
         return shapes if self.variant == "triangular" else shapes | {"vectors": (self.size, features)}
 
-    def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:  # noqa: D102
+    @override
+    def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:
         if self.variant == "triangular":
-            return Sylvester(Axes(reverse=layer % 2 == 1), **own)
+            return Sylvester(Axes(self.features, reverse=layer % 2 == 1), **own)
         vectors = own.pop("vectors")
         return Sylvester(Reflections(vectors, own["bias"].shape[-1]), **own)

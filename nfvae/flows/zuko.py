@@ -1,14 +1,15 @@
 """Flows of the zuko library; an optional dependency."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Transform
+from typing_extensions import override
 
-from nfvae.flows.base import Flow, check_context
+from nfvae.flows.base import Flow, Given
 from nfvae.flows.bijection import Bijection
 from nfvae.registry import OWN, check_options, import_attribute, is_class_path, options_of, unknown
 
@@ -30,21 +31,31 @@ class ZukoBijection(Bijection):
 
     Args:
         transform: of vectors, or of single numbers.
+        shape: (*, D), where * is the batch shape of the transform's tensors.
         differentiates: whether the transform takes gradients to say what it says.
+        made_of: the tensors that the transform was made of.
     """
 
-    def __init__(self, transform: Transform, differentiates: bool = False) -> None:
-        super().__init__()
-        self.transform, self.differentiates = transform, differentiates
+    def __init__(
+        self, transform: Transform, shape: Sequence[int], differentiates: bool = False, made_of: Sequence[Tensor] = ()
+    ) -> None:
+        super().__init__(shape)
+        self.transform, self.differentiates, self.made_of = transform, differentiates, list(made_of)
 
-    def forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def tensors(self) -> list[Tensor]:
+        return self.made_of
+
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self._summed(self.transform, z)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return self._summed(self.transform.inv, y)
 
     def _summed(self, transform: Transform, points: Tensor) -> tuple[Tensor, Tensor]:
-        batch = torch.broadcast_shapes(points.shape[:-1], self.batch_shape or ())  # type: ignore[no-untyped-call]
+        batch = torch.broadcast_shapes(points.shape[:-1], self.batch_shape)  # type: ignore[no-untyped-call]
         points = _usable(points.expand(*batch, points.shape[-1]))
         with _graph(self.differentiates) as wanted:
             mapped, log_det = transform.call_and_ladj(points)  # type: ignore[attr-defined]  # zuko's addition
@@ -85,7 +96,7 @@ class ZukoFlow(Flow):
         zuko, https://zuko.readthedocs.io
     """
 
-    sequential: ClassVar[str | None] = "inverse"
+    sequential: str | None = "inverse"
 
     def __init__(
         self,
@@ -107,17 +118,24 @@ class ZukoFlow(Flow):
     @torch.no_grad()
     def _differentiates(self) -> bool:
         """Tell whether the transform cannot do without gradients."""
-        bijection = ZukoBijection(self.transform(torch.zeros(self.context) if self.context else None))
+        transform = self.transform(torch.zeros(self.context) if self.context else None)
+        bijection = ZukoBijection(transform, (self.features,))
         try:
             bijection.forward_and_log_det(torch.zeros(1, self.features))
         except RuntimeError:
             return True
         return False
 
-    def forward(self, h: Tensor | None = None) -> Bijection:  # noqa: D102
-        given = _usable(check_context(h, self.context)) if self.context else None
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        return {} if h is None else {"h": h}
+
+    @override
+    def build(self, given: Given) -> Bijection:
+        h = _usable(given["h"]) if given else None
+        shape = (*(() if h is None else h.shape[:-1]), self.features)
         with _graph(self.differentiates):
-            return ZukoBijection(self.transform(given), self.differentiates)
+            return ZukoBijection(self.transform(h), shape, self.differentiates, [*self.parameters(), *given.values()])
 
 
 def _load(name: str) -> type[Any]:

@@ -7,16 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfvae.flows import FLOWS, DiagonalNormal, Flow, FlowDistribution
-from nfvae.models.encoders import ENCODERS, Encoder
+from nfvae.flows import FLOWS, DiagonalNormal, Flow, FlowDistribution, Given, check_context
+from nfvae.models.encoders import ENCODERS, Encoder, Encoding
 from nfvae.numerics import at_least_float32
 from nfvae.registry import check_sizes
 
 Options = Mapping[str, Any] | None
+_OF_FLOW = "flow."  # before the names of what the flow is given
 
 
 class Posterior(nn.Module):
     """Encode images into q(z|x): the flow built from the context h refines z_0 ~ N(loc, scale²).
+
+    Like a flow's, its `forward` has two steps, which can be taken apart: `given` says all that an image decides, and
+    `build` makes the density of that.
 
     Args:
         encoder: gives loc, log_scale and h.
@@ -32,8 +36,27 @@ class Posterior(nn.Module):
 
     def forward(self, x: Tensor) -> FlowDistribution:
         """Return q(z|x) with batch shape (B,) for x with shape (B, P)."""
-        loc, log_scale, h = (at_least_float32(value) for value in self.encoder(x))
-        return FlowDistribution(DiagonalNormal(loc, torch.exp(log_scale)), self.flow(h))
+        return self.build(self.given(self.encode(x)))
+
+    def encode(self, x: Tensor) -> Encoding:
+        """Return what the encoder says of x with shape (B, P), at least float32."""
+        return Encoding(*(at_least_float32(value) for value in self.encoder(x)))
+
+    def given(self, encoding: Encoding) -> Given:
+        """Return loc, log_scale and all that the flow computes from the context, by name, each with B first."""
+        given = {"loc": encoding.loc, "log_scale": encoding.log_scale}
+        h = check_context(encoding.h, self.flow.context)
+        if h is None:
+            return given
+        with self.flow.precision():
+            return given | {f"{_OF_FLOW}{name}": value for name, value in self.flow.given(h).items()}
+
+    def build(self, given: Given) -> FlowDistribution:
+        """Return q(z|x) made of what `given` returns, or of tensors of the same names and shapes."""
+        base = DiagonalNormal(given["loc"], torch.exp(given["log_scale"]))
+        own = {name.removeprefix(_OF_FLOW): value for name, value in given.items() if name.startswith(_OF_FLOW)}
+        with self.flow.precision():
+            return FlowDistribution(base, self.flow.build(own if self.flow.context else self.flow.given(None)))
 
 
 def make_posterior(

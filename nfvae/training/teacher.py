@@ -8,6 +8,7 @@ import torch
 
 from nfvae.data import BinarizedImages
 from nfvae.data.images import digest_of
+from nfvae.flows import check_exact
 from nfvae.runs import Run
 
 _TRAINED_BY = {"vae": "configs/distill/teacher.yaml", "density": "configs/toy/teacher.yaml"}
@@ -24,7 +25,7 @@ class Teacher:
 
     Raises:
         FileNotFoundError: if there is no such run or checkpoint.
-        ValueError: if it is damaged or of another kind.
+        ValueError: if it is damaged, of another kind, or has a flow whose log-determinants are not exact.
     """
 
     def __init__(self, path: Path | str, kind: str) -> None:
@@ -39,6 +40,7 @@ class Teacher:
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
         self.digest, self.data_digest = run.digest(), run.data_digest
         self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
+        check_exact(f"the density of the teacher {path}", self.model)
 
     def to(self, device: torch.device) -> None:
         """Bring the model to a device."""

@@ -3,13 +3,14 @@
 import copy
 import itertools
 import math
+import re
 
 import pytest
 import torch
 from torch.distributions import TransformedDistribution
 from torch.func import functional_call, vmap
 
-from nfvae.flows import Bijection, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow
+from nfvae.flows import Bijection, Chain, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow
 from nfvae.models.priors.normal import StandardNormal
 from tests.helpers.flows import ALL, CASES, CONTEXT, VARIED, has_parameters, random_context, random_flow, small_flow
 
@@ -241,13 +242,123 @@ def test_state_dict_restores_the_same_map(name, context):
     torch.testing.assert_close(twin(h)(z), flow(h)(z), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if has_parameters(name)])
+@every_flow
 def test_a_context_of_the_wrong_size_is_refused(name):
     flow = small_flow(name, 4, CONTEXT)
     with pytest.raises(ValueError, match=r"expected a context with shape \(\*, 3\); got none"):
         flow(None)
-    with pytest.raises(ValueError, match=r"got \(5, 2\)"):
-        flow(torch.zeros(5, 2))
+    for h in (torch.zeros(5, 2), torch.tensor(1.0)):
+        with pytest.raises(
+            ValueError, match=rf"expected a context with shape \(\*, 3\); got {re.escape(str(tuple(h.shape)))}"
+        ):
+            flow(h)
+
+
+WRONG = {
+    "forward": lambda bijection, points: bijection.forward_and_log_det(points),
+    "inverse": lambda bijection, points: bijection.inverse_and_log_det(points),
+    "call": lambda bijection, points: bijection(points),
+    "inv": lambda bijection, points: bijection.inv(points),
+    "log_abs_det_jacobian": lambda bijection, points: bijection.log_abs_det_jacobian(points, points),
+    "transformed": lambda bijection, points: TransformedDistribution(base(3), [bijection]).log_prob(points),
+    "log_prob": lambda bijection, points: FlowDistribution(base(3), bijection).log_prob(points),
+    "from_noise": lambda bijection, points: FlowDistribution(base(3), bijection).from_noise(points),
+    "to_noise": lambda bijection, points: FlowDistribution(base(3), bijection).to_noise(points),
+}
+
+
+@every_flow
+@pytest.mark.parametrize("shape", [(6, 1), (6, 4), (1,), ()])
+def test_points_of_another_size_are_refused(name, shape):
+    bijection = random_flow(name, 3, CONTEXT)(random_context(CONTEXT, BATCH))
+    points = torch.ones(shape, dtype=torch.float64)
+    for way, call in WRONG.items():
+        if way == "transformed" and not shape:
+            continue  # torch refuses it first
+        with pytest.raises(ValueError, match=rf"^expected points with shape \(\*, 3\); got {re.escape(str(shape))}$"):
+            call(bijection, points)
+    with pytest.raises(ValueError, match=r"expected points with shape \(\*, 3\); got \(6, 1\)"):
+        FlowDistribution(base(1), bijection)
+
+
+@every_flow
+def test_what_is_given_decides_the_bijection(name):
+    """`build` sees the context through `given` alone, and every tensor of it matters to each image."""
+    flow, h = random_flow(name, 3, CONTEXT, depth=2), random_context(CONTEXT, BATCH)
+    given = {key: value.detach().requires_grad_() for key, value in flow.given(h).items()}
+    z = torch.randn(BATCH, 3, dtype=torch.float64)
+    built, bijection = flow.build(given), flow(h)
+    expected = bijection.forward_and_log_det(z)
+    torch.testing.assert_close(built.forward_and_log_det(z), expected, rtol=0, atol=0)
+    assert built.batch_shape == bijection.batch_shape == (() if name == "none" else (BATCH,))
+    assert built.features == bijection.features == 3
+    assert flow.exact == bijection.exact
+    assert all(value.shape[0] == BATCH for value in given.values())
+    assert (name == "none") == (not given)
+    if given:
+        y, log_det = built.forward_and_log_det(z)
+        gradients = torch.autograd.grad(y.square().sum() + log_det.sum(), list(given.values()))
+        for (key, value), gradient in zip(given.items(), gradients, strict=True):
+            assert (gradient != 0).flatten(1).any(1).all(), key
+            changed = flow.build({**given, key: value + 0.5 * torch.randn_like(value)}).forward_and_log_det(z)
+            assert not torch.equal(torch.cat([changed[0].flatten(), changed[1]]), torch.cat([y.flatten(), log_det])), (
+                key
+            )
+
+
+def leaves_beyond(outputs, tensors):
+    """The leaves of the graph of some outputs that are reached without passing one of the tensors."""
+    ids = {id(tensor) for tensor in tensors}
+    ends = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
+    found, seen, todo = [], set(), [output.grad_fn for output in outputs]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen or node in ends:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable") and id(node.variable) not in ids:
+            found.append(node.variable)
+        todo += [each for each, _ in node.next_functions]
+    return found
+
+
+@every_context
+@pytest.mark.parametrize("direction", ["forward_and_log_det", "inverse_and_log_det"])
+def test_the_tensors_of_a_bijection_are_all_that_it_is_made_of(name, context, direction):
+    flow, h = random_flow(name, 3, context, depth=2), random_context(context, BATCH)
+    if context:
+        h.requires_grad_()
+    bijection = flow(h)
+    outputs = getattr(bijection, direction)(torch.randn(BATCH, 3, dtype=torch.float64))
+    tensors = bijection.tensors()
+    assert len({id(tensor) for tensor in tensors}) == len(tensors)
+    assert leaves_beyond([each for each in outputs if each.grad_fn is not None], tensors) == []
+    swapped = Inverse(bijection).tensors()
+    assert [id(tensor) for tensor in swapped] == [id(tensor) for tensor in tensors]
+
+
+def test_a_bijection_that_keeps_its_points_is_not_made_of_them():
+    bijection = small_flow("planar", 3)().with_cache()
+    bijection(torch.ones(5, 3))
+    assert all(tensor.shape != (5, 3) for tensor in bijection.tensors())
+
+
+class Shaky(Bijection):
+    """A log-determinant that is estimated."""
+
+    exact = False
+
+    def _forward_and_log_det(self, z):
+        return z, torch.randn(z.shape[:-1])
+
+    _inverse_and_log_det = _forward_and_log_det
+
+
+def test_a_chain_is_as_exact_as_its_parts():
+    planar, shaky = small_flow("planar", 3)(), Shaky((3,))
+    assert Chain([planar, planar]).exact
+    assert not Chain([planar, shaky]).exact
+    assert not Inverse(shaky).exact
 
 
 @every_flow
@@ -273,14 +384,14 @@ class Masked(Bijection):
     """Stretch the coordinates that a constant mask lets through."""
 
     def __init__(self, log_scale):
-        super().__init__()
+        super().__init__(log_scale.shape)
         self.mask = torch.tensor([1.0, 0.0], dtype=log_scale.dtype)
         self.log_scale = log_scale
 
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z * (self.mask * self.log_scale).exp(), (self.mask * self.log_scale).sum(-1).expand(z.shape[:-1])
 
-    def inverse_and_log_det(self, y):
+    def _inverse_and_log_det(self, y):
         return y / (self.mask * self.log_scale).exp(), -(self.mask * self.log_scale).sum(-1).expand(y.shape[:-1])
 
 

@@ -204,7 +204,13 @@ def test_a_chain_applies_its_parts_in_order():
 
 def test_chains_dissolve_in_chains():
     planar = make_flow("planar", 2, depth=2)
-    assert len(Chain([planar(), Chain([planar(), Chain([])])]).parts) == 4
+    assert len(Chain([planar(), Chain([planar(), planar()])]).parts) == 6
+
+
+@pytest.mark.parametrize("sizes", [[], [2, 3]])
+def test_a_chain_takes_bijections_of_one_size(sizes):
+    with pytest.raises(ValueError, match=r"a chain takes bijections of one size, at least one; got sizes"):
+        Chain([make_flow("planar", size)() for size in sizes])
 
 
 # zuko

@@ -68,7 +68,7 @@ def test_a_flow_of_your_own_works_by_its_path():
         ("no.such.module:Flow", {}, "cannot import flow 'no.such.module:Flow'"),
         ("nfvae.flows:Nothing", {}, "cannot import flow 'nfvae.flows:Nothing'"),
         ("torch.nn:Linear", {}, "'torch.nn:Linear' is not a subclass of nfvae.flows.base.Flow"),
-        ("nfvae.flows:Flow", {}, "'nfvae.flows:Flow' is abstract: it lacks forward"),
+        ("nfvae.flows:Flow", {}, "'nfvae.flows:Flow' is abstract: it lacks build, given"),
     ],
 )
 def test_mistakes_are_named(name, options, message):

@@ -55,7 +55,7 @@ def test_many_points_pass_the_layers_together_as_one_by_one(context, batch):
 
 def test_layers_of_another_map_are_not_passed_together():
     class Still(Planar):
-        def forward_and_log_det(self, z):
+        def _forward_and_log_det(self, z):
             return z, z.new_zeros(z.shape[:-1])
 
     flow = PlanarFlow(6, depth=2)

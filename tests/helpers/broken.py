@@ -12,18 +12,21 @@ from nfvae.models import BernoulliPixels, Decoder, Encoder, Encoding, Prior
 class Halved(Bijection):
     """Its inverse is none."""
 
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z / 2, z.new_zeros(z.shape[:-1])
 
-    def inverse_and_log_det(self, y):
+    def _inverse_and_log_det(self, y):
         return y, y.new_zeros(y.shape[:-1])
 
 
 class Gives(Flow):
     """A flow that gives one bijection, whatever the context."""
 
-    def forward(self, h=None):
-        return self.bijection()
+    def given(self, h):
+        return {}
+
+    def build(self, given):
+        return self.bijection((self.features,))
 
 
 class NotUndone(Gives):
@@ -31,7 +34,7 @@ class NotUndone(Gives):
 
 
 class WrongLogDet(Halved):
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z, torch.zeros_like(z)
 
 
@@ -40,7 +43,7 @@ class WrongLogDetFlow(Gives):
 
 
 class Narrow(Halved):
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z[..., :1], z.new_zeros(z.shape[:-1])
 
 
@@ -49,7 +52,7 @@ class NarrowFlow(Gives):
 
 
 class WrongJacobian(Halved):
-    def inverse_and_log_det(self, y):
+    def _inverse_and_log_det(self, y):
         return 2 * y, y.new_zeros(y.shape[:-1])
 
 
@@ -58,7 +61,7 @@ class WrongJacobianFlow(Gives):
 
 
 class Uncancelled(WrongJacobian):
-    def inverse_and_log_det(self, y):
+    def _inverse_and_log_det(self, y):
         return 2 * y, y.new_ones(y.shape[:-1])
 
 
@@ -67,10 +70,10 @@ class UncancelledFlow(Gives):
 
 
 class Mixes(Halved):
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z + z.flatten(0, -2).mean(0), z.new_zeros(z.shape[:-1])
 
-    def inverse_and_log_det(self, y):
+    def _inverse_and_log_det(self, y):
         return y - y.flatten(0, -2).mean(0) / 2, y.new_zeros(y.shape[:-1])
 
 
@@ -79,7 +82,7 @@ class MixesFlow(Gives):
 
 
 class OnlyPoints(Halved):
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z
 
 
@@ -88,7 +91,7 @@ class OnlyPointsFlow(Gives):
 
 
 class Endless(Halved):
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z / 0, z.new_zeros(z.shape[:-1])
 
 
@@ -97,7 +100,7 @@ class EndlessFlow(Gives):
 
 
 class Coarse(Halved):
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z.half(), z.new_zeros(z.shape[:-1])
 
 
@@ -105,30 +108,28 @@ class CoarseFlow(Gives):
     bijection = Coarse
 
 
-class NotYet(Flow):
-    def forward(self, h=None):
+class NotYet(Gives):
+    def build(self, given):
         raise NotImplementedError
 
 
-class Leaves(Flow):
+class Leaves(Gives):
+    bijection = Halved
+
     def __init__(self, features, context, depth):
         raise SystemExit(5)
 
-    def forward(self, h=None):
-        return Halved()
 
-
-class NoBijection(Flow):
-    def forward(self, h=None):
+class NoBijection(Gives):
+    def build(self, given):
         return None
 
 
-class OtherArguments(Flow):
+class OtherArguments(Gives):
+    bijection = Halved
+
     def __init__(self, width):
         super().__init__(width)
-
-    def forward(self, h=None):
-        return Halved()
 
 
 class WideEncoder(Encoder):

@@ -8,20 +8,31 @@ from torch import nn
 from nfvae.data import ImageDataset, Splits, Toy
 from nfvae.estimators import Objective
 from nfvae.flows import Bijection, DiagonalNormal, ParametricFlow
+from nfvae.flows.planar import Planar, PlanarFlow
 from nfvae.flows.univariate import Univariate
 from nfvae.models import BernoulliPixels, Decoder, Encoder, Encoding, Prior
 
 
 class Stretch(Bijection):
     def __init__(self, log_scale):
-        super().__init__()
+        super().__init__(log_scale.shape)
         self.log_scale = log_scale
 
-    def forward_and_log_det(self, z):
+    def _forward_and_log_det(self, z):
         return z * self.log_scale.exp(), self.log_scale.sum(-1).expand(z.shape[:-1])
 
-    def inverse_and_log_det(self, y):
+    def _inverse_and_log_det(self, y):
         return y * (-self.log_scale).exp(), -self.log_scale.sum(-1).expand(y.shape[:-1])
+
+
+class Estimated(Planar):
+    exact = False
+
+
+class EstimatedFlow(PlanarFlow):
+    """A flow that says that its log-determinant is an estimate."""
+
+    bijection, exact = Estimated, False
 
 
 class StretchFlow(ParametricFlow):

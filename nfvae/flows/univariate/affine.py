@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import ScaleAndShift, Shapes
 from nfvae.numerics import bounded
@@ -32,5 +33,6 @@ class Affine(ScaleAndShift):
         self.shift = shift
 
     @staticmethod
-    def shapes() -> Shapes:  # noqa: D102
+    @override
+    def shapes() -> Shapes:
         return {"shift": (), "score": ()}

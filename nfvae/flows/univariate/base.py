@@ -3,10 +3,11 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -21,7 +22,7 @@ class Univariate(ABC):
         steep: as for a flow: whether large parameters make slopes so small that an inverse is rounding.
     """
 
-    steep: ClassVar[bool] = False
+    steep: bool = False
 
     @staticmethod
     @abstractmethod
@@ -64,10 +65,12 @@ class ScaleAndShift(Univariate):
     log_scale: Tensor
     shift: Tensor
 
-    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y = torch.addcmul(self.shift, self.scale, z)
         return y, self.log_scale.expand_as(y)
 
-    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z = (y - self.shift) / self.scale
         return z, -self.log_scale.expand_as(z)

@@ -5,6 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import Univariate
 from nfvae.registry import check_number
@@ -41,12 +42,14 @@ class Piecewise(Univariate):
     def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Map y with shape (*, D) of the interval to z and log dy/dz, at z."""
 
-    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y, log_slope = self.inside(z.clamp(-self.bound, self.bound))
         within = z.abs() < self.bound
         return torch.where(within, y, z), torch.where(within, log_slope, 0.0)
 
-    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z, log_slope = self.inverse_inside(y.clamp(-self.bound, self.bound))
         within = y.abs() < self.bound
         return torch.where(within, z, y), torch.where(within, -log_slope, 0.0)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import ScaleAndShift, Shapes
 from nfvae.registry import check_number
@@ -40,5 +41,6 @@ class Gate(ScaleAndShift):
         self.shift = torch.addcmul(mean, self.scale, mean, value=-1)
 
     @staticmethod
-    def shapes() -> Shapes:  # noqa: D102
+    @override
+    def shapes() -> Shapes:
         return {"mean": (), "score": ()}

@@ -1,9 +1,8 @@
 """The mixture-of-logistics map of Flow++."""
 
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.flows.univariate.affine import Affine
 from nfvae.flows.univariate.base import Shapes, Univariate
@@ -34,7 +33,7 @@ class LogisticMixture(Univariate):
         Flow++: Improving Flow-Based Generative Models, arXiv 1902.00275.
     """
 
-    steep: ClassVar[bool] = True
+    steep: bool = True
 
     def __init__(
         self, weights: Tensor, means: Tensor, scales: Tensor, shift: Tensor, score: Tensor, bound: float = 3.0
@@ -44,18 +43,21 @@ class LogisticMixture(Univariate):
         self.mixture = SigmoidMixture(functional.log_softmax(weights, -2), log_slope, -means * log_slope.exp())
 
     @staticmethod
-    def shapes(components: int = 8) -> Shapes:  # noqa: D102
+    @override
+    def shapes(components: int = 8) -> Shapes:
         return {
             **{"weights": (components,), "means": (components,), "scales": (components,)},
             **{"shift": (), "score": ()},
         }
 
-    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         logit, log_slope = self.mixture.forward_and_log_slope(z)
         y, log_scale = self.affine.forward_and_log_slope(logit)
         return y, log_slope + log_scale
 
-    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         logit, log_scale = self.affine.inverse_and_log_slope(y)
         z, log_slope = self.mixture.inverse_and_log_slope(logit)
         return z, log_slope + log_scale

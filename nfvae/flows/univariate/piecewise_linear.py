@@ -1,6 +1,7 @@
 """A map in linear pieces."""
 
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import Shapes
 from nfvae.flows.univariate.bins import Piecewise, find, pick
@@ -34,16 +35,19 @@ class PiecewiseLinear(Piecewise):
         self.bottom = self.left_edges(self.height)
 
     @staticmethod
-    def shapes(bins: int = 16) -> Shapes:  # noqa: D102
+    @override
+    def shapes(bins: int = 16) -> Shapes:
         return {"heights": (bins,)}
 
-    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
         place = (z + self.bound) / self.width
         bins = place.detach().long().clamp(0, self.bins - 1)
         bottom, height = pick(bins.unsqueeze(-2), self.bottom, self.height)
         return bottom + (place - bins) * height, (height / self.width).log()
 
-    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:
         bins = find(y, self.bottom)
         bottom, height = pick(bins, self.bottom, self.height)
         place = bins.squeeze(-2) + (y - bottom) / height

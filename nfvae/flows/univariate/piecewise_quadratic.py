@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import Shapes
 from nfvae.flows.univariate.bins import SMALLEST, Piecewise, find, pick
@@ -51,16 +52,19 @@ class PiecewiseQuadratic(Piecewise):
         self.bottom = self.left_edges(self.width * (self.start + self.end) / 2)
 
     @staticmethod
-    def shapes(bins: int = 8) -> Shapes:  # noqa: D102
+    @override
+    def shapes(bins: int = 8) -> Shapes:
         return {"widths": (bins,), "slopes": (bins - 1,)}
 
-    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
         left, width, bottom, start, end = self._pieces(find(z, self.left))
         t = (z - left) / width
         bend = end - start
         return bottom + width * t * (start + bend * t / 2), (start + bend * t).log()
 
-    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:
         left, width, bottom, start, end = self._pieces(find(y, self.bottom))
         rise = (y - bottom) / width
         slope = (start.square() + 2 * (end - start) * rise).clamp_min(_SMALLEST_ROOT).sqrt()

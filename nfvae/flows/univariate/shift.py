@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import Shapes, Univariate
 
@@ -25,13 +26,16 @@ class Shift(Univariate):
         self.shift = shift
 
     @staticmethod
-    def shapes() -> Shapes:  # noqa: D102
+    @override
+    def shapes() -> Shapes:
         return {"shift": ()}
 
-    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         y = z + self.shift
         return y, torch.zeros_like(y)
 
-    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z = y - self.shift
         return z, torch.zeros_like(z)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import Shapes, Univariate
 from nfvae.flows.univariate.mixture import SigmoidMixture
@@ -35,5 +36,6 @@ class DeepSigmoid(SigmoidMixture, Univariate):
         super().__init__(functional.log_softmax(weights, -2), bounded(scores, bound), offsets)
 
     @staticmethod
-    def shapes(units: int = 8) -> Shapes:  # noqa: D102
+    @override
+    def shapes(units: int = 8) -> Shapes:
         return {"weights": (units,), "scores": (units,), "offsets": (units,)}

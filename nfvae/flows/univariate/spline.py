@@ -1,10 +1,9 @@
 """The rational-quadratic spline."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.flows.univariate.base import Shapes
 from nfvae.flows.univariate.bins import SMALLEST, Piecewise, find, pick
@@ -37,7 +36,7 @@ class RationalQuadraticSpline(Piecewise):
         Neural Spline Flows, arXiv 1906.04032.
     """
 
-    steep: ClassVar[bool] = True
+    steep: bool = True
 
     def __init__(self, widths: Tensor, heights: Tensor, slopes: Tensor, bound: float = 5.0) -> None:
         super().__init__(widths.shape[-2], bound)
@@ -48,10 +47,12 @@ class RationalQuadraticSpline(Piecewise):
         self.start, self.end = knots[..., :-1, :], knots[..., 1:, :]
 
     @staticmethod
-    def shapes(bins: int = 8) -> Shapes:  # noqa: D102
+    @override
+    def shapes(bins: int = 8) -> Shapes:
         return {"widths": (bins,), "heights": (bins,), "slopes": (bins - 1,)}
 
-    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
         left, width, bottom, height, start, end = self._pieces(find(z, self.left))
         t = (z - left) / width
         mean = height / width
@@ -59,7 +60,8 @@ class RationalQuadraticSpline(Piecewise):
         below = mean + (start + end - 2 * mean) * mixed
         return bottom + height * (mean * t.square() + start * mixed) / below, _log_slope(t, mean, start, end, below)
 
-    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    @override
+    def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:
         left, width, bottom, height, start, end = self._pieces(find(y, self.bottom))
         mean = height / width
         rise = y - bottom
