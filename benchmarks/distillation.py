@@ -18,6 +18,7 @@ from common import ROOT, print_machine
 from nfvae import Run, reverse_kl
 from nfvae.__main__ import main as nfvae
 from nfvae.runs import EvaluationSettings, RunFolder, draw_seconds
+from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.results import read_summary
 
 CONFIGS = ROOT / "configs" / "distill"
@@ -80,7 +81,7 @@ def measure(folders, images, samples):
           "| training, s | 1000 draws of each image, s | teacher / student |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
     for name, folder in folders.items():
-        summary = read_summary(Run(folder), EvaluationSettings(samples=samples, limit=images))
+        summary = read_summary(Run(folder), EvaluationSettings(Importance(samples=samples), limit=images))
         training = sum(epoch["seconds"] for epoch in RunFolder(folder).history())
         distances = ["–", "–"]
         if name.endswith(("posterior", "joint")):

@@ -8,14 +8,15 @@ import pytest
 
 from nfvae.data.datasets import DATA_ROOT_VARIABLE
 from nfvae.runs import EvaluationSettings, Run
+from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.results import read_summary
 
 RELEASE = Path(__file__).resolve().parent.parent / "release"
 RUNS = sorted(path.parent.parent for path in RELEASE.glob("*/checkpoints/best.ckpt"))
 FIRST_SEEDS = [path for path in RUNS if "seed" not in path.name]
 WEIGHTS = [path for path in RUNS if Run(path).checkpoint["state_dict"]]
-TWENTY = EvaluationSettings(samples=1000, limit=20)
-PAPERS = EvaluationSettings(proposal="posterior")
+TWENTY = EvaluationSettings(Importance(samples=1000), limit=20)
+PAPERS = EvaluationSettings(Importance(proposal="posterior"))
 LARGEST, ALL = 10_000_000, 12_000_000  # bytes of the two best, and of every file
 
 

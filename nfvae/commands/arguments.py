@@ -3,20 +3,17 @@
 import argparse
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from nfvae.data import SPLITS
-from nfvae.estimators import BUDGETS, PROPOSALS
 from nfvae.registry import check_choice, trust
-from nfvae.runs.folder import EvaluationSettings
-from nfvae.runs.methods import make_method
+from nfvae.runs import EvaluationSettings
+from nfvae.runs.estimators import Estimator
 
-_SIZES = ("chains", "temperatures")
 TRUST_HELP = "your own classes that the checkpoint may name (default: those the run was trained with in this folder)"
-FEW_IMAGES = 100  # for what takes long
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -78,36 +75,27 @@ class Parser(argparse.ArgumentParser):
         self.add_trust()
 
     def add_evaluation(
-        self, estimators: Sequence[str], images: str = "how many, the first ones (default: all; 100 of sandwich)"
+        self, estimators: Mapping[str, type[Estimator]], images: str = "number of images, the first ones (default: all)"
     ) -> None:
-        """Add what an evaluation is asked; `evaluation_settings` reads it."""
-        names = " | ".join(estimators)
+        """Add the settings of an evaluation by one of some estimators; `evaluation_settings` reads them."""
         if len(estimators) > 1:
-            text = f"{names}, or several of them (default: {estimators[0]})"
+            text = f"{' | '.join(estimators)}, or several of them (default: {next(iter(estimators))})"
             offer(self.add_argument("--estimator", nargs="+", metavar="NAME", help=text), estimators)
-            self.add_importance()
-        self.set_defaults(estimators=estimators)
-        self.add_budget()
+        self.add_estimators(estimators)
         offer(self.add_argument("--split", help="train, val or test (default: test)"), SPLITS)
         self.add_argument("--limit", "--images", type=int, help=images)
-        self.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+        self.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
         for name in ("dataset", "binarization"):
             self.add_argument(f"--data.{name}", help=f"another {name} than in training")
 
-    def add_importance(self) -> None:
-        """Add what importance sampling is asked."""
-        default = EvaluationSettings._field_defaults
-        self.add_argument("--samples", type=int, default=default["samples"], help="importance samples (default: 5000)")
-        text = f"of the importance samples: {' | '.join(PROPOSALS)} (default: {default['proposal']})"
-        offer(self.add_argument("--proposal", default=default["proposal"], help=text), PROPOSALS)
-
-    def add_budget(self) -> None:
-        """Add what annealed importance sampling is asked."""
-        text = f"of annealing: {' | '.join(BUDGETS)} (default: default)"
-        offer(self.add_argument("--budget", default="default", help=text), BUDGETS)
-        for place, name in enumerate(_SIZES):
-            sizes = ", ".join(f"{size[place]:,} for {budget}" for budget, size in BUDGETS.items())
-            self.add_argument(f"--{name}", type=int, help=f"of annealing (default: by --budget, {sizes})")
+    def add_estimators(self, estimators: Mapping[str, type[Estimator]], **defaults: Any) -> None:
+        """Add the arguments of estimators, some of them with other defaults than theirs."""
+        self.set_defaults(estimators=estimators)
+        added = {name: each for kind in estimators.values() for name, each in kind.arguments.items()}
+        for name, argument in added.items():
+            default = defaults.get(name, argument.default)
+            text = argument.help if default is None else f"{argument.help} (default: {default})"
+            offer(self.add_argument(f"--{name}", type=argument.type, default=default, help=text), argument.choices)
 
     def add_trust(self) -> None:
         """Add the classes of your own that a checkpoint may name."""
@@ -138,40 +126,28 @@ def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> 
         raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
 
 
-def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]:
-    """Return what was asked with the arguments of `Parser.add_evaluation`, once for each estimator.
+def chosen_estimators(options: argparse.Namespace) -> list[Estimator]:
+    """Return the estimators that the arguments of `Parser.add_estimators` ask for, by default the first one.
 
     Raises:
-        ValueError: for an unknown estimator, budget or split.
+        ValueError: for an unknown estimator, or settings out of range, also where the estimator is not chosen.
+    """
+    known = {name: kind.of(vars(options)) for name, kind in options.estimators.items()}
+    chosen = getattr(options, "estimator", None) or [next(iter(known))]
+    for name in chosen:
+        check_choice("estimator", name, known)
+    return [known[name] for name in dict.fromkeys(chosen)]
+
+
+def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]:
+    """Return what the arguments of `Parser.add_evaluation` ask for, once for each estimator.
+
+    Raises:
+        ValueError: for an unknown estimator or split, or settings out of range.
     """
     given = {name.removeprefix("data."): value for name, value in vars(options).items() if value is not None}
-    asked = {name: given[name] for name in EvaluationSettings._fields if name in given}
-    names = dict.fromkeys(asked.pop("estimator", options.estimators[:1]))
-    settings = [_of_estimator(name, options.estimators, asked | budget(options)) for name in names]
-    for each in settings:
-        make_method(each)  # refuses now what would fail after the work of another
-    return settings
-
-
-def budget(options: argparse.Namespace) -> dict[str, int]:
-    """Return the chains and temperatures that were asked for with the arguments of `Parser.add_budget`.
-
-    Raises:
-        ValueError: for an unknown budget.
-    """
-    check_choice("budget", options.budget, BUDGETS)
-    usual = dict(zip(_SIZES, BUDGETS[options.budget], strict=True))
-    return usual | {name: getattr(options, name) for name in _SIZES if getattr(options, name) is not None}
-
-
-def _of_estimator(name: str, known: Sequence[str], asked: dict[str, Any]) -> EvaluationSettings:
-    check_choice("estimator", name, known)
-    if name in ("sandwich", "gap"):
-        asked = {"limit": FEW_IMAGES} | asked
-    if name == "sandwich":
-        for each in {"split", "dataset", "binarization"}.intersection(asked):
-            option = each if each == "split" else f"data.{each}"
-            raise ValueError(f"the sandwich simulates its images from the model: it takes no --{option}")
-        return EvaluationSettings(**asked, estimator=name, split="simulated")
-    check_choice("split", asked.get("split", "test"), SPLITS)
-    return EvaluationSettings(**asked, estimator=name)
+    common = {name: given[name] for name in EvaluationSettings._fields if name in given and name != "estimator"}
+    evaluations = [EvaluationSettings(estimator, **common) for estimator in chosen_estimators(options)]
+    for evaluation in evaluations:
+        evaluation.check()  # refuses now what would fail after the work of another
+    return evaluations

@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nfvae.commands.arguments import Parser, check_file, evaluation_settings
-from nfvae.commands.evaluate import evaluate_parser, show, summarize
+from nfvae.commands.evaluate import evaluate, evaluation_trainer, show
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan, check_same_data
 from nfvae.commands.settings import settings_of
@@ -26,9 +28,10 @@ from nfvae.runs import (
     read_wandb,
 )
 from nfvae.runs.comparison import check_columns
-from nfvae.runs.methods import described
+from nfvae.runs.estimators import estimator_classes
+from nfvae.runs.evaluation import described
 from nfvae.runs.page import write_page
-from nfvae.runs.results import COMPARED, planned_result, read_summary
+from nfvae.runs.results import planned_result, read_summary
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
 
@@ -71,7 +74,7 @@ def compare_parser() -> Parser:
     """Return the parser of the command; what it does not know goes to fit."""
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
-    parser.add_evaluation(COMPARED, "of the first so many images (default: of all)")
+    parser.add_evaluation(estimator_classes("compare"))
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
     parser.add_argument(
         "--baseline", help="a run, a flow, or an experiment in the table that the others are compared with"
@@ -84,7 +87,7 @@ def compare_parser() -> Parser:
         metavar="NAME",
         help="what is shown, as --sort (default: all but kl and bits_per_pixel)",
     )
-    parser.add_argument("--format", default="table", choices=FORMATS, help="of what is printed (default: table)")
+    parser.add_argument("--format", default="table", choices=FORMATS, help="output format (default: table)")
     parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")
     parser.add_argument("--force", action="store_true", help="compare what was evaluated on different images, too")
     parser.add_argument(
@@ -104,11 +107,10 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
     _check_before_training(entries, options, asked)
     if options.fit and entries:
-        wanted = [settings.arguments().split() for settings in asked]
         found: dict[Path, list[dict[str, Any]]] = {_path(entry): [] for entry in entries}
         try:
-            work_off({_path(entry): partial(_complete, entry, wanted, found[_path(entry)]) for entry in entries})
-        finally:  # what was done is told, even where another run has diverged
+            work_off({_path(entry): partial(_complete, entry, asked, found[_path(entry)]) for entry in entries})
+        finally:  # the evaluations that were made are shown even where another run has diverged
             for summaries in zip(*filter(None, found.values()), strict=True):  # by estimator
                 show([*summaries])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path) for entry in entries]
@@ -121,12 +123,12 @@ def _path(entry: Plan | Run) -> Path:
     return entry.folder.path if isinstance(entry, Plan) else entry.path
 
 
-def _complete(entry: Plan | Run, wanted: list[list[str]], found: list[dict[str, Any]]) -> None:
-    """Train and evaluate a run as far as that is not done, and add the summary of each evaluation that is wanted."""
+def _complete(entry: Plan | Run, evaluations: list[EvaluationSettings], found: list[dict[str, Any]]) -> None:
+    """Train and evaluate a run as far as that is not done, and add the summary of each evaluation."""
     if isinstance(entry, Plan):
         _train(entry)
-    path = str(_path(entry))
-    found[:] = [one for words in wanted for one in summarize(evaluate_parser().parse_args([path, *words]))]
+    torch.set_float32_matmul_precision("highest")
+    found[:] = evaluate([Run(_path(entry))], evaluations, evaluation_trainer())
 
 
 def _is_config(source: Path) -> bool:
@@ -250,8 +252,7 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
 
 def _evaluations(summary: dict[str, Any]) -> str:
     """Say which evaluations are compared."""
-    estimators = [described(summary | {"estimator": name}) for name in summary["estimator"].split(", ")]
     return (
         f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization, "
-        f"{summary['images']:,} images, {', and '.join(estimators)}, seed {summary['seed']}"
+        f"{summary['images']:,} images, {described(summary)}, seed {summary['seed']}"
     )

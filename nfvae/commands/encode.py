@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from nfvae.commands.arguments import Parser, check_file
+from nfvae.commands.arguments import Parser, check_file, chosen_estimators, offer
 from nfvae.data.arrays import read_images
-from nfvae.estimators import BUDGETS, annealed_log_likelihood, log_likelihood
 from nfvae.flows import check_exact
 from nfvae.models import VAE
-from nfvae.registry import check_choice, check_seed, check_sizes
+from nfvae.registry import check_seed, check_sizes
 from nfvae.runs import Run
+from nfvae.runs.estimators import Images, estimator_classes
 from nfvae.runs.files import content_digest, whole_file, write_whole
 from nfvae.runs.tables import Table
 
 _BATCH = 500  # images that are encoded at once
 _DIGEST = "input_sha256"
-_ESTIMATORS = ("annealed", "importance")
+_ESTIMATOR = "annealed"  # by which images are scored by default
 
 
 def encode_command(arguments: list[str]) -> None:
@@ -76,17 +76,10 @@ def score_command(arguments: list[str]) -> None:
     images, by which the results of other images are not replaced.
     """
     options = score_parser().parse_args(arguments)
-    check_choice("estimator", options.estimator, _ESTIMATORS)
-    check_choice("budget", options.budget, BUDGETS)
-    check_sizes(**{"--samples": options.samples})
+    [estimator] = chosen_estimators(options)
     path, model, x, digest = _opened(options, "scores", ".csv")
-    if options.estimator == "annealed":
-        found = annealed_log_likelihood(model, x, *BUDGETS[options.budget], seed=options.seed)
-        likelihood, error = found.log_likelihood, found.standard_error
-    else:
-        weighed = log_likelihood(model, x, options.samples, proposal="mixture", seed=options.seed)
-        likelihood, error = weighed.log_likelihood, weighed.standard_error
-    named = {"log_likelihood": likelihood.tolist(), "standard_error": error.tolist()}
+    found = estimator.estimate(model, Images(x), torch.arange(len(x)), options.seed)
+    named = {name: getattr(found, name).tolist() for name in ("log_likelihood", "standard_error")}
     rows = [
         {"index": index, **dict(zip(named, values, strict=True)), _DIGEST: digest}
         for index, values in enumerate(zip(*named.values(), strict=True))
@@ -98,9 +91,10 @@ def score_command(arguments: list[str]) -> None:
 def score_parser() -> Parser:
     """Return the parser of the command."""
     parser = _parser("nfvae score", score_command.__doc__)
-    parser.add_argument("--estimator", default="annealed", help="annealed or importance (default: annealed)")
-    parser.add_argument("--samples", type=int, default=1000, help="of importance (default: 1000)")
-    parser.add_argument("--budget", default="small", help=f"of annealed: {' | '.join(BUDGETS)} (default: small)")
+    estimators = estimator_classes("score")
+    text = f"{' | '.join(estimators)} (default: {_ESTIMATOR})"
+    offer(parser.add_argument("--estimator", nargs=1, default=[_ESTIMATOR], metavar="NAME", help=text), estimators)
+    parser.add_estimators(estimators, samples=1000, budget="small")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/scores-INPUT.csv)")
     return parser
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -15,9 +15,9 @@ from nfvae.commands.arguments import Parser, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.settings import check_processes
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
-from nfvae.runs import Evaluation, Run, Table
+from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
+from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes
 from nfvae.runs.folder import wandb_name
-from nfvae.runs.methods import METHODS
 from nfvae.runs.results import COLUMNS
 from nfvae.runs.tables import FORMATS, paragraph
 from nfvae.runs.tracking import log_results
@@ -26,26 +26,26 @@ from nfvae.runs.tracking import log_results
 def evaluate_command(arguments: list[str]) -> None:
     """Estimate the log-likelihood of trained runs, and say how far to believe it.
 
-    importance  importance sampling from the posterior, --samples
-    annealed    annealed importance sampling, --budget: lower and so nearer the truth at the same cost
-    sandwich    bounds from both sides, on images that the model itself makes
+    {estimators}
 
     Writes RUN/evaluation-SPLIT-ESTIMATOR-SIZE.json, the values of every image as .csv and a figure as .png; the name
-    also says another proposal, limit, seed, precision, data set or binarization than usual, and a checkpoint that is
-    not the best.
+    lists every setting that is not the default: proposal, limit, seed, precision, data set, binarization, and a
+    checkpoint that is not the best.
     An interrupted call goes on where it was; a finished one is not repeated.
     """
-    evaluate(evaluate_parser().parse_args(arguments))
+    options = evaluate_parser().parse_args(arguments)
+    show(summarize(options), options.format)
 
 
 def evaluate_parser() -> Parser:
     """Return the parser of the command."""
-    return estimation_parser("nfvae evaluate", evaluate_command.__doc__, ("importance", "annealed", "sandwich"))
-
-
-def evaluate(options: Namespace) -> None:
-    """Evaluate what was asked for, and print the table."""
-    show(summarize(options), options.format)
+    estimators = estimator_classes("evaluate")
+    width = max(map(len, estimators)) + 2
+    lines = "\n    ".join(f"{name:{width}}{kind.help}" for name, kind in estimators.items())
+    images = "number of images, the first ones (default: all; 100 of sandwich)"
+    return estimation_parser(
+        "nfvae evaluate", str(evaluate_command.__doc__).replace("{estimators}", lines), estimators, images
+    )
 
 
 @rank_zero_only
@@ -55,19 +55,26 @@ def show(summaries: list[dict[str, Any]], format: str = "table") -> None:
     if format == "table":
         for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
             judged = [summary for summary in summaries if summary["estimator"] == estimator]
-            print(paragraph(METHODS[estimator].words(judged)))
+            print(paragraph(ESTIMATORS.load(estimator).verdict(judged)))
 
 
 def summarize(options: Namespace) -> list[dict[str, Any]]:
-    """Evaluate what was asked for, and return the summary of each run and estimator."""
+    """Make the evaluations that a command's arguments ask for, and return the summary of each run and estimator."""
     torch.set_float32_matmul_precision(options.matmul_precision)
-    asked, root = evaluation_settings(options), getattr(options, "data.root")
     runs = [Run(path) for path in dict.fromkeys(options.runs)]
-    trainer = _trainer(**_section(options, "trainer"))
+    trainer = evaluation_trainer(**_section(options, "trainer"))
     printed = redirect_stdout(sys.stdout if options.format == "table" else sys.stderr)
-    with ended_by_signals(lambda: "the same command goes on from here"), printed:
-        evaluations = (Evaluation(run, settings, root) for run in runs for settings in asked)
-        return [{"run": _name(each), **_summary(each, trainer)} for each in evaluations]
+    with printed:
+        return evaluate(runs, evaluation_settings(options), trainer, getattr(options, "data.root"))
+
+
+def evaluate(
+    runs: Sequence[Run], evaluations: Sequence[EvaluationSettings], trainer: pl.Trainer, root: str | None = None
+) -> list[dict[str, Any]]:
+    """Make evaluations of runs as far as they are not there, and return the summary of each run and evaluation."""
+    with ended_by_signals(lambda: "the same command goes on from here"):
+        every = (Evaluation(run, settings, root) for run in runs for settings in evaluations)
+        return [{"run": _name(each), **_summary(each, trainer)} for each in every]
 
 
 def _name(evaluation: Evaluation) -> str:
@@ -78,7 +85,7 @@ def _name(evaluation: Evaluation) -> str:
 
 
 def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
-    """Read the summary of an evaluation, or compute it; do whatever a kill may have left undone."""
+    """Return the summary, computing it if needed; finish any step that an interrupted call left out."""
     summary, zero = evaluation.finished(), trainer.is_global_zero
     if not summary:
         evaluation.run.state()  # refuses a run without weights
@@ -96,13 +103,15 @@ def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:
     return summary
 
 
-def estimation_parser(name: str, description: str | None, estimators: Sequence[str], **texts: str) -> Parser:
+def estimation_parser(
+    name: str, description: str | None, estimators: Mapping[str, type[Estimator]], images: str
+) -> Parser:
     """Return the parser of a command that evaluates runs by some of the estimators."""
     parser = Parser(name, description)
     parser.add_runs("runs", "+")
-    parser.add_evaluation(estimators, **texts)
+    parser.add_evaluation(estimators, images)
     parser.add_argument("--data.root", help="another folder of the data than in training")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed (default: table)")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
     parser.add_argument(
         "--matmul_precision",
         choices=["highest", "high", "medium"],
@@ -126,7 +135,8 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _trainer(enable_progress_bar: bool, **devices: Any) -> pl.Trainer:
+def evaluation_trainer(enable_progress_bar: bool = True, **devices: Any) -> pl.Trainer:
+    """Return the trainer that makes evaluations, on some devices."""
     check_processes(devices)
     with refused("trainer"):
         return pl.Trainer(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nfvae.commands.arguments import FEW_IMAGES
 from nfvae.flows import Bijection, FlowDistribution
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
@@ -18,10 +17,8 @@ from nfvae.plots import (
     density_figure,
     density_gallery,
     gain_bars,
-    gap_bars,
     image_grid,
     interpolation_grid,
-    k_curves,
     latent_traversal,
     layers_figure,
     learning_curves,
@@ -33,8 +30,11 @@ from nfvae.plots import (
 from nfvae.registry import check_choice
 from nfvae.runs import EvaluationSettings, Run, density_table
 from nfvae.runs.comparison import check_same
-from nfvae.runs.folder import USUAL
-from nfvae.runs.results import COMPARED, read_summary
+from nfvae.runs.estimators import Estimator
+from nfvae.runs.estimators.annealed import Annealed
+from nfvae.runs.estimators.gap import Gap
+from nfvae.runs.estimators.importance import Importance
+from nfvae.runs.results import read_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ class Given(NamedTuple):
 
     runs: Sequence[Run]
     images: Images = 8
-    evaluation: EvaluationSettings = USUAL
+    evaluations: Mapping[str, EvaluationSettings] = {}
     root: str | None = None
     teacher: Path | str | None = None
 
@@ -88,7 +88,7 @@ def draw(
     name: str,
     runs: Sequence[Run],
     images: Images = 8,
-    evaluation: EvaluationSettings = USUAL,
+    evaluations: Mapping[str, EvaluationSettings] = {},
     root: str | None = None,
     teacher: Path | str | None = None,
 ) -> "Figure":
@@ -98,7 +98,7 @@ def draw(
         name: one of `PICTURES`.
         runs: what it is drawn of.
         images: which test images, or how many of the first ones, as far as there are.
-        evaluation: which one is read.
+        evaluations: which ones are read, by the name of the estimator.
         root: folder or file of the images, where they are not where they were in training.
         teacher: run of the teacher of a student, where it is not where it was in training.
 
@@ -107,7 +107,7 @@ def draw(
         FileNotFoundError: if an evaluation or the given teacher is not there.
     """
     check_choice("picture", name, PICTURES)
-    return PICTURES[name](Given(runs, images, evaluation, root, teacher))
+    return PICTURES[name](Given(runs, images, evaluations, root, teacher))
 
 
 def density_summary(run: Run, teacher: Path | str | None = None) -> str:
@@ -192,38 +192,38 @@ def _learning(given: Given) -> "Figure":
     return learning_curves(histories, metric, ", ".join(datasets))
 
 
-def _k_curve(given: Given) -> "Figure":
-    summaries = {name: read_summary(run, given.evaluation) for name, run in given.named().items()}
+def _evaluations_of(kind: type[Estimator]) -> Callable[[Given], "Figure"]:
+    """Return the picture of several runs that an estimator has."""
+
+    def drawn(given: Given) -> "Figure":
+        settings = given.evaluations[kind.name]
+        return overview(kind, {name: read_summary(run, settings) for name, run in given.named().items()})
+
+    return drawn
+
+
+def overview(kind: type[Estimator], summaries: Mapping[str, dict[str, Any]]) -> "Figure":
+    """Draw the evaluations of several runs by one estimator, given their summaries by the names of the runs.
+
+    Raises:
+        ValueError: for evaluations of different images.
+    """
     check_same([*summaries.items()])
-    curves = {name: summary["k_curve"] for name, summary in summaries.items()}
-    return k_curves(curves, _of_images(next(iter(summaries.values()))))
-
-
-def _gap(given: Given) -> "Figure":
-    limit = FEW_IMAGES if given.evaluation.limit is None else given.evaluation.limit
-    asked = given.evaluation._replace(estimator="gap", limit=limit)
-    summaries = {name: read_summary(run, asked) for name, run in given.named().items()}
-    return gap_picture(summaries)
-
-
-def gap_picture(summaries: Mapping[str, dict[str, Any]]) -> "Figure":
-    """Draw what nfvae gap has found, given its summaries by the names of the runs."""
-    check_same([*summaries.items()])
-    return gap_bars(summaries, _of_images(next(iter(summaries.values()))))
+    return kind.overview(summaries, _of_images(next(iter(summaries.values()))))
 
 
 def _gain(given: Given) -> "Figure":
     """What each run gains over the first one."""
-    asked = [given.evaluation._replace(estimator=estimator) for estimator in COMPARED]
     runs = given.named() if given.runs else {}
     if len(runs) < 2:
         raise ValueError("this picture takes a run to begin with, and others to set against it")
-    told = {name: [read_summary(run, settings) for settings in asked] for name, run in runs.items()}
-    check_same([(name, summary) for name, both in told.items() for summary in both])
-    baseline, *others = told
-    parts = {name: _parts(*summaries) for name, summaries in told.items()}
+    evaluations = [given.evaluations[kind.name] for kind in (Importance, Annealed)]
+    summaries = {name: [read_summary(run, settings) for settings in evaluations] for name, run in runs.items()}
+    check_same([(name, summary) for name, both in summaries.items() for summary in both])
+    baseline, *others = summaries
+    parts = {name: _parts(*both) for name, both in summaries.items()}
     gains = {name: parts[baseline] - parts[name] for name in others}
-    return gain_bars(gains, baseline, _of_images(told[baseline][0]))
+    return gain_bars(gains, baseline, _of_images(summaries[baseline][0]))
 
 
 def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
@@ -329,8 +329,8 @@ PICTURES: dict[str, Callable[[Given], "Figure"]] = {
     "traversal": _traversal,
     "interpolation": _interpolation,
     "learning": _learning,
-    "k-curve": _k_curve,
-    "gap": _gap,
+    "k-curve": _evaluations_of(Importance),
+    "gap": _evaluations_of(Gap),
     "gain": _gain,
     "posterior": _posterior,
     "layers": _layers,

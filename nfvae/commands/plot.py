@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nfvae.commands.arguments import Parser, budget, check_file, offer
+from nfvae.commands.arguments import Parser, check_file, offer
 from nfvae.commands.pictures import PICTURES, draw
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import EvaluationSettings, Run
+from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.files import write_figure
-from nfvae.runs.methods import make_method
 
 _WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
 
@@ -38,10 +38,10 @@ def plot_command(arguments: list[str]) -> None:
     options = plot_parser().parse_args(arguments)
     if options.output is not None:
         check_file("--output", options.output)
-    evaluation, root, images = _checked(options), getattr(options, "data.root"), options.images
+    evaluations, root, images = _checked(options), getattr(options, "data.root"), options.images
     runs = [Run(path) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    figure = draw(options.kind, runs, images, evaluation, root, options.teacher)
+    figure = draw(options.kind, runs, images, evaluations, root, options.teacher)
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)
@@ -49,15 +49,17 @@ def plot_command(arguments: list[str]) -> None:
     print(path)
 
 
-def _checked(options: Namespace) -> EvaluationSettings:
-    """Return the evaluation that a picture may read.
+def _checked(options: Namespace) -> dict[str, EvaluationSettings]:
+    """Return the evaluations that a picture may read, by the name of the estimator.
 
     Raises:
         ValueError: for a value out of range, also where the picture does not use it.
     """
-    sizes = {"samples": options.samples, "proposal": options.proposal, "limit": options.limit, "seed": options.seed}
-    evaluation = EvaluationSettings(**sizes | budget(options))
-    make_method(evaluation)
+    estimators = {name: kind.of(vars(options)) for name, kind in options.estimators.items()}
+    given = {"limit": options.limit, "seed": options.seed}
+    evaluations = {name: EvaluationSettings(estimator, **given) for name, estimator in estimators.items()}
+    for evaluation in evaluations.values():
+        evaluation.check()
     check_seed("--seed", options.seed)
     for index in [] if isinstance(options.images, int) else options.images:
         check_number("--images", index, least=0)
@@ -66,7 +68,7 @@ def _checked(options: Namespace) -> EvaluationSettings:
             raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")
     if getattr(options, "data.root") is not None and options.kind not in _OF_IMAGES:
         raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {', '.join(_OF_IMAGES)} do")
-    return evaluation
+    return evaluations
 
 
 def plot_parser() -> Parser:
@@ -75,8 +77,7 @@ def plot_parser() -> Parser:
     offer(parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES)), PICTURES)
     parser.add_runs("runs", "*")
     parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
-    parser.add_importance()
-    parser.add_budget()
+    parser.add_estimators(estimator_classes("plot"))
     parser.add_argument(
         "--limit", type=int, help="images of evaluations: k-curve and gain (default: all), gap (default: 100)"
     )

@@ -3,9 +3,10 @@
 from nfvae.runs.comparison import Experiment, check_comparable, comparison_table, nll_difference, pool
 from nfvae.runs.densities import density_table, draw_seconds
 from nfvae.runs.evaluation import Evaluation
-from nfvae.runs.folder import EvaluationSettings, RunFolder, experiment_name, run_name
+from nfvae.runs.folder import RunFolder, experiment_name, run_name
 from nfvae.runs.results import Result, read_result, read_wandb
 from nfvae.runs.run import Run
+from nfvae.runs.settings import EvaluationSettings
 from nfvae.runs.tables import Table
 
 __all__ = [

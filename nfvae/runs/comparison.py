@@ -10,16 +10,13 @@ import torch
 from torch import Tensor
 
 from nfvae.registry import check_choice
+from nfvae.runs.estimators import ESTIMATORS
 from nfvae.runs.results import COLUMNS, COMPARED, Result
 from nfvae.runs.tables import Column, Table
 
-_ESTIMATOR = ("estimator", "samples", "proposal", "chains", "temperatures")
+_ESTIMATOR = ["estimator", *dict.fromkeys(name for each in COMPARED for name in ESTIMATORS.load(each).defaults())]
 _SAME_IMAGES = ("dataset", "binarization", "split", "images", "images_sha256")
-_POOLED = (
-    *("elbo", "elbo_se", "nll", "nll_se", *(f"nll_{name}{of}" for name in COMPARED for of in ("", "_se"))),
-    *("likely_off", "gap", "kl", "bits_per_pixel", "ess_median", "khat_above_0_7", "spread_median", "active_units"),
-    "draw_ms",
-)
+_POOLED = [name for column in COLUMNS if column.pooled for name in (column.key, column.error) if name]
 _IF_CHOSEN = ("kl", "bits_per_pixel")  # columns that a table has where they are requested
 _BY_NLL = ("nll", "gap", "bits_per_pixel", "difference_mean")
 _CALLED = {"bpd": "bits_per_pixel", "bits_per_dim": "bits_per_pixel", "bits/dim": "bits_per_pixel"}

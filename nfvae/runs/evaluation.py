@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,15 @@ from nfvae.data.images import digest_of
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
 from nfvae.runs.densities import draw_seconds
+from nfvae.runs.estimators import ESTIMATORS, Estimator, Images, estimator_of
 from nfvae.runs.files import content_digest, locked, read_json, remove_partial, write_figure, write_tensors, write_whole
-from nfvae.runs.folder import USUAL, EvaluationSettings
-from nfvae.runs.methods import Method, described, make_method
 from nfvae.runs.run import Run
+from nfvae.runs.settings import DEFAULT, EvaluationSettings
 
-_TEXTS = ("dataset", "binarization", "split", "estimator", "proposal", "matmul_precision", "run")  # of a summary
+_TEXTS = ("dataset", "binarization", "split", "estimator", "matmul_precision", "run")  # of a summary
 SHORT_DIGEST = 8
 """Digits of a digest in the name of a file or an experiment."""
 _TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
-_FINITE = ("log_likelihood", "upper", "elbo_best")  # fields that have to be
 
 
 class Evaluation:
@@ -41,11 +40,11 @@ class Evaluation:
 
     Args:
         run: the run.
-        settings: what is asked; `matmul_precision` is what torch is set to.
+        settings: of the evaluation; `matmul_precision` is what torch is set to.
         root: of the data, where it is not that of the training.
 
     Attributes:
-        images: the binary images with shape (N, P).
+        images: the binary images.
         identity: what tells this evaluation from others.
         path: the JSON file; `other` is the part of its name that tells data which are not those of the training.
         notice: why an earlier evaluation does not count; empty before `finished`, or where there is none.
@@ -54,28 +53,30 @@ class Evaluation:
         ValueError: for samples or limit below 1, an unknown split, or images of another shape than the model's.
     """
 
-    def __init__(self, run: Run, settings: EvaluationSettings = USUAL, root: str | None = None) -> None:
+    def __init__(self, run: Run, settings: EvaluationSettings = DEFAULT, root: str | None = None) -> None:
+        settings.check()
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.images(**{name: value for name, value in changes.items() if value is not None})
         expected, given = list(run.settings["shape"]), data.hparams["dataset"]
         if (shape := list(data.shape)) != expected:
             raise ValueError(f"run {run.folder.path} models images of shape {expected}; those of {given} have {shape}")
-        self.run, self.shape, self.notice, self.method = run, data.shape, "", make_method(settings)
-        self.images = self.method.images(run.vae, lambda: data.images(settings.split))
+        self.run, self.shape, self.notice, self.estimator = run, data.shape, "", settings.estimator
+        self.seed, split = settings.seed, settings.images_of
+        self.images = self.estimator.images(run.vae, lambda: data.images(split), settings.first_images, settings.seed)
         self.identity = {
             "dataset": given,
             "binarization": data.hparams["binarization"],
-            "split": settings.split,
-            "images": len(self.images),
-            "images_sha256": data_digest(self.images),
-            "estimator": settings.estimator,
-            **{name: getattr(settings, name) for name in settings.sizes()},
+            "split": split,
+            "images": len(self.images.x),
+            "images_sha256": data_digest(self.images.x),
+            "estimator": self.estimator.name,
+            **self.estimator.settings(),
             "seed": settings.seed,
             "matmul_precision": torch.get_float32_matmul_precision(),
             "model_sha256": run.digest(),
         }
         self.other = other_data(run, data) if settings.dataset is None else ""
-        path = run.evaluation(settings._replace(matmul_precision=self.identity["matmul_precision"]))
+        path = settings._replace(matmul_precision=self.identity["matmul_precision"]).path(run)
         self.path = path = path.with_stem(path.stem + self.other)
         self.figure, self.parts = path.with_suffix(".png"), path.with_suffix(".partial")
 
@@ -112,7 +113,7 @@ class Evaluation:
             if file.is_dir():
                 raise ValueError(f"{file} is a folder; expected a file")
         model = self.run.vae()
-        chunks = LikelihoodChunks(model, self.images, self.parts, self.identity, self.method)
+        chunks = LikelihoodChunks(model, self.images, self.parts, self.identity, self.estimator)
         with locked(self.path, "computed") if trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
                 remove_partial(self.path, self.path.with_suffix(".csv"), self.figure)
@@ -120,19 +121,19 @@ class Evaluation:
             trainer.strategy.barrier()
             estimate, seconds = chunks.collect()
             trainer.strategy.barrier()
-            summary = self.identity | self.method.summary(estimate, self.images.shape[1])
+            summary = self.identity | self.estimator.summary(estimate, self.images.x.shape[1])
             check_bound("elbo", summary["elbo"])
             summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest}
             if trainer.is_global_zero:
                 model = model.cpu()
-                summary["draw_ms"] = _draw_ms(model, self.images.shape[1])
+                summary["draw_ms"] = _draw_ms(model, self.images.x.shape[1])
                 summary["parameters"] = sum(parameter.numel() for parameter in model.parameters())
                 self._write(estimate, summary)
         return summary
 
     def _write(self, estimate: Any, summary: dict[str, Any]) -> None:
         """Write the files, the summary last, as it says that all is there."""
-        values = _csv(self.method, estimate)
+        values = _csv(self.estimator, estimate)
         write_whole(self.path.with_suffix(".csv"), values)
         self.draw()
         summary = summary | {"csv_sha256": hashlib.sha256(values.encode()).hexdigest()}
@@ -141,10 +142,11 @@ class Evaluation:
 
     def draw(self) -> None:
         """Draw the figure of an evaluation whose values are written."""
-        estimate = read_estimate(self.path.with_suffix(".csv"), self.method)
+        estimate = read_estimate(self.path.with_suffix(".csv"), self.estimator)
         what = f"{self.identity['dataset']}{self.other}, {self.identity['split']} set: {described(self.identity)}"
-        title = f"{self.run.folder.path}: {what}"
-        write_figure(self.figure, self.method.figure(self.run.vae(), estimate, self.images, self.shape, title))
+        title, model = f"{self.run.folder.path}: {what}", self.run.vae()
+        figure = self.estimator.figure(model, estimate, self.images.x, self.shape, title, self.seed)
+        write_figure(self.figure, figure)
 
     @property
     def is_settled(self) -> bool:
@@ -154,6 +156,14 @@ class Evaluation:
     def settle(self) -> None:
         """Delete the parts, when all has been done with the summary that there is to do."""
         shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def described(summary: Mapping[str, Any]) -> str:
+    """Describe the estimates of a summary, such as `5,000 importance samples (mixture proposal) an image`."""
+    precision = summary.get("matmul_precision", "highest")
+    coarse = "" if precision == "highest" else f", {precision} precision of products"
+    names = summary["estimator"].split(", ")
+    return ", and ".join(estimator_of(summary, name).described() + coarse for name in names)
 
 
 def other_data(run: Run, data: BinarizedImages) -> str:
@@ -188,7 +198,8 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         is_whole = False
     if not is_whole:
         raise ValueError(f"{path} is damaged")
-    if odd := [name for name, value in summary.items() if not _is_of_summary(name, value)]:
+    texts = {*_TEXTS, *_texts_of(summary.get("estimator"))}
+    if odd := [name for name, value in summary.items() if not _is_of_summary(name, value, texts)]:
         raise ValueError(f"{path} is damaged: {', '.join(odd)} cannot be {summary[odd[0]]!r:.40}")
     values = path.with_suffix(".csv")
     if values.is_file() and hashlib.sha256(values.read_bytes()).hexdigest() != summary["csv_sha256"]:
@@ -196,12 +207,19 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _is_of_summary(name: str, value: Any) -> bool:
+def _texts_of(estimator: Any) -> list[str]:
+    """Return the settings of a known estimator that are texts."""
+    known = isinstance(estimator, str) and estimator in ESTIMATORS
+    defaults = ESTIMATORS.load(estimator).defaults() if known else {}
+    return [name for name, value in defaults.items() if isinstance(value, str)]
+
+
+def _is_of_summary(name: str, value: Any, texts: Collection[str] = ()) -> bool:
     """Tell whether a summary can hold a value by this name: numbers, or None for what is not known, but for texts."""
-    if name in _TEXTS or name.endswith("_sha256"):
+    if name in texts or name.endswith("_sha256"):
         return isinstance(value, str | None)
-    if name == "k_curve":
-        return isinstance(value, dict) and all(_is_of_summary("bound", bound) for bound in value.values())
+    if isinstance(value, dict):
+        return all(_is_of_summary("bound", bound) for bound in value.values())
     return isinstance(value, int | float | None) and not isinstance(value, bool)
 
 
@@ -213,10 +231,10 @@ def read_values(path: Path) -> dict[str, Tensor]:
     return dict(zip(head, table.unbind(1), strict=True))
 
 
-def read_estimate(path: Path, method: Method) -> Any:
+def read_estimate(path: Path, estimator: Estimator) -> Any:
     """Read the values of every image as an estimate; what the file does not hold has no columns."""
-    values, columns = read_values(path), method.columns()
-    fields: dict[str, Any] = {field: [] for field in method.result._fields}
+    values, columns = read_values(path), estimator.values()
+    fields: dict[str, Any] = {field: [] for field in estimator.result._fields}
     for name, (field, place) in columns.items():
         fields[field] = values[name] if place is None else [*fields[field], values[name]]
     nothing = values["index"][:, None][:, :0]
@@ -224,7 +242,7 @@ def read_estimate(path: Path, method: Method) -> Any:
         field: each if isinstance(each, Tensor) else torch.stack(each, 1) if each else nothing
         for field, each in fields.items()
     }
-    return method.result(**stacked)
+    return estimator.result(**stacked)
 
 
 class LikelihoodChunks(pl.LightningModule):
@@ -232,17 +250,19 @@ class LikelihoodChunks(pl.LightningModule):
 
     Args:
         model: the VAE.
-        images: binary images with shape (N, P).
+        images: the binary images.
         folder: where the chunks go.
         identity: what tells these chunks from those of another evaluation, which do not count.
-        method: what estimates.
+        estimator: with its settings.
     """
 
-    def __init__(self, model: VAE, images: Tensor, folder: Path, identity: dict[str, Any], method: Method) -> None:
+    def __init__(
+        self, model: VAE, images: Images, folder: Path, identity: dict[str, Any], estimator: Estimator
+    ) -> None:
         super().__init__()
-        self.model, self.images, self.folder, self.identity, self.method = model, images, folder, identity, method
+        self.model, self.images, self.folder, self.identity, self.estimator = model, images, folder, identity, estimator
         self.title = folder.resolve().parent.name
-        self.firsts = range(0, len(images), method.images_per_part)
+        self.firsts = range(0, len(images.x), estimator.images_per_part)
 
     def setup(self, stage: str) -> None:
         """Make the folder of the parts."""
@@ -266,9 +286,9 @@ class LikelihoodChunks(pl.LightningModule):
         if not len(indices):
             return torch.zeros(0)
         start = time.perf_counter()
-        x = self.images[indices.cpu()].to(self.device).float()
-        estimate = self.method.estimate(self.model, x, indices)
-        for field in set(_FINITE).intersection(estimate._fields):
+        here = [None if part is None else part[indices.cpu()].to(self.device).float() for part in self.images]
+        estimate = self.estimator.estimate(self.model, Images(*here), indices, self.identity["seed"])  # type: ignore[arg-type]
+        for field in self.estimator.finite:
             if not (finite := getattr(estimate, field).isfinite()).all():
                 raise FloatingPointError(
                     f"the {field.replace('_', '-')} of image {int(indices[~finite.cpu()][0])} is not finite"
@@ -294,10 +314,10 @@ class LikelihoodChunks(pl.LightningModule):
         if lost := [str(self._file(first)) for first, part in zip(self.firsts, parts, strict=True) if not part]:
             raise ValueError(f"{lost[0]} was lost or damaged: the same command computes it again")
         columns = zip(*(part["estimate"] for part in parts), strict=True)
-        return self.method.result(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
+        return self.estimator.result(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
 
     def _end(self, first: int) -> int:
-        return min(first + self.method.images_per_part, len(self.images))
+        return min(first + self.estimator.images_per_part, len(self.images.x))
 
     def _file(self, first: int) -> Path:
         return self.folder / f"{first}.pt"
@@ -308,7 +328,7 @@ class LikelihoodChunks(pl.LightningModule):
             part: dict[str, Any] = torch.load(self._file(first), weights_only=True)
             digest = part.pop("digest")
             whole = digest == content_digest(part) and (part["identity"], part["first"]) == (self.identity, first)
-            counts = [len(values) for values in self.method.result(*map(torch.Tensor.double, part["estimate"]))]
+            counts = [len(values) for values in self.estimator.result(*map(torch.Tensor.double, part["estimate"]))]
             whole &= {*counts} == {self._end(first) - first} and part["seconds"] >= 0
         except Exception:  # none, or whatever the unpickler stumbles over
             return {}
@@ -320,8 +340,8 @@ def _draw_ms(model: VAE, pixels: int) -> float:
     return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, pixels)), 1, _TIMED), 2)
 
 
-def _csv(method: Method, estimate: Any) -> str:
-    fields = {name: (getattr(estimate, field), place) for name, (field, place) in method.columns().items()}
+def _csv(estimator: Estimator, estimate: Any) -> str:
+    fields = {name: (getattr(estimate, field), place) for name, (field, place) in estimator.values().items()}
     columns = [(values if place is None else values[:, place]).tolist() for values, place in fields.values()]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -4,13 +4,12 @@ import glob
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nfvae.runs.files import read_yaml
 from nfvae.runs.metrics import read_rows
 
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and locks have longer names
-_SIZES_OF_IMPORTANCE, _SIZES_OF_OTHERS = ("samples", "proposal"), ("chains", "temperatures")
 _BEST, _LAST = "best.ckpt", "last.ckpt"
 
 
@@ -49,78 +48,6 @@ def wandb_name(evaluation: str) -> str:
     """Return what the numbers of an evaluation are called in wandb, as test/importance-5000."""
     _, split, estimator = evaluation.split("-", 2)
     return f"{split}/{estimator}"
-
-
-class EvaluationSettings(NamedTuple):
-    """What an evaluation is asked. Its name says all of it that is not as usual, so that none replaces another.
-
-    Attributes:
-        split: `train`, `val` or `test`; of `sandwich` `simulated`.
-        estimator: a name in `nfvae.runs.methods.METHODS`.
-        samples: K of `importance`, samples an image.
-        proposal: of `importance`, a name in `nfvae.estimators.PROPOSALS`.
-        chains: of the others, of an image.
-        temperatures: of the others, of a chain.
-        limit: how many images, the first ones; None for all.
-        seed: of the noise.
-        dataset: another one than in training.
-        binarization: another one than in training.
-        matmul_precision: of float32 matrix products, see `torch.set_float32_matmul_precision`.
-    """
-
-    split: str = "test"
-    estimator: str = "importance"
-    samples: int = 5000
-    proposal: str = "mixture"
-    chains: int = 4
-    temperatures: int = 200
-    limit: int | None = None
-    seed: int = 0
-    dataset: str | None = None
-    binarization: str | None = None
-    matmul_precision: str = "highest"
-
-    def sizes(self) -> tuple[str, ...]:
-        """Return the names of the settings that the estimator has of its own."""
-        return _SIZES_OF_IMPORTANCE if self.estimator == "importance" else _SIZES_OF_OTHERS
-
-    def name(self, trained_on: Mapping[str, Any], checkpoint: str) -> str:
-        """Return the name of the evaluation's files.
-
-        Args:
-            trained_on: the settings of the training's data.
-            checkpoint: the name of the checkpoint's file, without its ending.
-        """
-        usual = self._field_defaults | {key: trained_on.get(key) for key in ("dataset", "binarization")}
-        importance = self.estimator == "importance"
-        parts = {
-            "proposal": self.proposal if importance else None,
-            "limit": f"first{self.limit}",
-            "seed": f"seed{self.seed}",
-            "dataset": str(self.dataset).replace(":", "."),
-            "binarization": self.binarization,
-            "matmul_precision": f"matmul_{self.matmul_precision}",
-        }
-        unusual = [str(part) for key, part in parts.items() if part and getattr(self, key) not in (None, usual[key])]
-        size = str(self.samples) if importance else f"{self.chains}x{self.temperatures}"
-        other = [] if checkpoint == _BEST.partition(".")[0] else [checkpoint]
-        return "-".join(["evaluation", self.split, self.estimator, size, *unusual, *other])
-
-    def arguments(self) -> str:
-        """Return the arguments of `nfvae evaluate`, or of `nfvae gap`, that ask this."""
-        names = {"dataset": "data.dataset", "binarization": "data.binarization"}
-        unasked = {*_SIZES_OF_IMPORTANCE, *_SIZES_OF_OTHERS}.difference(self.sizes())
-        unasked |= {"estimator"} if self.estimator == "gap" else set()
-        asked = {key: value for key, value in self._asdict().items() if key not in unasked}
-        given = {key: value for key, value in asked.items() if value != self._field_defaults[key]}
-        return " ".join(f"--{names.get(key, key)} {value}" for key, value in given.items())
-
-    def command(self, run: Path) -> str:
-        """Return the command that makes this evaluation of a run."""
-        return f"nfvae {'gap' if self.estimator == 'gap' else 'evaluate'} {run} {self.arguments()}".rstrip()
-
-
-USUAL = EvaluationSettings()
 
 
 class RunFolder:

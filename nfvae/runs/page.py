@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nfvae.plots import difference_figure, k_curves, learning_curves
 from nfvae.plots.canvas import rendered
 from nfvae.runs.comparison import Experiment, nll_difference
+from nfvae.runs.evaluation import described
 from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
-from nfvae.runs.methods import described
 from nfvae.runs.tables import Table
 
 if TYPE_CHECKING:

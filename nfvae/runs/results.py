@@ -8,16 +8,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nfvae.estimators.pareto import KHAT_LIMIT
+from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.evaluation import SHORT_DIGEST, read_evaluation, read_values
-from nfvae.runs.folder import USUAL, EvaluationSettings, wandb_name
+from nfvae.runs.folder import wandb_name
 from nfvae.runs.run import Run
+from nfvae.runs.settings import DEFAULT, EvaluationSettings
 from nfvae.runs.tables import Column
 
-COMPARED = ("importance", "annealed")
+COMPARED = tuple(estimator_classes("compare"))
 """Estimators whose likelihoods are compared."""
 _NOT_THE_EXPERIMENT = {"seed", "root", "download", "val_samples", "test_samples", "eval_batch_size", "compile"}
-_OF_ESTIMATOR: dict[str, Any] = {"names": True, "of": "estimator"}
+
+
+def _of_estimators(attribute: str) -> list[Column]:
+    """Return the columns that estimators declare, each once."""
+    columns = [column for each in estimator_classes().values() for column in getattr(each, attribute)]
+    return list({column.key: column for column in columns}.values())
+
 
 COLUMNS = [
     Column("run", "run", names=True),
@@ -30,72 +37,52 @@ COLUMNS = [
     Column("images", "images", 0, meaning="that were evaluated"),
     Column("split", "images of", meaning="the data set's split, or simulated from the model", names=True),
     Column("estimator", "estimator", meaning="of log p(x)", names=True),
-    Column("samples", "samples", 0, meaning="importance samples an image", **_OF_ESTIMATOR),
-    Column("proposal", "proposal", meaning="what they are drawn from", **_OF_ESTIMATOR),
-    Column("chains", "chains", 0, meaning="of annealed importance sampling, an image", **_OF_ESTIMATOR),
+    *_of_estimators("of_settings"),
     Column(
-        "temperatures",
-        "temperatures",
-        0,
-        meaning="of a chain, on its path from the posterior to the exact one",
-        **_OF_ESTIMATOR,
+        "elbo",
+        "-ELBO, nats",
+        2,
+        "elbo_se",
+        sign=-1,
+        meaning="negative evidence lower bound, above the NLL",
+        pooled=True,
     ),
-    Column("elbo", "-ELBO, nats", 2, "elbo_se", sign=-1, meaning="negative evidence lower bound, above the NLL"),
-    Column("nll", "NLL, nats", 2, "nll_se", meaning="estimated -log p(x), in expectation above the true one"),
+    Column(
+        "nll",
+        "NLL, nats",
+        2,
+        "nll_se",
+        meaning="estimated -log p(x), in expectation above the true one",
+        pooled=True,
+    ),
     *(
         Column(
-            f"nll_{name}", f"NLL, {name}, nats", 2, f"nll_{name}_se", meaning="the same, by one of several estimators"
+            f"nll_{name}",
+            f"NLL, {name}, nats",
+            2,
+            f"nll_{name}_se",
+            meaning="the same, by one of several estimators",
+            pooled=True,
         )
         for name in COMPARED
     ),
-    Column(
-        "nll_least", "NLL at least, nats", 2, meaning="the bound from the other side, in expectation below the true one"
-    ),
-    Column("bracket", "between, nats", 3, "bracket_se", meaning="what lies between the two bounds"),
     Column("nll_mc_se", "± sampling", 3, meaning="standard error of the NLL from samples or chains alone"),
+    Column("gap", "gap, nats", 2, meaning="-ELBO above NLL: how loose the bound is", pooled=True),
+    Column("kl", "KL, nats", 2, meaning="KL(q(z|x) || p(z)), what the latents say of an image", pooled=True),
+    Column("bits_per_pixel", "bits/pixel", 4, meaning="NLL in bits, shared among the pixels", pooled=True),
     Column(
-        "likely_off", "high by about", 3, meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by"
-    ),
-    Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
-    Column("gap", "gap, nats", 2, meaning="-ELBO above NLL: how loose the bound is"),
-    Column(
-        "approximation",
-        "approximation, nats",
-        2,
-        "approximation_se",
-        meaning="log p(x) above the best ELBO of the posterior's family for each image",
+        "active_units", "active units", 1, meaning="latents whose posterior mean varies by more than 0.01", pooled=True
     ),
     Column(
-        "amortization",
-        "amortization, nats",
-        2,
-        "amortization_se",
-        meaning="that ELBO above the one which the encoder gives",
-    ),
-    Column(
-        "random_start_best",
-        "random start best",
-        0,
-        percent=True,
-        meaning="share of images whose best posterior was found from a random start",
-    ),
-    Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
-    Column("kl", "KL, nats", 2, meaning="KL(q(z|x) || p(z)), what the latents say of an image"),
-    Column("bits_per_pixel", "bits/pixel", 4, meaning="NLL in bits, shared among the pixels"),
-    Column("active_units", "active units", 1, meaning="latents whose posterior mean varies by more than 0.01"),
-    Column("ess_median", "ESS, median", 1, meaning="effective sample size of an image's samples, median over images"),
-    Column("ess_p05", "ESS, 5%", 1, meaning="effective sample size, 5th percentile over images"),
-    Column(
-        "khat_above_0_7",
-        f"k̂ > {KHAT_LIMIT}",
+        "ess_median",
+        "ESS, median",
         1,
-        percent=True,
-        meaning="share of images whose likelihood a few samples carry, and which is not to be believed",
+        meaning="effective sample size of an image's samples, median over images",
+        pooled=True,
     ),
-    Column("spread_median", "spread, median", 2, meaning="standard deviation over chains of an image's log-weights"),
-    Column("spread_p95", "spread, 95%", 2, meaning="the same, 95th percentile over images"),
-    Column("acceptance", "acceptance", 0, percent=True, meaning="of the moves between temperatures"),
-    Column("draw_ms", "sampling, ms", 1, meaning="time of 100 posterior samples of each of 100 images"),
+    Column("ess_p05", "ESS, 5%", 1, meaning="effective sample size, 5th percentile over images"),
+    *_of_estimators("of_results"),
+    Column("draw_ms", "sampling, ms", 1, meaning="time of 100 posterior samples of each of 100 images", pooled=True),
     Column("seconds", "evaluation, s", 1, meaning="wall time of the evaluation"),
     Column(
         "difference_mean",
@@ -130,7 +117,7 @@ class Result(NamedTuple):
     history: list[dict[str, float]]
 
 
-def read_result(run: Run, asked: Sequence[EvaluationSettings] = (USUAL,)) -> Result:
+def read_result(run: Run, asked: Sequence[EvaluationSettings] = (DEFAULT,)) -> Result:
     """Read what a run and its evaluations have left; those after the first one add their NLL alone.
 
     Raises:
@@ -138,7 +125,7 @@ def read_result(run: Run, asked: Sequence[EvaluationSettings] = (USUAL,)) -> Res
         ValueError: if the run is no VAE's, or damaged.
     """
     first, *others = (read_summary(run, settings) for settings in asked)
-    values = run.evaluation(asked[0]).with_suffix(".csv")
+    values = asked[0].path(run).with_suffix(".csv")
     return Result(
         run.folder.path,
         _experiment_settings(run.settings | run.data_settings, run.data_digest),
@@ -160,7 +147,7 @@ def planned_result(folder: Path, settings: dict[str, Any], seed: int | None) -> 
     return Result(folder, _experiment_settings(settings), seed, {}, _UNKNOWN, [])
 
 
-def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, Any]:
+def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, Any]:
     """Read what an evaluation of a run found.
 
     Raises:
@@ -172,7 +159,7 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
         raise ValueError(
             f"{run.folder.path} holds a density of vectors; VAEs are compared: nfvae plot gallery shows it"
         )
-    path = run.evaluation(settings)
+    path = settings.path(run)
     try:
         summary = read_evaluation(path)
     except FileNotFoundError as error:
@@ -188,7 +175,7 @@ def read_summary(run: Run, settings: EvaluationSettings = USUAL) -> dict[str, An
     return summary
 
 
-def read_wandb(project: str, asked: Sequence[EvaluationSettings] = (USUAL,)) -> list[Result]:
+def read_wandb(project: str, asked: Sequence[EvaluationSettings] = (DEFAULT,)) -> list[Result]:
     """Read the runs of a wandb project, ENTITY/PROJECT, that hold the evaluations; without values of single images.
 
     Raises:
@@ -202,7 +189,7 @@ def read_wandb(project: str, asked: Sequence[EvaluationSettings] = (USUAL,)) -> 
         raise ValueError(f"cannot read {project} from wandb: {error}") from error
     results = [result for run in runs if (result := _from_wandb(run, asked))]
     if not results:
-        settings = ", ".join(each.arguments() or "the usual settings" for each in asked)
+        settings = ", ".join(each.arguments() or "the default settings" for each in asked)
         raise ValueError(f"no run of {project} holds an evaluation with {settings}")
     return results
 

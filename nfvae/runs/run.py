@@ -14,7 +14,7 @@ from nfvae.flows import FlowDensity
 from nfvae.models import VAE
 from nfvae.registry import check_sizes, check_trusted, options_of
 from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint, taken_from
-from nfvae.runs.folder import EvaluationSettings, RunFolder
+from nfvae.runs.folder import RunFolder
 from nfvae.runs.trust import trained_with
 
 DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedImages, "density": ToyVectors}
@@ -69,10 +69,6 @@ class Run:
     def digest(self) -> str:
         """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
         return model_digest(self.checkpoint)
-
-    def evaluation(self, settings: EvaluationSettings) -> Path:
-        """Return where the summary of an evaluation of the checkpoint lies."""
-        return self.folder.evaluation(settings.name(self.data_settings, self.path.stem))
 
     def state(self) -> dict[str, Tensor]:
         """Return all that was trained, by its name in the training; raises ValueError if it was not exported."""

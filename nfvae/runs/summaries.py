@@ -1,10 +1,18 @@
 """Sums over images, and how they are written."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+LIKELIHOOD_VALUES: dict[str, tuple[str, int | None]] = {
+    "log_likelihood": ("log_likelihood", None),
+    "elbo": ("elbo", None),
+    "se": ("standard_error", None),
+    "ess": ("ess", None),
+}
+"""Columns of the file of values that every estimator of the likelihood has."""
 _ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the images, from which it counts as active
 
 
@@ -42,3 +50,30 @@ def number(value: Tensor) -> float | int | None:
     if math.isnan(rounded):
         return None
     return int(rounded) if rounded.is_integer() else rounded
+
+
+def likelihood_summary(estimate: Any, pixels: int, drawn: int) -> dict[str, Any]:
+    """Sum up what every estimator of the likelihood gives.
+
+    `elbo_se` and `nll_se` are standard errors over images, `nll_mc_se` that of the Monte-Carlo sampling alone.
+
+    Args:
+        estimate: of N images.
+        pixels: P.
+        drawn: samples of q of an image, from which the posterior mean was taken.
+    """
+    elbo, nll = estimate.elbo.mean(), -estimate.log_likelihood.mean()
+    values = {
+        "elbo": elbo,
+        "elbo_se": error_of_mean(estimate.elbo),
+        "nll": nll,
+        "nll_se": error_of_mean(estimate.log_likelihood),
+        "nll_mc_se": estimate.standard_error.square().mean().div(len(estimate.elbo)).sqrt(),
+        "gap": -elbo - nll,
+        "kl": estimate.kl.mean(),
+        "bits_per_pixel": nll / (pixels * math.log(2)),
+        "active_units": is_active(estimate.posterior_mean, estimate.posterior_variance, drawn).sum(),
+        "ess_median": estimate.ess.quantile(0.5),
+        "ess_p05": estimate.ess.quantile(0.05),
+    }
+    return {name: number(value) for name, value in values.items()}

@@ -33,6 +33,7 @@ class Column(NamedTuple):
         meaning: what the number says, in a sentence.
         names: whether rows are told apart by it, as by their estimator.
         of: key of the column whose value decides whether a row has this one, as samples belong to an estimator.
+        pooled: whether a comparison has its mean over runs.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Column(NamedTuple):
     meaning: str = ""
     names: bool = False
     of: str | None = None
+    pooled: bool = False
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """Return what is shown of a row; nothing where the number is not known."""

@@ -17,9 +17,10 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.estimators import Estimate, annealed_log_likelihood, log_likelihood
-from nfvae.runs import EvaluationSettings, Run
+from nfvae.runs import Run
+from nfvae.runs.estimators.gap import Gap
+from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.evaluation import LikelihoodChunks
-from nfvae.runs.methods import Gap, make_method
 from tests.commands.test_fit import assert_one_line, curve
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
@@ -212,11 +213,11 @@ def test_a_gap_says_what_pays_where_the_images_do():
 
     encoder, flow = parts(0.5, 1.0), parts(1.0, 0.5)
     undecided = "more images would say which is the larger part."
-    assert Gap.words([encoder]).endswith("a better encoder would pay more.")
-    assert Gap.words([flow, flow]).endswith("a better flow would pay more.")
-    assert Gap.words([encoder, flow]).endswith("what would pay more differs between these.")
-    assert Gap.words([parts(0.7, 1.0)]).endswith(undecided)
-    assert Gap.words([parts(0.5, 1.0, error=None)]).endswith(undecided)
+    assert Gap.verdict([encoder]).endswith("a better encoder would pay more.")
+    assert Gap.verdict([flow, flow]).endswith("a better flow would pay more.")
+    assert Gap.verdict([encoder, flow]).endswith("what would pay more differs between these.")
+    assert Gap.verdict([parts(0.7, 1.0)]).endswith(undecided)
+    assert Gap.verdict([parts(0.5, 1.0, error=None)]).endswith(undecided)
 
 
 def test_a_kill_and_two_processes_change_no_digit_of_an_annealed_evaluation(run, cli):
@@ -362,7 +363,7 @@ def some_estimate(means, **values):
 
 def summarize(estimate, pixels):
     """Sum up 10 samples of the posterior."""
-    return make_method(EvaluationSettings(samples=10, proposal="posterior")).summary(estimate, pixels)
+    return Importance(10, "posterior").summary(estimate, pixels)
 
 
 def test_active_units_are_free_of_monte_carlo_noise():

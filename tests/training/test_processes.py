@@ -7,9 +7,10 @@ from torch import nn
 from nfvae import BinarizedImages
 from nfvae.commands.test import _Latents
 from nfvae.estimators import annealed_log_likelihood, log_likelihood
+from nfvae.runs.estimators import Images
+from nfvae.runs.estimators.annealed import Annealed
+from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.evaluation import LikelihoodChunks
-from nfvae.runs.folder import EvaluationSettings
-from nfvae.runs.methods import make_method
 from nfvae.training.means import Means
 from tests.helpers.training import digits, module, trainer
 
@@ -82,8 +83,8 @@ class Narrow:
 @pytest.mark.parametrize("estimator", ["importance", "annealed"])
 def test_a_likelihood_does_not_depend_on_the_processes(estimator, count, tmp_path):
     model, x = module().model.double().eval(), images(count).images("test")
-    settings = EvaluationSettings(estimator=estimator, samples=20, proposal="posterior", chains=2, temperatures=5)
-    chunks = LikelihoodChunks(model, x, tmp_path / "parts", {"of": "this"}, make_method(settings))
+    kind = {"importance": Importance(20, "posterior"), "annealed": Annealed(2, 5)}[estimator]
+    chunks = LikelihoodChunks(model, Images(x), tmp_path / "parts", {"seed": 0}, kind)
     trainer(tmp_path, use_distributed_sampler=False, **TWO).predict(chunks, return_predictions=False)
     found = chunks.collect()[0].log_likelihood
     known = {"importance": lambda: log_likelihood(model, x.float(), 20)}

@@ -1,0 +1,151 @@
+"""Annealed importance sampling as an evaluation: see `nfvae.annealed_log_likelihood`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.estimators import BUDGETS, AnnealedEstimate, annealed_log_likelihood
+from nfvae.estimators.annealed import check_chains
+from nfvae.estimators.annealing import MARKS
+from nfvae.models import VAE
+from nfvae.plots import annealed_figure
+from nfvae.registry import check_choice
+from nfvae.runs.estimators.base import Argument, Estimator, Images, Summary, Values
+from nfvae.runs.summaries import LIKELIHOOD_VALUES, likelihood_summary, number
+from nfvae.runs.tables import Column
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TIGHT, _LOOSE = 0.05, 0.5  # nats by which a likelihood is likely off: to be believed, not to be believed
+
+
+def _sizes(index: int) -> str:
+    return ", ".join(f"{size[index]:,} for {budget}" for budget, size in BUDGETS.items())
+
+
+@dataclass
+class Chains(Estimator):
+    """An estimator by annealed chains.
+
+    Args:
+        chains: C, chains of each image.
+        temperatures: T, temperatures of each chain.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    chains: int = BUDGETS["default"][0]
+    temperatures: int = BUDGETS["default"][1]
+
+    arguments: ClassVar[Mapping[str, Argument]] = {
+        "budget": Argument(f"of annealing: {' | '.join(BUDGETS)}", str, "default", tuple(BUDGETS)),
+        "chains": Argument(f"of annealing (default: by --budget, {_sizes(0)})", int),
+        "temperatures": Argument(f"of annealing (default: by --budget, {_sizes(1)})", int),
+    }
+    of_settings: ClassVar[Sequence[Column]] = (
+        Column("chains", "chains", 0, meaning="of annealed importance sampling, an image", names=True, of="estimator"),
+        Column(
+            "temperatures",
+            "temperatures",
+            0,
+            meaning="of a chain, on its path from the posterior to the exact one",
+            names=True,
+            of="estimator",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        check_chains(self.chains, self.temperatures)
+
+    @override
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        budget = given.get("budget") or "default"
+        check_choice("budget", budget, BUDGETS)
+        usual = dict(zip(("chains", "temperatures"), BUDGETS[budget], strict=True))
+        return super().of(usual | {name: value for name, value in given.items() if value is not None})
+
+    @override
+    def size(self) -> str:
+        return f"{self.chains}x{self.temperatures}"
+
+    @override
+    def described(self) -> str:
+        return f"{self.name}, {self.chains} chains of {self.temperatures:,} temperatures an image"
+
+
+@dataclass
+class Annealed(Chains):
+    """Annealed importance sampling from the posterior; its settings are those of `Chains`."""
+
+    name = "annealed"
+    commands: ClassVar[Sequence[str]] = ("evaluate", "compare", "score", "plot")
+    help = "annealed importance sampling, --budget: lower and so closer to the truth at the same cost"
+    result: ClassVar[type[Any]] = AnnealedEstimate
+    images_per_part = 400
+    of_results: ClassVar[Sequence[Column]] = (
+        Column(
+            "likely_off",
+            "high by about",
+            3,
+            meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by",
+            pooled=True,
+        ),
+        Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
+        Column(
+            "spread_median",
+            "spread, median",
+            2,
+            meaning="standard deviation over chains of an image's log-weights",
+            pooled=True,
+        ),
+        Column("spread_p95", "spread, 95%", 2, meaning="the same, 95th percentile over images"),
+        Column("acceptance", "acceptance", 0, percent=True, meaning="of the moves between temperatures"),
+    )
+    curves: ClassVar[Sequence[str]] = ("betas", "spreads", "acceptances")
+
+    @override
+    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> Any:
+        return annealed_log_likelihood(model, images.x, self.chains, self.temperatures, seed=seed, indices=indices)
+
+    @override
+    def values(self) -> Values:
+        single: Values = {name: (name, None) for name in ("mean_log_weight", "spread", "acceptance")}
+        curves: Values = {f"{name[:-1]}_{index + 1}": (name, index) for name in self.curves for index in range(MARKS)}
+        return LIKELIHOOD_VALUES | single | curves
+
+    @override
+    def summary(self, estimate: Any, pixels: int) -> Summary:
+        return likelihood_summary(estimate, pixels, self.chains) | {
+            "nll_one_chain": number(-estimate.mean_log_weight.mean()),
+            "likely_off": number(estimate.spread.square().mean() / (2 * self.chains)),
+            "spread_median": number(estimate.spread.nanquantile(0.5)),
+            "spread_p95": number(estimate.spread.nanquantile(0.95)),
+            "acceptance": number(estimate.acceptance.nanmean()),
+        }
+
+    @override
+    def figure(
+        self, model: VAE, estimate: Any, images: Tensor, shape: tuple[int, int], title: str, seed: int
+    ) -> "Figure":
+        return annealed_figure(estimate, images, shape, title)
+
+    @override
+    @classmethod
+    def verdict(cls, summaries: Sequence[Summary]) -> str:
+        off = [summary["likely_off"] for summary in summaries]
+        if None in off:
+            return "How far to believe these NLLs is not known: that needs two chains per image."
+        much = f"the annealed NLLs are too high by some {max(off):.2f} nats or more"
+        if max(off) <= _TIGHT:
+            advice = "They can be believed to about that accuracy."
+        elif max(off) <= _LOOSE:
+            advice = "More temperatures (--budget large) lower them."
+        else:
+            advice = "Do not believe them: take many more temperatures."
+        return f"Judging by the spread of the chains' log-weights, {much}. {advice}"

@@ -1,0 +1,151 @@
+"""Approximation and amortization gap as an evaluation: see `nfvae.inference_gaps`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.estimators import GapEstimate, inference_gaps
+from nfvae.estimators.gaps import FREE
+from nfvae.models import VAE
+from nfvae.plots import gap_bars, gap_figure
+from nfvae.registry import check_choice
+from nfvae.runs.estimators.annealed import Chains
+from nfvae.runs.estimators.base import Argument, Images, Summary, Values
+from nfvae.runs.summaries import error_of_mean, number
+from nfvae.runs.tables import Column
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NOISE = 0.1  # nats by which a bound may seem above what it bounds
+
+
+@dataclass
+class Gap(Chains):
+    """The split of the distance between ELBO and log p(x).
+
+    Args:
+        chains: of the annealed importance sampling that gives log p(x), of each image.
+        temperatures: of each chain.
+        free: a name in `nfvae.estimators.gaps.FREE`.
+
+    Raises:
+        ValueError: for a number out of range, or an unknown `free`.
+    """
+
+    free: str = "layers"
+
+    name = "gap"
+    commands = "gap", "plot"
+    help = "why the ELBO misses the likelihood"
+    arguments: ClassVar[Mapping[str, Argument]] = {
+        **Chains.arguments,
+        "free": Argument(
+            "what is optimized for each image: layers, all that the flow's layers are given (what the family could "
+            "be), or context, what the encoder gives (what an encoder could reach)",
+            str,
+            free,
+            tuple(FREE),
+        ),
+    }
+    result = GapEstimate
+    finite = "log_likelihood", "elbo_best"
+    images_per_part = 50
+    usual_limit: ClassVar[int | None] = 100
+    of_settings: ClassVar[Sequence[Column]] = (
+        Column("free", "free", meaning="what is optimized for each image", names=True, of="estimator"),
+    )
+    of_results = (
+        Column(
+            "approximation",
+            "approximation, nats",
+            2,
+            "approximation_se",
+            meaning="log p(x) above the best ELBO of the posterior's family for each image",
+        ),
+        Column(
+            "amortization",
+            "amortization, nats",
+            2,
+            "amortization_se",
+            meaning="that ELBO above the one which the encoder gives",
+        ),
+        Column(
+            "random_start_best",
+            "random start best",
+            0,
+            percent=True,
+            meaning="share of images whose best posterior was found from a random start",
+        ),
+        Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("free tensor", self.free, FREE)
+
+    @override
+    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> GapEstimate:
+        chains = self.chains, self.temperatures
+        return inference_gaps(model, images.x, *chains, free=self.free, seed=seed, indices=indices)
+
+    @override
+    def values(self) -> Values:
+        return {name.replace("standard_error", "se"): (name, None) for name in GapEstimate._fields}
+
+    @override
+    def summary(self, estimate: GapEstimate, pixels: int) -> Summary:
+        values = {
+            "elbo": estimate.elbo.mean(),
+            "elbo_se": error_of_mean(estimate.elbo),
+            "nll": -estimate.log_likelihood.mean(),
+            "nll_se": error_of_mean(estimate.log_likelihood),
+            "gap": (estimate.log_likelihood - estimate.elbo).mean(),
+            "elbo_best": estimate.elbo_best.mean(),
+            "approximation": estimate.approximation.mean(),
+            "approximation_se": error_of_mean(estimate.approximation),
+            "amortization": estimate.amortization.mean(),
+            "amortization_se": error_of_mean(estimate.amortization),
+            "random_start_best": (estimate.best_start > 0).double().mean(),
+            "rounds": estimate.rounds.mean(),
+        }
+        return {name: number(value) for name, value in values.items()}
+
+    @override
+    def figure(
+        self, model: VAE, estimate: GapEstimate, images: Tensor, shape: tuple[int, int], title: str, seed: int
+    ) -> "Figure":
+        return gap_figure(estimate, images, shape, title)
+
+    @override
+    @classmethod
+    def verdict(cls, summaries: Sequence[Summary]) -> str:
+        if min(summary["approximation"] for summary in summaries) < -_NOISE:
+            return "log p(x) lies below an ELBO, so these chains are too short to say anything. Take more temperatures."
+        shares = [summary["amortization"] / summary["gap"] if summary["gap"] else 0.0 for summary in summaries]
+        least, most = min(shares), max(shares)
+        part = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
+        verdicts = {_what_pays(summary) for summary in summaries}
+        pays = verdicts.pop() if len(verdicts) == 1 else "what would pay more differs between these"
+        return (
+            f"Of the distance between ELBO and log p(x), {part} is amortization, what the encoder does not find, "
+            f"and the rest approximation, what the posterior's family cannot do: {pays}."
+        )
+
+    @override
+    @classmethod
+    def overview(cls, summaries: Mapping[str, Summary], title: str) -> "Figure":
+        return gap_bars(summaries, title)
+
+
+def _what_pays(summary: Summary) -> str:
+    """Say which part of a gap is the larger one, if by more than twice the error of the difference."""
+    lead = summary["amortization"] - summary["approximation"]
+    errors = [summary["amortization_se"], summary["approximation_se"]]
+    if None in errors or abs(lead) <= 2 * math.hypot(*errors):
+        return "more images would say which is the larger part"
+    return f"a better {'encoder' if lead > 0 else 'flow'} would pay more"

@@ -1,0 +1,86 @@
+"""Bounds from both sides as an evaluation: see `nfvae.sandwich`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.estimators import SandwichEstimate, Simulated, sandwich, simulate
+from nfvae.models import VAE
+from nfvae.plots import sandwich_figure
+from nfvae.runs.estimators.annealed import Annealed
+from nfvae.runs.estimators.base import Images, Summary, Values
+from nfvae.runs.summaries import error_of_mean, number
+from nfvae.runs.tables import Column
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LOOSE = 0.5  # nats between the bounds, above which they say little
+
+
+@dataclass
+class Sandwich(Annealed):
+    """Bounds from both sides, on images that the model itself made; its settings are those of `Chains`."""
+
+    name = "sandwich"
+    commands = ("evaluate",)
+    help = "bounds from both sides, on images that the model itself makes"
+    result, curves = SandwichEstimate, ()
+    finite = "log_likelihood", "upper"
+    usual_limit: ClassVar[int | None] = 100
+    usual_split = "simulated"
+    simulates = True
+    of_results = (
+        Column(
+            "nll_least",
+            "NLL at least, nats",
+            2,
+            meaning="the bound from the other side, in expectation below the true one",
+        ),
+        Column("bracket", "between, nats", 3, "bracket_se", meaning="what lies between the two bounds"),
+    )
+
+    @override
+    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
+        assert limit is not None
+        simulated = simulate(build(), limit, seed)
+        return Images(simulated.x.to(torch.uint8), simulated.z)
+
+    @override
+    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> SandwichEstimate:
+        assert images.z is not None
+        simulated = Simulated(images.x, images.z)
+        return sandwich(model, simulated, self.chains, self.temperatures, seed=seed, indices=indices)
+
+    @override
+    def values(self) -> Values:
+        return super().values() | {"upper": ("upper", None), "upper_se": ("upper_error", None)}
+
+    @override
+    def summary(self, estimate: SandwichEstimate, pixels: int) -> Summary:
+        between = estimate.upper - estimate.log_likelihood
+        return super().summary(estimate, pixels) | {
+            "nll_least": number(-estimate.upper.mean()),
+            "bracket": number(between.mean()),
+            "bracket_se": number(error_of_mean(between)),
+        }
+
+    @override
+    def figure(
+        self, model: VAE, estimate: SandwichEstimate, images: Tensor, shape: tuple[int, int], title: str, seed: int
+    ) -> "Figure":
+        return sandwich_figure(estimate, images, shape, title)
+
+    @override
+    @classmethod
+    def verdict(cls, summaries: Sequence[Summary]) -> str:
+        widest = max(summary["bracket"] + 2 * (summary["bracket_se"] or 0) for summary in summaries)
+        verdict = "Believe annealed NLLs that far." if widest <= _LOOSE else "Take many more temperatures."
+        return (
+            "On images from the model itself, the true NLL lies between the two bounds, in expectation. "
+            f"Their means are at most {widest:.2f} nats apart (two standard errors included). {verdict}"
+        )
