@@ -16,11 +16,13 @@ from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.settings import check_processes
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
+from nfvae.runs.columns import columns
 from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes
 from nfvae.runs.folder import wandb_name
-from nfvae.runs.results import COLUMNS
 from nfvae.runs.tables import FORMATS, paragraph
 from nfvae.runs.tracking import log_results
+
+_ALL_DEVICES: dict[str, Any] = {"accelerator": "auto", "devices": "auto", "strategy": "auto", "num_nodes": 1}
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -51,7 +53,7 @@ def evaluate_parser() -> Parser:
 @rank_zero_only
 def show(summaries: list[dict[str, Any]], format: str = "table") -> None:
     """Print a table of summaries, and how far to believe them."""
-    print(Table(summaries, COLUMNS).render(format))
+    print(Table(summaries, columns()).render(format))
     if format == "table":
         for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
             judged = [summary for summary in summaries if summary["estimator"] == estimator]
@@ -137,6 +139,7 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
 
 def evaluation_trainer(enable_progress_bar: bool = True, **devices: Any) -> pl.Trainer:
     """Return the trainer that makes evaluations, on some devices."""
+    devices = {**_ALL_DEVICES, **devices}
     check_processes(devices)
     with refused("trainer"):
         return pl.Trainer(

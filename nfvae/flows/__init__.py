@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nfvae.flows.base import Flow, Given, Parameters, ParametricFlow, Shapes, check_context, check_exact
-from nfvae.flows.bijection import Bijection, Chain, Inverse, layers_of
+from nfvae.flows.bijection import Bijection, Chain, Identity, Inverse, layers_of
 from nfvae.flows.density import FlowDensity
 from nfvae.flows.distribution import DiagonalNormal, Draw, FlowDistribution
 from nfvae.registry import Registry
@@ -20,6 +20,7 @@ __all__ = [
     "FlowDensity",
     "FlowDistribution",
     "Given",
+    "Identity",
     "Inverse",
     "Parameters",
     "ParametricFlow",

@@ -154,6 +154,28 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
         yield from _tensors_in(vars(value))
 
 
+class Identity(Bijection):
+    """Leave points as they are.
+
+    - *Forward*: y = z.
+    - *Log-determinant*: 0.
+    - *Inverse*: z = y.
+    - *Constraint*: none.
+    """
+
+    @override
+    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z, z.new_zeros(z.shape[:-1])
+
+    @override
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return y, y.new_zeros(y.shape[:-1])
+
+    @override
+    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
+        return vector
+
+
 class Chain(Bijection):
     """Apply bijections one after the other, the first one first; a chain within a chain dissolves.
 
@@ -219,9 +241,11 @@ class Inverse(Bijection):
 
 
 def layers_of(bijection: Bijection) -> list[Bijection]:
-    """Return the layers of a flow's bijection in the order in which a sample passes them."""
+    """Return the layers of a flow's bijection in the order in which a sample passes them; the identity has none."""
     if isinstance(bijection, Chain):
         return list(bijection.parts)
+    if isinstance(bijection, Identity):
+        return []
     if isinstance(bijection, Inverse):
         return [Inverse(part) for part in reversed(layers_of(bijection.bijection))]
     return [bijection]

@@ -4,29 +4,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.flows.base import Flow, Given
-from nfvae.flows.bijection import Bijection
-
-
-class Identity(Bijection):
-    """Leave points as they are.
-
-    - *Forward*: y = z.
-    - *Log-determinant*: 0.
-    - *Inverse*: z = y.
-    - *Constraint*: none.
-    """
-
-    @override
-    def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return z, z.new_zeros(z.shape[:-1])
-
-    @override
-    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return y, y.new_zeros(y.shape[:-1])
-
-    @override
-    def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
-        return vector
+from nfvae.flows.bijection import Identity
 
 
 class NoFlow(Flow):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nfvae.flows import Bijection, Chain, FlowDistribution, layers_of
+from nfvae.flows import Bijection, Chain, FlowDistribution, Identity, layers_of
 from nfvae.models import VAE
 from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
 
@@ -35,7 +35,8 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
         raise ValueError(f"layers are drawn in two dimensions; this density has {features}")
     layers = layers_of(density.bijection)
     counts = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
-    stages = [FlowDistribution(density.base, Chain(layers[:count])) for count in counts]
+    start = Identity((2,))
+    stages = [FlowDistribution(density.base, Chain([start, *layers[:count]])) for count in counts]
     samples = torch.cat([stage.rsample(torch.Size([5000])) for stage in stages])
     low, high = torch.quantile(samples[torch.randperm(len(samples))[:100_000]], torch.tensor([0.001, 0.999]), 0)
     center, reach = (low + high) / 2, 0.6 * (high - low).max()

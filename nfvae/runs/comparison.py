@@ -10,22 +10,27 @@ import torch
 from torch import Tensor
 
 from nfvae.registry import check_choice
-from nfvae.runs.estimators import ESTIMATORS
-from nfvae.runs.results import COLUMNS, COMPARED, Result
+from nfvae.runs.columns import columns as all_columns
+from nfvae.runs.columns import estimator_settings
+from nfvae.runs.estimators import estimator_classes
+from nfvae.runs.results import Result
 from nfvae.runs.tables import Column, Table
 
-_ESTIMATOR = ["estimator", *dict.fromkeys(name for each in COMPARED for name in ESTIMATORS.load(each).defaults())]
 _SAME_IMAGES = ("dataset", "binarization", "split", "images", "images_sha256")
-_POOLED = [name for column in COLUMNS if column.pooled for name in (column.key, column.error) if name]
 _IF_CHOSEN = ("kl", "bits_per_pixel")  # columns that a table has where they are requested
 _BY_NLL = ("nll", "gap", "bits_per_pixel", "difference_mean")
 _CALLED = {"bpd": "bits_per_pixel", "bits_per_dim": "bits_per_pixel", "bits/dim": "bits_per_pixel"}
-_COMPARED = [
-    *("experiment", "flow", "depth", "seeds", "parameters", "epochs", "training_seconds", "epoch_seconds"),
+_OF_RUNS = (
+    "experiment",
+    "flow",
+    "depth",
+    "seeds",
+    "parameters",
+    "epochs",
+    "training_seconds",
+    "epoch_seconds",
     "images",
-    *_ESTIMATOR,
-    *_POOLED,
-]
+)
 _DIFFERENCES = ["difference_mean", "difference_se_images", "difference_se_seeds"]
 
 
@@ -37,7 +42,7 @@ def check_comparable(results: Sequence[Result]) -> None:
     """
     check_same(
         [(str(result.folder), result.summary) for result in results],
-        (*_SAME_IMAGES, *_ESTIMATOR),
+        (*_SAME_IMAGES, *estimator_settings()),
         "they cannot be compared; --force compares them anyway",
     )
 
@@ -191,13 +196,18 @@ def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
 
 def sortable(with_baseline: bool) -> list[str]:
     """Return the names of the numbers by which a comparison can be sorted."""
-    return [*_COMPARED, *(_DIFFERENCES if with_baseline else [])]
+    return [*_OF_RUNS, *estimator_settings(), *_pooled(), *(_DIFFERENCES if with_baseline else [])]
+
+
+def _pooled() -> list[str]:
+    """Return the names of the numbers whose means over runs are compared, with their errors."""
+    return [name for column in all_columns() if column.pooled for name in (column.key, column.error) if name]
 
 
 def _showable(with_baseline: bool) -> list[str]:
     """Return those of them that are a column of their own, in order."""
     known = sortable(with_baseline)
-    return [column.key for column in COLUMNS if column.key in known]
+    return [column.key for column in all_columns() if column.key in known]
 
 
 def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> None:
@@ -234,18 +244,18 @@ def comparison_table(
     """
     check_columns(sort, columns, baseline is not None)
     rows = [_row(experiment, baseline) for experiment in experiments]
-    turned = any(column.key == sort and column.sign < 0 for column in COLUMNS)
+    turned = any(column.key == sort and column.sign < 0 for column in all_columns())
     rows.sort(key=lambda row: (row.get(sort) is None, -row[sort] if turned and row.get(sort) else row.get(sort)))
     return Table(rows, _shown(rows, columns, baseline is not None), chosen=bool(columns))
 
 
 def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baseline: bool) -> list[Column]:
     """Return the columns of these names, or for none the usual ones."""
-    known = {column.key: column for column in COLUMNS}
+    known = {column.key: column for column in all_columns()}
     for name in names:
         if all(row.get(name) is None for row in rows):
             raise ValueError(f"no evaluation that is compared has {name}")
-    several = any(row[f"nll_{name}"] is not None for row in rows for name in COMPARED)
+    several = any(row[f"nll_{name}"] is not None for row in rows for name in estimator_classes("compare"))
     if several:
         known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in _BY_NLL}
     if not names:
@@ -287,8 +297,8 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
         "epochs": experiment.mean(lambda result: len(result.history)) if trained else None,
         "training_seconds": experiment.mean(lambda result: sum(_seconds(result))) if trained else None,
         "epoch_seconds": experiment.mean(lambda result: statistics.median(_seconds(result))) if trained else None,
-        **{name: first.summary.get(name) for name in ("images", *_ESTIMATOR)},
-        **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _POOLED},
+        **{name: first.summary.get(name) for name in ("images", *estimator_settings())},
+        **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _pooled()},
     }
     if baseline is not None:
         own = Difference(math.nan, math.nan, math.nan)

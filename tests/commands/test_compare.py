@@ -300,7 +300,7 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
     )
     for arguments, message in (
         (["--wandb", "us/other"], "cannot read us/other from wandb: no such project"),
-        (["--wandb", "us/nfvae"], "no run of us/nfvae holds an evaluation with the usual settings"),
+        (["--wandb", "us/nfvae"], "no run of us/nfvae holds an evaluation with the default settings"),
         (
             ["runs/digits-none-1-seed0", *WANDB, *LIMITED, "--baseline", "none"],
             "paired differences",

@@ -204,6 +204,12 @@ def test_the_gaps_add_up(run, cli):
         "the verdict is last"
     )
     assert (run / "plots/gap.png").is_file()
+    assert cli("gap", run, "--limit", 5, "--budget", "small", "--free", "context")[0] == 0
+    other, _ = evaluation("test-gap-4x50-context-first5")
+    assert (other["free"], summary["free"]) == ("context", "layers")
+    assert other["nll"] == summary["nll"]
+    assert other["elbo"] == pytest.approx(summary["elbo"])
+    assert other["elbo_best"] != summary["elbo_best"]
 
 
 def test_a_gap_says_what_pays_where_the_images_do():
@@ -397,6 +403,7 @@ MISTAKES = {
     "chains": ([str(RUN), "--estimator", "annealed", "--chains", "0"], "chains must be at least 1; got 0"),
     "temperatures": ([str(RUN), "--estimator", "annealed", "--temperatures", "-1"], "temperatures must be at least 1"),
     "estimator": ([str(RUN), "--estimator", "gap"], "unknown estimator 'gap'; known .*importance, annealed, sandwich"),
+    "no command": ([str(RUN), "--free", "context"], "unrecognized arguments: --free"),
     "budget": ([str(RUN), "--budget", "huge"], "unknown budget 'huge'; known budgets: small, default, large"),
     "proposal": ([str(RUN), "--proposal", "wide"], "unknown proposal 'wide'; known proposals: posterior, mixture"),
     "simulated": ([str(RUN), "--estimator", "sandwich", "--split", "val"], "it takes no --split"),

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from nfvae.runs.results import COLUMNS as RESULTS
+from nfvae.runs.columns import columns
 from nfvae.runs.tables import FORMATS, TEXT_WIDTH, Column, Table, paragraph
 
 COLUMNS = [
@@ -58,7 +58,7 @@ EVALUATED = [
 def test_every_block_says_run_and_estimator_and_fits_into_the_terminal(width, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     rows = [row | {f"n{i}": i + len(row["run"]) for i in range(9)} for row in EVALUATED]
-    text = Table(rows, [*RESULTS, *(Column(f"n{i}", f"number {i}", 1) for i in range(9))]).text()
+    text = Table(rows, [*columns(), *(Column(f"n{i}", f"number {i}", 1) for i in range(9))]).text()
     assert max(map(len, text.splitlines())) <= width
     caption, *blocks = text.split("\n\n")
     assert "samples 50 (importance)" in " ".join(caption.split())
@@ -72,12 +72,12 @@ def test_every_block_says_run_and_estimator_and_fits_into_the_terminal(width, mo
 
 def test_rows_that_differ_in_split_and_samples_say_so_in_every_block():
     rows = [EVALUATED[0] | {"split": split, "samples": count} for split, count in (("test", 50), ("val", 60))]
-    for block in Table(rows, RESULTS).text(40).split("\n\n")[1:]:
+    for block in Table(rows, columns()).text(40).split("\n\n")[1:]:
         assert [cell.strip() for cell in block.splitlines()[0].split("|")[1:4]] == ["run", "images of", "samples"]
 
 
 def test_one_row_is_named_by_its_run_alone():
-    text = Table(EVALUATED[:1], RESULTS).text(40)
+    text = Table(EVALUATED[:1], columns()).text(40)
     assert [text.count(heading) for heading in ("estimator", "proposal", "chains")] == [1, 1, 0]
 
 

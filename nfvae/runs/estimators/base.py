@@ -54,7 +54,8 @@ class Estimator(ABC):
 
     Attributes:
         name: in `ESTIMATORS`, in the names of files and in tables.
-        commands: the commands of nfvae that offer it; `compare` means that its NLL is compared.
+        commands: the commands of nfvae that offer it, the first one makes the evaluation. With `compare`, its summary
+            has an `nll`; with `score`, its estimates have `log_likelihood` and `standard_error`.
         help: a line for the help of these commands.
         arguments: what these commands take for it, by name; see `of`.
         result: the class of an estimate, a NamedTuple of tensors with a value or a row for each image, in nats.
