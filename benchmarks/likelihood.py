@@ -22,7 +22,7 @@ from nfvae import log_likelihood
 
 def log_weight(model, repeated):
     z, log_q, _ = model.posterior(repeated).draw()
-    log_p = -binary_cross_entropy_with_logits(model.decoder(z).logits, repeated, reduction="none").sum(-1)
+    log_p = -binary_cross_entropy_with_logits(model.decode(z).logits, repeated, reduction="none").sum(-1)
     return log_p + torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1) - log_q
 
 
@@ -31,7 +31,7 @@ def flops_per_sample(model, x, rows=1000):
     """Matrix arithmetic of flow and decoder."""
     posterior = model.posterior(x[:1])
     with FlopCounterMode(display=False) as counter:
-        model.decoder(posterior.from_noise(torch.randn(rows, *posterior.base.loc.shape)).z)
+        model.decode(posterior.from_noise(torch.randn(rows, *posterior.base.loc.shape)).z)
     return counter.get_total_flops() / rows
 
 

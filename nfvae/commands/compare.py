@@ -185,10 +185,10 @@ def _check_evaluable(plan: Plan, dataset: str | None) -> None:
     """Refuse to evaluate on images of another shape than those of the training."""
     if dataset is None:
         return
-    shape, other = plan.data.shape, type(plan.data)(**plan.settings["data"] | {"dataset": dataset}).shape
-    if other != shape:
+    spec, other = plan.data.spec, type(plan.data)(**plan.settings["data"] | {"dataset": dataset}).spec
+    if other != spec:
         raise ValueError(
-            f"{plan.folder.path} is trained on images of shape {list(shape)}; those of {dataset} have {list(other)}: "
+            f"{plan.folder.path} is trained on {spec.noun} of shape {spec}; those of {dataset} have {other}: "
             "--data.dataset says what is evaluated, and a config what is trained on"
         )
 

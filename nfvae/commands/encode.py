@@ -123,12 +123,12 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
     model, images = run.vae(), read_images(options.input, run.data_settings.get("binarization", "dynamic"))
     if (run.data_settings.get("dataset_options") or {}).get("invert"):
         rank_zero_info("the run inverts its pictures; the input is taken as it is: 0 is paper, the largest value ink")
-    if tuple(images.shape[1:]) != tuple(run.shape):
-        raise ValueError(f"{options.input} has images of {[*images.shape[1:]]} pixels; the run's have {[*run.shape]}")
+    if tuple(images.shape[1:]) != run.spec.shape:
+        raise ValueError(f"{options.input} has images of shape {[*images.shape[1:]]}; the run's have {run.spec}")
     digest = content_digest({"images": images})
     if path.exists() and _input_digest(path) != digest:
         raise ValueError(f"{path} is there already, and not of these images: give another --output, or remove it")
-    return path, model, model.as_images(images), digest
+    return path, model, model.as_data(images), digest
 
 
 def _input_digest(path: Path) -> str | None:

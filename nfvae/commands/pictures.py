@@ -75,8 +75,9 @@ class Given(NamedTuple):
     def split(self, run: Run) -> Tensor:
         """Return the test images of a run with shape (N, P), from `root` where that is given."""
         data = run.images(**({} if self.root is None else {"root": self.root}))
-        if list(data.shape) != (expected := list(run.settings["shape"])):
-            raise ValueError(f"run {run.folder.path} models images of shape {expected}; its data have {[*data.shape]}")
+        if data.spec != run.spec:
+            model = f"run {run.folder.path} models {run.spec.noun} of shape {run.spec}"
+            raise ValueError(f"{model}; its data have {data.spec}")
         return data.images("test").float()
 
     def chosen(self, run: Run) -> Tensor:
@@ -137,7 +138,7 @@ def _samples(given: Given) -> "Figure":
 def sample_figure(run: Run, count: int, temperature: float = 1.0) -> "Figure":
     """Draw images from the model of a run."""
     what = "pixel probabilities of samples" + ("" if temperature == 1 else f" at temperature {temperature:g}")
-    return image_grid(run.vae().sample(count, temperature), run.shape, min(_COLUMNS, count), _title(run, what))
+    return image_grid(run.vae().sample(count, temperature), run.spec, min(_COLUMNS, count), _title(run, what))
 
 
 @torch.no_grad()
@@ -147,16 +148,14 @@ def _interpolation(given: Given) -> "Figure":
     x = given.chosen(run)
     if len(x) % 2:
         raise ValueError(f"an interpolation goes between pairs of images; got {len(x)}")
-    return interpolation_grid(
-        run.vae(), x[::2], x[1::2], run.shape, title=_title(run, "from one test image to another")
-    )
+    return interpolation_grid(run.vae(), x[::2], x[1::2], run.spec, title=_title(run, "from one test image to another"))
 
 
 def _reconstructions(given: Given) -> "Figure":
     run = given.only()
     model, x = run.vae(), given.chosen(run)
     columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
-    return reconstruction_grid(x, model.reconstruct(x), run.shape, columns, _title(run, "test images"))
+    return reconstruction_grid(x, model.reconstruct(x), run.spec, columns, _title(run, "test images"))
 
 
 @torch.no_grad()
@@ -169,7 +168,7 @@ def _traversal(given: Given) -> "Figure":
     first = images[0] if not isinstance(images, int) else 0
     start = model.posterior(_chosen(x, [first])).rsample()[0]
     title = _title(run, f"test image {first}, one latent moved")
-    return latent_traversal(model, start, latents, run.shape, title=title)
+    return latent_traversal(model, start, latents, run.spec, title=title)
 
 
 def _learning(given: Given) -> "Figure":
@@ -241,7 +240,7 @@ def _posterior(given: Given) -> "Figure":
     if isinstance(images, int):
         images = posterior_misfit(next(iter(models.values())), x).argsort(descending=True)[:_CHOSEN].tolist()
         x = x[images]
-    return posterior_contours(models, x, first.shape, [f"test image {index}" for index in images])
+    return posterior_contours(models, x, first.spec, [f"test image {index}" for index in images])
 
 
 @torch.no_grad()
@@ -300,10 +299,10 @@ def _densities(given: Given) -> dict[str, FlowDistribution]:
             raise
         print(f"drawn without the teacher: {error}; --teacher PATH names it", file=sys.stderr)
         return {"student": model()}
-    if list(teacher.settings["shape"]) != list(run.settings["shape"]):
+    if teacher.spec.shape != run.spec.shape:
         raise ValueError(
-            f"the teacher {teacher.folder.path} has shape {list(teacher.settings['shape'])}; "
-            f"the student {run.folder.path} {list(run.settings['shape'])}"
+            f"the teacher {teacher.folder.path} has shape {list(teacher.spec.shape)}; "
+            f"the student {run.folder.path} {list(run.spec.shape)}"
         )
     return {"teacher": teacher.density()(), "student": model()}
 

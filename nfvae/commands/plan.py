@@ -1,6 +1,5 @@
 """What a training is asked to be, before anything of it is done."""
 
-import math
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,6 +10,7 @@ from nfvae.commands.memory import check_memory
 from nfvae.commands.settings import check_trainer, parse, read_sources, settings_of, task_of
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.data.images import digest_of
+from nfvae.registry import plain
 from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
@@ -82,11 +82,10 @@ class Plan:
     @cached_property
     def module(self) -> TrainingModule:
         """What is trained, its weights as they start."""
-        shape: dict[str, Any] = {} if "shape" in self.module_class.from_teacher else {"shape": list(self.data.shape)}
-        settings = self.settings["model"] | shape
-        pixels = math.prod(shape.get("shape", [1]))
+        spec, own = self.data.spec, self.module_class.arguments() - self.module_class.from_teacher
+        settings = self.settings["model"] | {name: plain(each) for name, each in spec._asdict().items() if name in own}
         samples = settings.get("samples", 1)
-        check_memory(lambda: self.module_class(**settings), samples, self.settings["data"]["batch_size"], pixels)
+        check_memory(lambda: self.module_class(**settings), samples, self.settings["data"]["batch_size"], spec.size)
         return self.module_class(**settings)
 
     def check(self) -> None:

@@ -29,7 +29,7 @@ def sample_command(arguments: list[str]) -> None:
     if path.suffix.lower() in PICTURES:
         write_figure(path, sample_figure(run, options.count, options.temperature))
     else:
-        _write_images(path, run.vae().sample(options.count, options.temperature).view(-1, *run.shape))
+        _write_images(path, run.vae().sample(options.count, options.temperature).view(-1, *run.spec.shape))
     print(path)
 
 

@@ -21,7 +21,7 @@ from nfvae.commands.arguments import TRUST_HELP, Parser, meant, offer
 from nfvae.data import DATASETS, TOYS
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
-from nfvae.models import DECODERS, ENCODERS, PRIORS
+from nfvae.models import DECODERS, ENCODERS, PRIORS, DataSpec
 from nfvae.registry import OWN, check_number, check_trusted, class_paths, options_of, trust
 from nfvae.runs import Run
 from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
@@ -139,7 +139,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     saved = run.folder.settings()
     check_trusted(sorted(named_classes(saved)), run.folder.config, trained_with(run.folder))
     if not saved:  # a plain Lightning run: what the checkpoint says
-        derived = {"shape", *TASKS.load(run.task).from_teacher}
+        derived = {*DataSpec._fields, *TASKS.load(run.task).from_teacher}
         known = {name: value for name, value in run.settings.items() if name not in derived}
         data = {name: value for name, value in run.data_settings.items() if name != "seed"}
         saved = {"task": run.task, "model": known, "data": data, "seed_everything": run.data_settings.get("seed", 0)}
@@ -357,7 +357,7 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
     parser.add_argument("--artifacts", type=bool, default=False, help="Keep checkpoints and config in wandb too.")
     parser.add_class_arguments(
-        module, "model", skip={"shape", *module.from_teacher}, instantiate=False, fail_untyped=False
+        module, "model", skip={*DataSpec._fields, *module.from_teacher}, instantiate=False, fail_untyped=False
     )
     parser.add_class_arguments(DATA[module.kind], "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)

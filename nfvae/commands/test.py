@@ -144,7 +144,7 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
     with refused("trainer"):
         given = parser.instantiate(asked).as_dict()
     data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
-    module.check_shape(data)
+    module.check_spec(data)
     other = other_data(run, data) if isinstance(data, BinarizedImages) else ""
     pl.seed_everything(0, verbose=False)  # the same samples in every call
     trainer_options = given.get("trainer", {})

@@ -45,7 +45,7 @@ class Arrays(ImageDataset):
         check_seed("split_seed", split_seed)
         self.split, self.split_seed = split, split_seed
 
-    def find_shape(self, root: Path) -> tuple[int, int]:
+    def find_shape(self, root: Path) -> tuple[int, ...]:
         """Return height and width of an image; of .npz and .npy files the headers alone are read."""
         stored, _ = self._stored(root)
         return _sides({source: array.shape for source, array in stored.items()})
@@ -102,7 +102,7 @@ class GivenTensors(ImageDataset):
         self.sides = _sides({name: tuple(images.shape) for name, images in given.items()})
         self.parts = Splits(*(part.flatten(1) for part in as_gray(given)))
 
-    def find_shape(self, root: Path) -> tuple[int, int]:  # noqa: D102
+    def find_shape(self, root: Path) -> tuple[int, ...]:  # noqa: D102
         return self.sides
 
     def read(self, root: Path, download: bool) -> Splits:
@@ -110,7 +110,7 @@ class GivenTensors(ImageDataset):
         return self.parts
 
 
-def _sides(shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+def _sides(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
     """Return height and width, which arrays must share that are found under names with these shapes."""
     found = {source: gray_shape(shape, source) for source, shape in shapes.items()}
     if all(len(shape) == 3 and shape[0] == shape[1] < shape[2] for shape in shapes.values()):

@@ -23,9 +23,9 @@ class ImageDataset(ABC):
         shape: height and width of an image, unless the files say it: see `find_shape`.
     """
 
-    shape: ClassVar[tuple[int, int]]
+    shape: ClassVar[tuple[int, ...]]
 
-    def find_shape(self, root: Path) -> tuple[int, int]:
+    def find_shape(self, root: Path) -> tuple[int, ...]:
         """Return height and width of an image.
 
         Raises:

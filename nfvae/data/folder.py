@@ -50,7 +50,7 @@ class Folder(ImageDataset):
             check_sizes(height=size[0], width=size[1])
         self.size, self.invert, self.split, self.split_seed = size, invert, split, split_seed
 
-    def find_shape(self, root: Path) -> tuple[int, int]:  # noqa: D102
+    def find_shape(self, root: Path) -> tuple[int, ...]:  # noqa: D102
         if self.size is not None:
             return self.size[0], self.size[1]
         first = next(iter(_find_files(root).values()))[0]

@@ -15,6 +15,7 @@ from nfvae.data.batches import SPLITS, Splits, data_digest, loader
 from nfvae.data.binarize import above_half, bernoulli_draw, fixed_draw
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
 from nfvae.data.gray import mean_image
+from nfvae.models import DataSpec, Statistics
 from nfvae.registry import check_choice, check_flag, check_seed, check_sizes, save_plainly
 
 DIGEST = "_sha256"
@@ -23,7 +24,7 @@ BINARIZATIONS = ("dynamic", "static", "threshold")
 
 
 class BinarizedImages(pl.LightningDataModule):
-    """Fixed sets of binarized images, in batches of shape (B, P), on a GPU from the start.
+    """Gray images with a binarization, in batches of shape (B, P), on a GPU from the start.
 
     Args:
         dataset: a name in `nfvae.data.DATASETS`, of which `arrays` and `folder` are your own images in what `root`
@@ -62,7 +63,7 @@ class BinarizedImages(pl.LightningDataModule):
         check_seed("seed", seed)
         save_plainly(self)
         self.root = _data_root(root)
-        self.shape = self.reader.find_shape(self.root)
+        self.spec = DataSpec(self.reader.find_shape(self.root), 2)
         self.splits: Splits | None = None
 
     @classmethod
@@ -83,7 +84,7 @@ class BinarizedImages(pl.LightningDataModule):
         """
         data = cls("digits", **settings)  # whose reader is replaced
         data.reader, data.hparams["dataset"] = GivenTensors(train, val, test), "tensors"
-        data.shape = data.reader.find_shape(data.root)
+        data.spec = DataSpec(data.reader.find_shape(data.root), 2)
         return data
 
     def prepare_data(self) -> None:
@@ -109,9 +110,10 @@ class BinarizedImages(pl.LightningDataModule):
         return fixed_draw(part, 0) if split == "train" and self.is_dynamic else part
 
     @property
-    def pixel_means(self) -> Tensor:
-        """Mean of each training pixel, in [0, 1], with shape (P,)."""
-        return (mean_image(_part(self.splits, "train")) / (255 if self.is_dynamic else 1)).float()
+    def statistics(self) -> Statistics:
+        """Statistics of each training pixel: its mean in [0, 1], and the deviation of a binary pixel of this mean."""
+        mean = mean_image(_part(self.splits, "train")) / (255 if self.is_dynamic else 1)
+        return Statistics(mean.float(), (mean * (1 - mean)).sqrt().float())
 
     @property
     def is_dynamic(self) -> bool:
@@ -140,7 +142,7 @@ class BinarizedImages(pl.LightningDataModule):
     @cached_property
     def _gray(self) -> Splits:
         """The images as they are read, kept until they are binarized."""
-        return read_checked(self.reader, self.hparams["dataset"], self.shape, self.root, self.hparams["download"])
+        return read_checked(self.reader, self.hparams["dataset"], self.spec.shape, self.root, self.hparams["download"])
 
 
 def digest_of(data: BinarizedImages) -> str:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from nfvae.data.batches import Splits, loader
+from nfvae.models import DataSpec
 from nfvae.registry import Registry, check_number, check_seed, check_sizes, save_plainly
 
 _DRAW_SEED = 20150706
@@ -151,7 +152,7 @@ class ToyVectors(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.toy = TOYS.make(dataset)
-        self.shape = (self.toy.features,)
+        self.spec = DataSpec((self.toy.features,), None)
         check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
         check_number("count", count, least=1, most=_MOST_VECTORS)
         check_seed("seed", seed)
@@ -166,7 +167,7 @@ class ToyVectors(pl.LightningDataModule):
             self.splits = Splits(*map(self._drawn, sizes, seeded))
 
     def _drawn(self, count: int, generator: Generator) -> Tensor:
-        name, expected = self.hparams["dataset"], (count, *self.shape)
+        name, expected = self.hparams["dataset"], (count, *self.spec.shape)
         try:
             vectors = self.toy.draw(count, generator)
         except Exception as error:  # whatever a class of the user's own raises

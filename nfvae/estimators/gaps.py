@@ -111,7 +111,7 @@ def inference_gaps(
     """
     check_number("starts", starts, least=0)
     check_choice("free tensor", free, FREE)
-    x = model.as_images(x)
+    x = model.as_data(x)
     evidence = annealed_log_likelihood(model, x, chains, temperatures, seed=seed, indices=indices)
     log_likelihood = evidence.log_likelihood
     with evaluating(model), torch.inference_mode(False), torch.no_grad(), full_precision(x.device):

@@ -67,7 +67,7 @@ def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
         for index in range(count):
             torch.manual_seed(image_generator(seed, index, "simulated", torch.device("cpu")).initial_seed())
             z = model.prior().sample(torch.Size([1]))
-            drawn.append((model.decoder(z).sample(), z))
+            drawn.append((model.decode(z).sample(), z))
     x, z = (torch.cat(values) for values in zip(*drawn, strict=True))
     return Simulated(x, z)
 

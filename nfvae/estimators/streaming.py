@@ -120,7 +120,7 @@ def image_blocks(
             flow whose log-determinants are not exact.
     """
     check_exact("a likelihood", model)
-    x = model.as_images(x)
+    x = model.as_data(x)
     rows = rows if rows is not None else rows_on_cpu if x.device.type == "cpu" else _ROWS_ELSEWHERE
     check_samples(samples)
     check_sizes(rows=rows)

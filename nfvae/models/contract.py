@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from nfvae.flows import Bijection, Flow
 from nfvae.models.encoders import Encoding
 from nfvae.models.modes import evaluating
-from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.vae import VAE, LogTerms
 
 _IMAGES, _SAMPLES = 2, 3
@@ -40,17 +40,30 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
         if flow.context:
             _expect("encoder", encoder, "h", encoding.h, (_IMAGES, flow.context))
         z = check_flow(flow, encoding.h, _points((_SAMPLES, _IMAGES, flow.features)).to(dtype))
-        decoder, prior = model.decoder, model.prior
-        likelihood = _result("decoder", decoder, lambda z: decoder(z).log_prob(x), z)
-        _expect("decoder", decoder, "log_prob", likelihood, (_SAMPLES, _IMAGES))
-        mean = _result("decoder", decoder, lambda z: decoder(z).mean, z)
-        _expect("decoder", decoder, "mean", mean, (_SAMPLES, _IMAGES, pixels))
-        if isinstance(prior, FlowPrior):
-            check_flow(prior.density.flow)
+        _check_likelihood(model, z, x)
+        prior = model.prior
+        for flow in [each for each in prior.modules() if isinstance(each, Flow) and not each.context]:
+            check_flow(flow)
         log_prior = _result("prior", prior, lambda z: prior().log_prob(z), z)
         _expect("prior", prior, "log_prob", log_prior, (_SAMPLES, _IMAGES))
         terms = LogTerms(*[torch.zeros(_SAMPLES, _IMAGES)] * 4)
         _expect("objective", objective, "its value", _result("objective", objective, objective, terms), ())
+
+
+def _check_likelihood(model: VAE, z: Tensor, x: Tensor) -> None:
+    """Refuse a decoder and a likelihood that do not give p(x|z) for z with shape (*, D) and x with shape (B, P)."""
+    decoder, likelihood, batch, pixels = model.decoder, model.likelihood, z.shape[:-1], x.shape[-1]
+    raw = _result("decoder", decoder, decoder, z)
+    if likelihood.outputs and isinstance(raw, Distribution):
+        raise ValueError(
+            f"decoder {_name(decoder)} gives a distribution, {_name(raw)}; expected numbers: "
+            "--model.likelihood own takes a decoder that gives p(x|z) itself"
+        )
+    if likelihood.outputs:
+        _expect("decoder", decoder, "numbers", raw, (*batch, likelihood.outputs, pixels))
+    role, part = ("likelihood", likelihood) if likelihood.outputs else ("decoder", decoder)
+    _expect(role, part, "log_prob", _result(role, part, lambda raw: likelihood(raw).log_prob(x), raw), batch)
+    _expect(role, part, "mean", _result(role, part, lambda raw: likelihood(raw).mean, raw), (*batch, pixels))
 
 
 def _points(shape: Sequence[int]) -> Tensor:

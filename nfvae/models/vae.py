@@ -1,7 +1,6 @@
 """The variational autoencoder: three densities, evaluated together."""
 
 import inspect
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ from torch.distributions import Distribution
 
 from nfvae.flows import Draw
 from nfvae.models.decoders import DECODERS, Decoder
+from nfvae.models.likelihoods import LIKELIHOODS, DataSpec, Likelihood, Statistics
+from nfvae.models.likelihoods.own import OwnLikelihood
 from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Options, Posterior, make_posterior
 from nfvae.models.priors import PRIORS, Prior, tempered
@@ -51,20 +52,26 @@ class VAE(nn.Module):
 
     Args:
         posterior: q(z|x).
-        decoder: p(x|z).
+        decoder: gives the numbers that the likelihood makes p(x|z) of.
         prior: p(z).
-        shape: of an image; None where images are taken as they come.
+        likelihood: makes p(x|z); None where the decoder gives that itself.
 
     References:
         Auto-Encoding Variational Bayes, arXiv 1312.6114.
     """
 
     def __init__(
-        self, posterior: Posterior, decoder: Decoder, prior: Prior, shape: Sequence[int] | None = None
+        self, posterior: Posterior, decoder: Decoder, prior: Prior, likelihood: Likelihood | None = None
     ) -> None:
         super().__init__()
-        self.posterior, self.decoder, self.prior, self.shape = posterior, decoder, prior, shape
+        self.posterior, self.decoder, self.prior = posterior, decoder, prior
+        self.likelihood = OwnLikelihood() if likelihood is None else likelihood
         prior.attach(posterior)
+
+    @property
+    def spec(self) -> DataSpec | None:
+        """The form of a datum; None where any data are taken."""
+        return self.likelihood.spec
 
     def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
         """Draw samples from q(z|x) and evaluate every log-density at them.
@@ -79,30 +86,32 @@ class VAE(nn.Module):
         check_precision(self)
         return self.log_terms(x, self.posterior(x).draw((samples,)))
 
-    def as_images(self, x: Any) -> Tensor:
-        """Make images what the model takes: a tensor with shape (B, P), of its floating type and on its device.
+    def as_data(self, x: Any) -> Tensor:
+        """Make data what the model takes: a tensor with shape (B, P), of its floating type and on its device.
 
         Args:
-            x: images with shape (B, ...) and of any type; NumPy arrays and nested lists too.
+            x: data with shape (B, ...) and of any type; NumPy arrays and nested lists too.
 
         Raises:
-            ValueError: for images of another size, or with other values than 0 and 1 where pixels are Bernoulli.
+            ValueError: for data of another size, or such as the likelihood is no density of.
         """
-        images = as_tensor("images", x)
-        if images.is_complex() or images.layout != torch.strided:
-            raise ValueError(f"expected images in a plain tensor of real numbers; got {images.dtype}, {images.layout}")
-        pixels = images[:1].numel() if self.shape is None else math.prod(self.shape)
-        if images.ndim < 2 or images[:1].numel() != pixels * len(images[:1]):
-            side = "" if self.shape is None else f" or (B, {', '.join(map(str, self.shape))})"
-            raise ValueError(f"expected images with shape (B, {pixels}){side}; got {tuple(images.shape)}")
+        spec, noun = self.spec, "images" if self.spec is None else self.spec.noun
+        data = as_tensor(noun, x)
+        if data.is_complex() or data.layout != torch.strided:
+            raise ValueError(f"expected {noun} in a plain tensor of real numbers; got {data.dtype}, {data.layout}")
+        size = data[:1].numel() if spec is None else spec.size
+        if data.ndim < 2 or data[:1].numel() != size * len(data[:1]):
+            side = "" if spec is None else f" or (B, {', '.join(map(str, spec.shape))})"
+            raise ValueError(f"expected {noun} with shape (B, {size}){side}; got {tuple(data.shape)}")
         weights = next(self.parameters(), None)
-        images = images.flatten(1) if weights is None else images.flatten(1).to(weights.device, weights.dtype)
-        if isinstance(self.decoder, Decoder) and not ((images == 0) | (images == 1)).all():
-            raise ValueError(
-                f"expected binary images; got values from {images.min():g} to {images.max():g}: "
-                "binarize gray ones first, as torch.bernoulli(gray) for gray in [0, 1]"
-            )
-        return images
+        data = data.flatten(1) if weights is None else data.flatten(1).to(weights.device, weights.dtype)
+        self.likelihood.check(data)
+        return data
+
+    def decode(self, z: Tensor) -> Distribution:
+        """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""
+        density: Distribution = self.likelihood(self.decoder(z))
+        return density
 
     def log_terms(self, x: Tensor, draw: Draw, prior: Distribution | None = None) -> LogTerms:
         """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P).
@@ -112,12 +121,12 @@ class VAE(nn.Module):
             draw: the samples.
             prior: p(z), to save making it again for many samples.
         """
-        log_p = self.decoder(draw.z).log_prob(x)
+        log_p = self.decode(draw.z).log_prob(x)
         prior = self.prior() if prior is None else prior
         return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 
     def sample(self, count: int, temperature: float = 1.0) -> Tensor:
-        """Draw images from the model: pixel probabilities with shape (count, P), not yet binarized.
+        """Draw data from the model: means of p(x|z) with shape (count, P), such as probabilities of pixels.
 
         Args:
             count: of images.
@@ -134,30 +143,31 @@ class VAE(nn.Module):
             for start in range(0, count, _DRAWN_AT_ONCE):
                 latents = prior.sample((min(_DRAWN_AT_ONCE, count - start),))
                 for offset in range(0, len(latents), _DECODED_AT_ONCE):
-                    decoded = self.decoder(latents[offset : offset + _DECODED_AT_ONCE]).mean
+                    decoded = self.decode(latents[offset : offset + _DECODED_AT_ONCE]).mean
                     if images is None:
                         images = decoded.new_empty(count, *decoded.shape[1:])
                     images[start + offset : start + offset + len(decoded)] = decoded
         assert images is not None
         return images
 
-    def init_from(self, pixel_means: Tensor) -> None:
-        """Start what says something of pixels from their means in the training images, with shape (P,)."""
-        self.decoder.init_output_bias(pixel_means)
-        self.prior.init_pixels(pixel_means)
+    def init_from(self, statistics: Statistics) -> None:
+        """Start the decoder's output, and a prior that is made of data, from statistics of the training data."""
+        if (bias := self.likelihood.start(statistics)) is not None:
+            self.decoder.init_output_bias(bias)
+        self.prior.init_from(statistics)
 
     def encode(self, x: Tensor, samples: int = 1) -> Draw:
-        """Draw posterior samples, with shape (samples, B, D), of each image that `as_images` takes."""
+        """Draw posterior samples, with shape (samples, B, D), of each datum that `as_data` takes."""
         check_sizes(samples=samples)
         with evaluating(self):
-            draw: Draw = self.posterior(self.as_images(x)).draw((samples,))
+            draw: Draw = self.posterior(self.as_data(x)).draw((samples,))
         return draw
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode one posterior sample of each image that `as_images` takes: pixel probabilities with shape (B, P)."""
+        """Decode one posterior sample of each datum that `as_data` takes: means of p(x|z), with shape (B, P)."""
         with evaluating(self):
-            probabilities: Tensor = self.decoder(self.posterior(self.as_images(x)).rsample()).mean
-        return probabilities
+            means: Tensor = self.decode(self.posterior(self.as_data(x)).rsample()).mean
+        return means
 
 
 def make_vae(
@@ -172,7 +182,10 @@ def make_vae(
     prior_options: Options = None,
     decoder: str = "mlp",
     decoder_options: Options = None,
+    likelihood: str = "bernoulli",
+    likelihood_options: Options = None,
     shape: Sequence[int] = (28, 28),
+    levels: int | None = 2,
 ) -> VAE:
     """Build a VAE from names and numbers alone. Every name may be "package.module:Class" of your own.
 
@@ -188,14 +201,18 @@ def make_vae(
         prior_options: as above.
         decoder: a name in `nfvae.models.DECODERS`.
         decoder_options: as above.
-        shape: of an image.
+        likelihood: a name in `nfvae.models.LIKELIHOODS`; `own` where the decoder gives p(x|z) itself.
+        likelihood_options: as above.
+        shape: of a datum.
+        levels: how many values a number of a datum can have; None for real numbers.
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
     """
     posterior = make_posterior(flow, depth, flow_options, context, encoder, encoder_options, latent, shape)
-    made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape)
-    return VAE(posterior, made_decoder, PRIORS.make(prior, prior_options, latent=latent, shape=shape), shape)
+    made = LIKELIHOODS.make(likelihood, likelihood_options, spec=DataSpec(tuple(shape), levels))
+    made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape, outputs=made.outputs)
+    return VAE(posterior, made_decoder, PRIORS.make(prior, prior_options, latent=latent, shape=shape), made)
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)

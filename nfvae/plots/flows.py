@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from nfvae.flows import Bijection, Chain, FlowDistribution, Identity, layers_of
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
+from nfvae.plots.images import height_and_width, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def check_plane(models: Mapping[str, VAE]) -> None:
 @styled
 @torch.no_grad()
 def posterior_contours(
-    models: Mapping[str, VAE], images: Tensor, shape: tuple[int, int], titles: Sequence[str] = (), side: int = 150
+    models: Mapping[str, VAE], images: Tensor, spec: DataSpec, titles: Sequence[str] = (), side: int = 150
 ) -> "Figure":
     """Draw q(z|x) as contours over the exact posterior on a grid, a row for each model and a column for each image.
 
@@ -84,7 +85,7 @@ def posterior_contours(
     Args:
         models: VAEs with two latents, by name.
         images: binary images with shape (N, P), as floats.
-        shape: height and width of an image.
+        spec: of the images.
         titles: of the columns.
         side: points of an axis, which reaches four standard deviations of the widest q to either side.
 
@@ -98,7 +99,7 @@ def posterior_contours(
     heights = [0.45, *([1] * len(models))]
     panels = figure.subplots(1 + len(models), len(images), squeeze=False, height_ratios=heights)
     for axes, x in zip(panels[0], images, strict=True):
-        axes.imshow(1 - x.view(shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        show(axes, x.view(height_and_width(spec)))
         axes.set_axis_off()
     for axes, title in zip(panels[0], titles, strict=False):
         axes.set_title(title)
@@ -144,7 +145,7 @@ def _mass_levels(density: Tensor, masses: Sequence[float]) -> list[float]:
 
 def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Return the exact posterior density, normalized on the grid, and q(z|x), both with shape (len(grid),)."""
-    log_joint = model.decoder(grid[:, None]).log_prob(x[None])[:, 0] + model.prior().log_prob(grid)
+    log_joint = model.decode(grid[:, None]).log_prob(x[None])[:, 0] + model.prior().log_prob(grid)
     return log_joint.softmax(0), model.posterior(x[None]).log_prob(grid[:, None])[:, 0].exp()
 
 

@@ -38,6 +38,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "loops": dict,
     "callbacks": dict,
 }
+_LATER_SETTINGS: dict[str, dict[str, Any]] = {"vae": {"likelihood": "bernoulli", "levels": 2}}
+"""Settings that checkpoints of earlier versions do not hold, with the values that stood for them, of each model."""
 _BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")
 
 
@@ -61,6 +63,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: not what was written are {', '.join(sorted(damaged))}")
     _check_types(checkpoint, path)
     return checkpoint
+
+
+def with_later_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyperparameters with those that an earlier version did not write."""
+    return _LATER_SETTINGS.get(kind, {}) | dict(settings)
 
 
 def _check_types(checkpoint: Mapping[str, Any], path: Path) -> None:

@@ -57,10 +57,11 @@ class Evaluation:
         settings.check()
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.images(**{name: value for name, value in changes.items() if value is not None})
-        expected, given = list(run.settings["shape"]), data.hparams["dataset"]
-        if (shape := list(data.shape)) != expected:
-            raise ValueError(f"run {run.folder.path} models images of shape {expected}; those of {given} have {shape}")
-        self.run, self.shape, self.notice, self.estimator = run, data.shape, "", settings.estimator
+        spec, given = run.spec, data.hparams["dataset"]
+        if data.spec != spec:
+            model = f"run {run.folder.path} models {spec.noun} of shape {spec}"
+            raise ValueError(f"{model}; those of {given} have {data.spec}")
+        self.run, self.spec, self.notice, self.estimator = run, spec, "", settings.estimator
         self.seed, split = settings.seed, settings.images_of
         self.images = self.estimator.images(run.vae, lambda: data.images(split), settings.first_images, settings.seed)
         self.identity = {
@@ -121,12 +122,12 @@ class Evaluation:
             trainer.strategy.barrier()
             estimate, seconds = chunks.collect()
             trainer.strategy.barrier()
-            summary = self.identity | self.estimator.summary(estimate, self.images.x.shape[1])
+            summary = self.identity | self.estimator.summary(estimate, self.spec)
             check_bound("elbo", summary["elbo"])
             summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest}
             if trainer.is_global_zero:
                 model = model.cpu()
-                summary["draw_ms"] = _draw_ms(model, self.images.x.shape[1])
+                summary["draw_ms"] = _draw_ms(model, self.spec.size)
                 summary["parameters"] = sum(parameter.numel() for parameter in model.parameters())
                 self._write(estimate, summary)
         return summary
@@ -145,7 +146,7 @@ class Evaluation:
         estimate = read_estimate(self.path.with_suffix(".csv"), self.estimator)
         what = f"{self.identity['dataset']}{self.other}, {self.identity['split']} set: {described(self.identity)}"
         title, model = f"{self.run.folder.path}: {what}", self.run.vae()
-        figure = self.estimator.figure(model, estimate, self.images.x, self.shape, title, self.seed)
+        figure = self.estimator.figure(model, estimate, self.images.x, self.spec, title, self.seed)
         write_figure(self.figure, figure)
 
     @property

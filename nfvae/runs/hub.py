@@ -63,7 +63,7 @@ class HubVAE(
         settings = plain(settings)
         check_trusted(settings, "config.json")
         made = make_vae(**settings)
-        super().__init__(made.posterior, made.decoder, made.prior, made.shape)
+        super().__init__(made.posterior, made.decoder, made.prior, made.likelihood)
         self.config: dict[str, Any] = settings
         self.data: dict[str, Any] = {}
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.data.images import DIGEST
 from nfvae.flows import FlowDensity
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.registry import check_sizes, check_trusted, options_of
-from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint, taken_from
+from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint, taken_from, with_later_settings
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.trust import trained_with
 
@@ -54,17 +54,20 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The model's hyperparameters."""
-        return _public(self.checkpoint["hyper_parameters"])
+        return with_later_settings(self.kind, _public(self.checkpoint["hyper_parameters"]))
 
     @cached_property
     def data_settings(self) -> dict[str, Any]:
         """The settings of the data that the model was trained on; empty for data of your own."""
         return _public(self.checkpoint.get("datamodule_hyper_parameters") or {})
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the images of a VAE."""
-        return _sides(self.settings.get("shape"), self.path)
+    @cached_property
+    def spec(self) -> DataSpec:
+        """The form of the data that the model is one of."""
+        with taken_from(self.path, "shape of data"):
+            shape, levels = self.settings["shape"], self.settings.get("levels")
+            check_sizes(**{f"shape[{index}]": side for index, side in enumerate(shape)})
+            return DataSpec(tuple(shape), levels)
 
     def digest(self) -> str:
         """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
@@ -155,13 +158,6 @@ def _as_path(path: Path | str) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"a run is given as its folder or a checkpoint's path; got {path!r:.80}")
     return Path(path)
-
-
-def _sides(shape: Any, path: Path) -> tuple[int, int]:
-    with taken_from(path, "shape of images"):
-        height, width = shape
-        check_sizes(height=height, width=width)
-    return height, width
 
 
 def _public(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nfvae.models import DataSpec
+
 LIKELIHOOD_VALUES: dict[str, tuple[str, int | None]] = {
     "log_likelihood": ("log_likelihood", None),
     "elbo": ("elbo", None),
@@ -52,14 +54,14 @@ def number(value: Tensor) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def likelihood_summary(estimate: Any, pixels: int, drawn: int) -> dict[str, Any]:
+def likelihood_summary(estimate: Any, spec: DataSpec, drawn: int) -> dict[str, Any]:
     """Sum up what every estimator of the likelihood gives.
 
     `elbo_se` and `nll_se` are standard errors over images, `nll_mc_se` that of the Monte-Carlo sampling alone.
 
     Args:
         estimate: of N images.
-        pixels: P.
+        spec: of the data.
         drawn: samples of q of an image, from which the posterior mean was taken.
     """
     elbo, nll = estimate.elbo.mean(), -estimate.log_likelihood.mean()
@@ -71,7 +73,7 @@ def likelihood_summary(estimate: Any, pixels: int, drawn: int) -> dict[str, Any]
         "nll_mc_se": estimate.standard_error.square().mean().div(len(estimate.elbo)).sqrt(),
         "gap": -elbo - nll,
         "kl": estimate.kl.mean(),
-        "bits_per_pixel": nll / (pixels * math.log(2)),
+        "bits_per_pixel": nll / (spec.size * math.log(2)),
         "active_units": is_active(estimate.posterior_mean, estimate.posterior_variance, drawn).sum(),
         "ess_median": estimate.ess.quantile(0.5),
         "ess_p05": estimate.ess.quantile(0.05),

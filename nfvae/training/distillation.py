@@ -33,9 +33,9 @@ class PosteriorDistillation(FlowVAE):
         teacher: the folder of the teacher's run, or a checkpoint of a VAE; read for training alone.
         target: `posterior`, whose gradient is `plain` or `path`, or `joint`.
         samples: K, samples of the student an image and step.
-        training: arguments of `FlowVAE`. What the student shares with its teacher (`latent`, `prior`, `decoder`, their
-            options, `shape`) is taken from there, unless a checkpoint says it. A learning rate of 1e-2 can lead to
-            where the student never comes back from.
+        training: arguments of `FlowVAE`. The settings that the student shares with its teacher (`latent`, `prior`,
+            `decoder`, `likelihood`, their options, `shape`, `levels`) are taken from there, unless a checkpoint has
+            them. A learning rate of 1e-2 can lead to where the student never comes back from.
 
     Raises:
         FileNotFoundError: if there is no such teacher.
@@ -47,14 +47,17 @@ class PosteriorDistillation(FlowVAE):
     """
 
     task = "distill"
-    from_teacher = frozenset({"latent", "prior", "prior_options", "decoder", "decoder_options", "shape"})
+    from_teacher = frozenset(
+        {"latent", "shape", "levels"}
+        | {f"{role}{options}" for role in ("prior", "decoder", "likelihood") for options in ("", "_options")}
+    )
     clip = 10.0
 
     def __init__(self, teacher: str | Path, target: str = "posterior", samples: int = 4, **training: Any) -> None:
         check_choice("target", target, TARGETS)
         loaded = None if "shape" in training else Teacher(teacher, "vae")
         if loaded:
-            training.update({name: loaded.settings[name] for name in self.from_teacher})
+            training.update({name: loaded.settings.get(name) for name in self.from_teacher})
             training["prior_options"] = _prior_options(loaded.settings)
         super().__init__(samples=samples, **training)
         self.by_posterior = target == "posterior"
@@ -82,8 +85,9 @@ class PosteriorDistillation(FlowVAE):
         """Keep the teacher, and take over its decoder and prior."""
         self.teacher = teacher
         self.model.decoder.load_state_dict(teacher.model.decoder.state_dict())
+        self.model.likelihood.load_state_dict(teacher.model.likelihood.state_dict())
         self.model.prior.load_state_dict(teacher.model.prior.alone())
-        for part in (self.model.decoder, self.model.prior):
+        for part in (self.model.decoder, self.model.likelihood, self.model.prior):
             part.requires_grad_(False).eval()
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import pytorch_lightning as pl
 from torch import nn
 
+from nfvae.models import DataSpec
 from nfvae.registry import save_plainly
 from nfvae.training.callbacks import ReproducibleEpochs, check_callbacks
 from nfvae.training.compiling import CompileWherePays, compiled
@@ -69,17 +70,21 @@ class TrainingModule(SavedModule, MetricRows):
         Raises:
             ValueError: for data of another shape than the model's.
         """
-        self.check_shape(data)
+        self.check_spec(data)
 
-    def check_shape(self, data: Any) -> None:
-        """Refuse data of another shape than the model's; data that do not say theirs are taken.
+    @property
+    def spec(self) -> DataSpec:
+        """The form of a datum."""
+        return DataSpec(tuple(self.hparams["shape"]), self.hparams.get("levels"))
+
+    def check_spec(self, data: Any) -> None:
+        """Refuse data of another form than the model's; data without an attribute `spec` are taken.
 
         Raises:
             ValueError: for such data.
         """
-        expected = list(self.hparams["shape"])
-        if (shape := list(getattr(data, "shape", expected))) != expected:
-            raise ValueError(f"the model expects shape {expected}; the data have {shape}")
+        if (found := getattr(data, "spec", self.spec)) != self.spec:
+            raise ValueError(f"the model expects shape {self.spec}; the data have {found}")
 
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint from which the training cannot go on, states of the optimizer included."""
@@ -108,7 +113,7 @@ class TrainingModule(SavedModule, MetricRows):
             check_callbacks(self.trainer)
             check_loadable(self)
         data = getattr(self.trainer, "datamodule", None)
-        self.prepare_fit(data) if stage == "fit" else self.check_shape(data)
+        self.prepare_fit(data) if stage == "fit" else self.check_spec(data)
         if self.teacher:
             self.teacher.to(self.trainer.strategy.root_device)
         if stage == "fit" and self.hparams["compile"] is True:

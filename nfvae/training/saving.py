@@ -11,7 +11,7 @@ from torch import nn
 
 from nfvae.registry import check_choice, check_number, class_paths, options_of, plain
 from nfvae.runs import Run
-from nfvae.runs.checkpoint import check_alike, load_weights, seal, taken_from
+from nfvae.runs.checkpoint import check_alike, load_weights, seal, taken_from, with_later_settings
 from nfvae.runs.files import content_digest
 from nfvae.training.callbacks import begin_patience_anew
 from nfvae.training.optimizers import with_new_rate
@@ -128,9 +128,10 @@ class SavedModule(pl.LightningModule):
         Raises:
             ValueError: for such a checkpoint.
         """
-        if differences := self.differences(checkpoint["hyper_parameters"], (*self.architecture, *_KEPT)):
+        saved = with_later_settings(self.kind, checkpoint["hyper_parameters"])
+        if differences := self.differences(saved, (*self.architecture, *_KEPT)):
             raise ValueError(f"the checkpoint has {differences}")
-        check_number("the checkpoint's lr", checkpoint["hyper_parameters"].get("lr"), above=0)
+        check_number("the checkpoint's lr", saved.get("lr", 0.0), above=0)
         if self.teacher and checkpoint.get("teacher") != self.teacher.digest:
             raise ValueError(f"the teacher, {self.teacher.path}, is not the one that the training began with")
 

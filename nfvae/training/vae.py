@@ -1,6 +1,5 @@
 """Training by the evidence lower bound, as a LightningModule."""
 
-import math
 from typing import Any
 
 import torch
@@ -31,13 +30,16 @@ class FlowVAE(TrainingModule):
         prior_options: further arguments of the prior's class.
         decoder: a name in `nfvae.models.DECODERS`.
         decoder_options: further arguments of the decoder's class, as `hidden` and `activation` of mlp.
+        likelihood: a name in `nfvae.models.LIKELIHOODS`; `own` where the decoder gives p(x|z) itself.
+        likelihood_options: further arguments of the likelihood's class.
         objective: a name in `nfvae.estimators.OBJECTIVES`.
         objective_options: further arguments of the objective's class, as `beta: 0.5` of elbo.
         gradient: a name in `nfvae.estimators.GRADIENTS`: `plain`, `path`, `dreg` of iwae, `reinforce` for comparison.
         samples: K, posterior samples an image and step.
         val_samples: importance samples an image for `val/nll`; 0 leaves it out.
         test_samples: importance samples an image for `test/nll`; 0 leaves it out.
-        shape: of an image; the command line takes it from the data set.
+        shape: of a datum; the command line takes it from the data set.
+        levels: how many values a number of a datum can have; the command line takes it from the data set.
         training: arguments of `TrainingModule`.
 
     Raises:
@@ -62,6 +64,8 @@ class FlowVAE(TrainingModule):
         prior_options: dict[str, Any] | None = None,
         decoder: str = "mlp",
         decoder_options: dict[str, Any] | None = None,
+        likelihood: str = "bernoulli",
+        likelihood_options: dict[str, Any] | None = None,
         objective: str = "elbo",
         objective_options: dict[str, Any] | None = None,
         gradient: str = "plain",
@@ -69,6 +73,7 @@ class FlowVAE(TrainingModule):
         val_samples: int = 0,
         test_samples: int = 1000,
         shape: list[int] = [28, 28],  # noqa: B006  (as in TrainingModule)
+        levels: int | None = 2,
         **training: Any,
     ) -> None:
         super().__init__(**training)
@@ -84,12 +89,12 @@ class FlowVAE(TrainingModule):
     def prepare_fit(self, data: Any) -> None:
         """Check the data, and that the parts of the model fit each other."""
         super().prepare_fit(data)
-        check_vae(self.model, math.prod(self.hparams["shape"]), self.objective)
+        check_vae(self.model, self.spec.size, self.objective)
 
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the images of a batch; with the first ones, which are checked, counting starts again."""
         x, self.images_evaluated = super().as_batch(batch, first), 0 if first else self.images_evaluated
-        return self.model.as_images(x) if first or x.ndim > 2 else x
+        return self.model.as_data(x) if first or x.ndim > 2 else x
 
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative objective, and its parts."""
@@ -123,11 +128,11 @@ class FlowVAE(TrainingModule):
         return -log_likelihood(self.model, batch, samples, indices=indices).log_likelihood.mean()
 
     def setup(self, stage: str) -> None:
-        """Start the model from the training pixel means."""
+        """Start the model from statistics of the training data."""
         super().setup(stage)
         data: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and hasattr(data, "pixel_means"):
-            self.model.init_from(data.pixel_means)
+        if stage == "fit" and hasattr(data, "statistics"):
+            self.model.init_from(data.statistics)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return one sample of z_K for each image, with shape (B, D)."""

@@ -26,6 +26,7 @@ ROLES = {
     "univariate map": ["--model.flow_options", json.dumps({"hidden": 4, "univariate": f"{OWN}:Shift"})],
     "encoder": ["--model.encoder", f"{OWN}:LinearEncoder", "--model.encoder_options.gain", 0.5],
     "decoder": ["--model.decoder", f"{OWN}:LinearDecoder"],
+    "decoder with a likelihood": [*("--model.decoder", f"{OWN}:LaplaceDecoder"), "--model.likelihood", "own"],
     "prior": ["--model.prior", f"{OWN}:WidePrior", "--model.prior_options.scale", 3.0],
     "objective": ["--model.objective", f"{OWN}:Reconstruction"],
     "dataset": ["--data.dataset", f"{OWN}:Stripes", "--data.dataset_options.count", 30],
@@ -315,7 +316,14 @@ BREACHES = {
     "OtherArguments": ("model.flow", "cannot build flow 'tests.helpers.broken:OtherArguments'"),
     "WideEncoder": ("model.encoder", r"encoder WideEncoder gives loc with shape \(2, 3\); expected \(2, 2\)"),
     "TwoThings": ("model.encoder", "encoder TwoThings gives 2 things; expected loc, log_scale, h"),
-    "FewPixels": ("model.decoder", "decoder FewPixels fails: "),
+    "FewPixels": (
+        "model.decoder",
+        r"decoder FewPixels gives numbers with shape \(3, 2, 1, 3\); expected \(3, 2, 1, 64\)",
+    ),
+    "GivesDistribution": (
+        "model.decoder",
+        "decoder GivesDistribution gives a distribution, BernoulliPixels; expected numbers: --model.likelihood own",
+    ),
     "NoPrior": ("model.prior", "prior NoPrior"),
     "ManyLosses": ("model.objective", r"objective ManyLosses gives its value with shape \(3, 2\); expected \(\)"),
     "FloatImages": ("data.dataset", r"gives torch.float32 with shape \(10, 24\); expected torch.uint8"),

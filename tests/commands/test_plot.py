@@ -148,7 +148,7 @@ def test_contours_are_of_densities():
     cell = (16 / 399) ** 2
     with torch.no_grad():
         exact, approximate = _posteriors(model, x, grid)
-        joint = (model.decoder(grid).log_prob(x) + model.prior().log_prob(grid)).exp()
+        joint = (model.decode(grid).log_prob(x) + model.prior().log_prob(grid)).exp()
     torch.testing.assert_close(exact, joint / joint.sum())
     assert (approximate.sum() * cell).item() == pytest.approx(1, abs=0.02)
 

@@ -59,14 +59,14 @@ def test_dynamic_keeps_grey_training_images_and_draws_the_others_once():
         drawn = getattr(one.splits, split)
         assert drawn.unique().tolist() == [0, 1]
         torch.testing.assert_close(drawn, getattr(two.splits, split))
-    torch.testing.assert_close(one.pixel_means, one.splits.train.float().mean(0) / 255)
+    torch.testing.assert_close(one.statistics.mean, one.splits.train.float().mean(0) / 255)
 
 
 def test_static_draws_once_and_near_the_grey_level():
     one, two, gray = (ready("digits", binarization="static"), ready("digits", binarization="static"), ready("digits"))
     torch.testing.assert_close(one.splits.train, two.splits.train)
     assert one.splits.train.unique().tolist() == [0, 1]
-    assert (one.pixel_means - gray.pixel_means).abs().max() < 0.08
+    assert (one.statistics.mean - gray.statistics.mean).abs().max() < 0.08
     assert one.splits.train.dtype == torch.uint8
 
 
@@ -161,7 +161,7 @@ def test_pixel_means_do_not_depend_on_how_many_images_are_averaged_together(monk
     expected = data.splits.train.double().mean(0).float()
     for pixels in (10, 1000, 2**22):
         monkeypatch.setattr("nfvae.data.gray._PIXELS_AT_ONCE", pixels)
-        torch.testing.assert_close(data.pixel_means, expected, rtol=0, atol=0)
+        torch.testing.assert_close(data.statistics.mean, expected, rtol=0, atol=0)
 
 
 def test_static_without_amat_files_says_that_it_draws(caplog):

@@ -351,7 +351,7 @@ before = peak()
 data = BinarizedImages("arrays", root=sys.argv[1])
 data.prepare_data()
 data.setup()
-data.pixel_means
+data.statistics.mean
 print((peak() - before) * 1024 / Path(sys.argv[1]).stat().st_size)
 """
 

@@ -86,7 +86,7 @@ def test_a_move_leaves_its_density_as_it_is_and_finds_it_from_anywhere(beta, lea
     monkeypatch.setattr(annealing, "LEAPFROG", leapfrog)
     torch.manual_seed(0)
     vae = gaussian_vae()
-    x = vae.decoder(torch.randn(1, LATENT, dtype=torch.float64)).sample()
+    x = vae.decode(torch.randn(1, LATENT, dtype=torch.float64)).sample()
     target, density, chains = target_of(vae, x), annealed_gaussian(vae, x[0], beta), 40_000
     for start, count in ((density.sample((chains, 1)), 3), (torch.zeros(chains, 1, LATENT, dtype=torch.float64), 120)):
         state, numbers, rates = target(start), moves(target, chains, 0, "test"), []
@@ -172,7 +172,7 @@ def test_agrees_with_integration_over_two_latents(name, chains, digits):  # noqa
 
 def test_more_temperatures_come_nearer_to_the_evidence():
     vae = gaussian_vae(noise=0.2)
-    x = vae.decoder(torch.randn(60, LATENT, dtype=torch.float64)).sample()
+    x = vae.decode(torch.randn(60, LATENT, dtype=torch.float64)).sample()
     evidence = vae.decoder.evidence(x)
     short, long = (annealed_log_likelihood(vae, x, 16, count) for count in (3, 30))
     off = [(evidence - estimate.mean_log_weight).mean() for estimate in (short, long)]

@@ -25,7 +25,7 @@ def test_the_gaps_sum_to_the_distance_and_a_full_family_has_no_approximation_gap
     for name in ("none", "cholesky"):
         torch.manual_seed(0)
         vae = gaussian_vae(name)
-        x = vae.decoder(torch.randn(5, LATENT, dtype=torch.float64)).sample()
+        x = vae.decode(torch.randn(5, LATENT, dtype=torch.float64)).sample()
         found[name] = split = inference_gaps(vae, x, 8, 300, starts=1)
         distance = split.log_likelihood - split.elbo
         torch.testing.assert_close(split.approximation + split.amortization, distance)
@@ -129,7 +129,7 @@ class Own(Flow):
 def test_a_flow_of_your_own_is_free_like_any_other():
     torch.manual_seed(0)
     vae = gaussian_vae("none")
-    x = vae.decoder(torch.randn(3, LATENT, dtype=torch.float64)).sample()
+    x = vae.decode(torch.randn(3, LATENT, dtype=torch.float64)).sample()
     plain = inference_gaps(vae, x, 2, 10, starts=1)
     vae.posterior.flow = Own(LATENT, 4).double()
     own = inference_gaps(vae, x, 2, 10, starts=1)
@@ -148,7 +148,7 @@ def test_a_poor_head_counts_as_approximation_where_the_context_is_free():
     vae = gaussian_vae("cholesky", noise=0.2)
     for parameter in vae.posterior.flow.parameters():
         parameter.data *= 0  # whatever the context, the identity
-    x = vae.decoder(torch.randn(3, LATENT, dtype=torch.float64)).sample()
+    x = vae.decode(torch.randn(3, LATENT, dtype=torch.float64)).sample()
     layers, context = (inference_gaps(vae, x, 8, 300, starts=0, free=free) for free in ("layers", "context"))
     assert (layers.approximation.abs() < 0.05).all()
     lost = (layers.elbo_best - context.elbo_best).mean()

@@ -89,7 +89,7 @@ def integrated(model, x):
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
         joint = [
-            (model.decoder(part[:, None]).log_prob(x) + model.prior().log_prob(part)[:, None]).double()
+            (model.decode(part[:, None]).log_prob(x) + model.prior().log_prob(part)[:, None]).double()
             for part in grid.split(20_000)
         ]
     return torch.cat(joint).logsumexp(0) + 2 * math.log(12 / 600)

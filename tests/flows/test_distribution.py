@@ -57,7 +57,7 @@ def test_expanded_densities_have_the_same_values(case):
 def test_every_part_of_a_model_expands(name):
     vae, x = small_vae(prior=PRIORS.make(name, latent=3, shape=(12,))).double(), binary(2).double()
     z = vae.posterior(x).sample()
-    for density, value in ((vae.prior(), z[0]), (vae.decoder(z), x), (vae.posterior(x), z)):
+    for density, value in ((vae.prior(), z[0]), (vae.decode(z), x), (vae.posterior(x), z)):
         wide = density.expand((6, *density.batch_shape))
         assert wide.batch_shape == (6, *density.batch_shape)
         torch.testing.assert_close(wide.log_prob(value), density.log_prob(value).expand(wide.batch_shape))

@@ -7,9 +7,10 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from nfvae.flows import DiagonalNormal, FlowDistribution
 from nfvae.flows.cholesky import LowerTriangularAffine
 from nfvae.flows.planar import Planar
-from nfvae.models import VAE, Posterior
+from nfvae.models import VAE, DataSpec, Posterior
 from nfvae.models.decoders.mlp import MLPDecoder
 from nfvae.models.encoders.mlp import MLPEncoder
+from nfvae.models.likelihoods.bernoulli import Bernoulli
 from nfvae.models.priors.normal import StandardNormal
 from tests.helpers.flows import random_flow, small_flow
 
@@ -19,7 +20,8 @@ PIXELS = 12
 def small_vae(case="planar", features=3, context=4, depth=2, prior=None):
     flow, shape = small_flow(case, features, context, depth), (PIXELS,)
     posterior = Posterior(MLPEncoder(shape, features, context, [16]), flow)
-    return VAE(posterior, MLPDecoder(features, shape, [16]), prior or StandardNormal(features))
+    decoder, likelihood = MLPDecoder(features, shape, hidden=[16]), Bernoulli(DataSpec(shape))
+    return VAE(posterior, decoder, prior or StandardNormal(features), likelihood)
 
 
 def binary(batch):

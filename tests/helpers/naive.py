@@ -50,7 +50,7 @@ class Naive(Estimator):
     def estimate(self, model, images, indices, seed):
         with torch.no_grad():
             torch.manual_seed(seed)
-            log_p = model.decoder(model.prior().sample((self.draws,))[:, None]).log_prob(images.x).double()
+            log_p = model.decode(model.prior().sample((self.draws,))[:, None]).log_prob(images.x).double()
         return NaiveEstimate(log_mean_exp(log_p), log_p.mean(0), standard_error(log_p))
 
     def values(self):

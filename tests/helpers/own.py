@@ -4,13 +4,14 @@ from typing import ClassVar
 
 import torch
 from torch import nn
+from torch.distributions import Independent, Laplace
 
 from nfvae.data import ImageDataset, Splits, Toy
 from nfvae.estimators import Objective
 from nfvae.flows import Bijection, DiagonalNormal, ParametricFlow
 from nfvae.flows.planar import Planar, PlanarFlow
 from nfvae.flows.univariate import Univariate
-from nfvae.models import BernoulliPixels, Decoder, Encoder, Encoding, Prior
+from nfvae.models import Decoder, Encoder, Encoding, Prior
 
 
 class Stretch(Bijection):
@@ -77,12 +78,19 @@ class LinearEncoder(Encoder):
 class LinearDecoder(Decoder):
     """A decoder without an output bias to start from."""
 
-    def __init__(self, latent, shape):
+    def __init__(self, latent, shape, outputs):
         super().__init__()
         self.layer = nn.Linear(latent, shape[0] * shape[1])
 
     def forward(self, z):
-        return BernoulliPixels(self.layer(z))
+        return self.layer(z)[..., None, :]
+
+
+class LaplaceDecoder(LinearDecoder):
+    """A decoder that gives p(x|z) itself: real numbers, with heavy tails."""
+
+    def forward(self, z):
+        return Independent(Laplace(self.layer(z), 0.5), 1)
 
 
 class WidePrior(Prior):

@@ -16,10 +16,10 @@ linear = sys.modules["nfvae.networks.linear"]
 class Decode(nn.Module):
     def __init__(self, vae):
         super().__init__()
-        self.decoder = vae.decoder
+        self.vae = vae
 
     def forward(self, z):
-        return torch.sigmoid(self.decoder(z).logits)
+        return torch.sigmoid(self.vae.decode(z).logits)
 
 
 class Encode(nn.Module):
@@ -34,10 +34,10 @@ class Encode(nn.Module):
 class Score(nn.Module):
     def __init__(self, vae):
         super().__init__()
-        self.decoder = vae.decoder
+        self.vae = vae
 
     def forward(self, z, x):
-        return self.decoder(z).log_prob(x)
+        return self.vae.decode(z).log_prob(x)
 
 
 def exported(module, *shapes):

@@ -69,5 +69,5 @@ def test_gradients_of_a_whole_model(case):
 def test_the_hessian_of_a_decoder():
     vae, x = small_vae().double(), binary(1).double()[0]
     z = torch.zeros(3).double()
-    expected = torch.autograd.functional.hessian(lambda z: vae.decoder(z).log_prob(x), z)
-    torch.testing.assert_close(hessian(lambda z: vae.decoder(z).log_prob(x))(z), expected)
+    expected = torch.autograd.functional.hessian(lambda z: vae.decode(z).log_prob(x), z)
+    torch.testing.assert_close(hessian(lambda z: vae.decode(z).log_prob(x))(z), expected)

@@ -122,7 +122,7 @@ def test_arrays_and_lists_are_images_too(kind):
         "importance": lambda x: log_likelihood(vae, x, 20, indices=[0, 1, 2]).log_likelihood,
         "weights": lambda x: log_weights(vae, x, 20),
         "annealed": lambda x: annealed_log_likelihood(vae, x, 2, 5).log_likelihood,
-        "as_images": vae.as_images,
+        "as_images": vae.as_data,
     }
     for name, estimate in estimates.items():
         assert torch.equal(estimate(kind(x)), estimate(x)), name

@@ -7,10 +7,11 @@ import torch
 from torch.distributions import Bernoulli
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from nfvae import elbo
-from nfvae.models import likelihood
-from nfvae.models.decoders.mlp import MLPDecoder
-from nfvae.models.likelihood import BernoulliPixels
+from nfvae import elbo, make_vae
+from nfvae.models import DECODERS, DataSpec, Statistics
+from nfvae.models.likelihoods import LIKELIHOODS
+from nfvae.models.likelihoods import bernoulli as likelihood
+from nfvae.models.likelihoods.bernoulli import BernoulliPixels
 from tests.helpers.models import binary, small_vae
 
 
@@ -66,11 +67,11 @@ def test_of_16_bits_are_the_logits_alone(dtype, monkeypatch):
 
 
 def test_likelihood_is_exact_where_probabilities_saturate():
-    decoder = MLPDecoder(2, (3,), [4])
+    vae = make_vae("none", 1, context=0, shape=(3,), latent=2)
     with torch.no_grad():
-        decoder.head.weight.zero_()
-        decoder.head.bias.copy_(torch.tensor([3200.0, -3200.0, 0.0]))
-    wrong = decoder(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 0.0, 1.0]]))
+        vae.decoder.head.weight.zero_()
+        vae.decoder.head.bias.copy_(torch.tensor([3200.0, -3200.0, 0.0]))
+    wrong = vae.decode(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 0.0, 1.0]]))
     torch.testing.assert_close(wrong, torch.tensor([-3200.0 - math.log(2)]))
 
 
@@ -122,3 +123,35 @@ def test_the_elbo_has_a_gradient_in_the_pixels():
 def test_pixels_of_whole_numbers_are_what_they_say(dtype):
     logits, x = torch.randn(4, 5, 30), torch.rand(5, 30).round()
     assert torch.equal(BernoulliPixels(logits).log_prob(x.to(dtype)), BernoulliPixels(logits).log_prob(x))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("decoder", ["mlp", "gated", "conv", "resnet"])
+def test_a_decoder_gives_as_many_numbers_as_the_likelihood_takes(decoder, outputs):
+    """Each number of x has its own outputs: what one image's pixel says is found at its place."""
+    network = DECODERS.make(decoder, latent=2, shape=(6, 5), outputs=outputs)
+    assert network(torch.zeros(7, 4, 2)).shape == (7, 4, outputs, 30)
+    bias = torch.arange(outputs * 30.0).view(outputs, 30)
+    network.init_output_bias(bias)
+    found = network(torch.zeros(2, 2))
+    before = DECODERS.make(decoder, latent=2, shape=(6, 5), outputs=outputs)
+    before.load_state_dict(network.state_dict())
+    before.output_bias.data.zero_()
+    torch.testing.assert_close(found - before(torch.zeros(2, 2)), bias.expand(2, -1, -1), atol=1e-4, rtol=1e-4)
+
+
+def test_bernoulli_takes_binary_data_only():
+    for levels, kind in ((256, " with 256 levels"), (None, " of real numbers")):
+        with pytest.raises(ValueError, match=rf"takes binary data; got vectors of shape \[3\]{kind}"):
+            make_vae(shape=(3,), levels=levels)
+    likelihood = LIKELIHOODS.make("bernoulli", spec=DataSpec((2, 2)))
+    with pytest.raises(ValueError, match="expected binary images; got values from 0 to 0.5"):
+        likelihood.check(torch.tensor([[0.0, 0.5, 0.0, 0.0]]))
+    start = likelihood.start(Statistics(torch.tensor([0.0, 0.5, 0.9, 1.0]), torch.zeros(4)))
+    torch.testing.assert_close(start.sigmoid(), torch.tensor([[1e-3, 0.5, 0.9, 1 - 1e-3]]))
+
+
+def test_data_say_their_form():
+    assert str(DataSpec((28, 28))) == "[28, 28]"
+    assert str(DataSpec((3, 32, 32), 256)) == "[3, 32, 32] with 256 levels"
+    assert (DataSpec((8,), None).size, DataSpec((8,), None).noun, DataSpec((3, 4, 4)).noun) == (8, "vectors", "images")

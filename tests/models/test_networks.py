@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nfvae.models import DECODERS, ENCODERS, make_vae
+from nfvae.models import DECODERS, ENCODERS, Statistics, make_vae
 from nfvae.models.encoders.base import softly_between
 from nfvae.networks import Gated, gated_mlp
 
@@ -24,7 +24,7 @@ def test_images_of_any_height_and_width_are_encoded_and_decoded(name, shape):
     x = torch.bernoulli(torch.full((4, pixels), 0.3))
     terms = vae(x, 2)
     assert vae.posterior(x).base.loc.shape == (4, 3)
-    assert vae.decoder(torch.zeros(2, 5, 3)).mean.shape == (2, 5, pixels)
+    assert vae.decode(torch.zeros(2, 5, 3)).mean.shape == (2, 5, pixels)
     assert terms.likelihood.shape == (2, 4)
     assert terms.likelihood.mean() > -pixels
     terms.log_weight.mean().backward()
@@ -39,14 +39,14 @@ def test_a_batch_is_encoded_and_decoded_as_its_images_alone(name):
     alone = [torch.cat(each) for each in zip(*(vae.posterior.encoder(one[None]) for one in x), strict=True)]
     for one, other in zip(vae.posterior.encoder(x), alone, strict=True):
         torch.testing.assert_close(one, other)
-    torch.testing.assert_close(vae.decoder(z).mean[1, 2], vae.decoder(z[1, 2]).mean)
+    torch.testing.assert_close(vae.decode(z).mean[1, 2], vae.decode(z[1, 2]).mean)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_decoder_starts_from_the_pixel_means(name):
-    decoder, means = make_vae("none", 1, context=0, decoder=name, shape=(8, 8), latent=3).decoder, torch.rand(64)
-    decoder.init_output_bias(means)
-    assert (decoder(torch.randn(100, 3)).mean.mean(0) - means).abs().mean() < 0.1
+    vae, means = make_vae("none", 1, context=0, decoder=name, shape=(8, 8), latent=3), torch.rand(64)
+    vae.init_from(Statistics(means, means))
+    assert (vae.decode(torch.randn(100, 3)).mean.mean(0) - means).abs().mean() < 0.1
 
 
 def test_a_gate_is_the_sigmoid_of_the_other_half():

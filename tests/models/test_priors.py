@@ -10,7 +10,7 @@ from torch.distributions import MixtureSameFamily, MultivariateNormal
 
 from nfvae.estimators import annealed_log_likelihood, log_likelihood, make_objective, sandwich, simulate
 from nfvae.flows import DiagonalNormal
-from nfvae.models import PRIORS, check_vae, make_vae
+from nfvae.models import PRIORS, Statistics, check_vae, make_vae
 from nfvae.models.priors.base import Mixture
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.priors.mixture import GaussianMixture
@@ -176,8 +176,8 @@ def test_a_vampprior_learns_with_its_model_and_is_copied_with_it():
 
 def test_pseudo_inputs_start_around_the_means_of_the_pixels_once():
     prior, means = VampPrior(3, (4,), components=1000), torch.tensor([0.0, 0.2, 0.5, 0.9])
-    prior.init_pixels(means)
-    prior.init_pixels(1 - means)
+    prior.init_from(Statistics(means, means))
+    prior.init_from(Statistics(1 - means, means))
     torch.testing.assert_close(torch.sigmoid(prior.logits.mean(0)), means, rtol=0, atol=0.03)
 
 
@@ -225,7 +225,7 @@ def test_samples_are_those_of_one_draw_decoded_a_few_at_a_time(case, monkeypatch
         for weight in vae.decoder.parameters():
             weight.normal_()
         torch.manual_seed(1)
-        expected = vae.decoder(vae.prior().sample((600,))).mean
+        expected = vae.decode(vae.prior().sample((600,))).mean
     vae.decoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     torch.manual_seed(1)
     torch.testing.assert_close(vae.sample(600), expected)

@@ -8,8 +8,7 @@ from torch.distributions import Bernoulli, Normal
 
 from nfvae.estimators import elbo, iwae, make_objective
 from nfvae.estimators.objectives import beta_at
-from nfvae.models import LogTerms
-from nfvae.models.decoders.mlp import MLPDecoder
+from nfvae.models import LogTerms, Statistics, make_vae
 from tests.helpers.flows import ALL
 from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
 
@@ -119,12 +118,12 @@ def test_unknown_beta_schedule_is_refused():
 
 
 def test_decoder_starts_from_the_pixel_means_and_keeps_a_trained_bias():
-    decoder = MLPDecoder(2, (3,), [4])
+    vae = make_vae("none", 1, context=0, shape=(3,), latent=2)
     means = torch.tensor([0.0, 0.5, 0.9])
-    decoder.init_output_bias(means)
-    torch.testing.assert_close(torch.sigmoid(decoder.head.bias), torch.tensor([1e-3, 0.5, 0.9]))
-    decoder.init_output_bias(torch.full((3,), 0.2))
-    torch.testing.assert_close(torch.sigmoid(decoder.head.bias)[2], torch.tensor(0.9))
+    vae.init_from(Statistics(means, means))
+    torch.testing.assert_close(torch.sigmoid(vae.decoder.head.bias), torch.tensor([1e-3, 0.5, 0.9]))
+    vae.init_from(Statistics(torch.full((3,), 0.2), means))
+    torch.testing.assert_close(torch.sigmoid(vae.decoder.head.bias)[2], torch.tensor(0.9))
 
 
 def test_pictures_are_probabilities():

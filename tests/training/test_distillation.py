@@ -93,7 +93,7 @@ def test_the_joint_loss_is_the_reverse_kl_to_the_teachers_joint_density(teacher)
     torch.manual_seed(1)
     loss, _ = module.loss_and_metrics(x)
     torch.manual_seed(1)
-    joint = lambda z: model.decoder(z).log_prob(x) + model.prior().log_prob(z)  # noqa: E731
+    joint = lambda z: model.decode(z).log_prob(x) + model.prior().log_prob(z)  # noqa: E731
     torch.testing.assert_close(loss, reverse_kl(module.model.posterior(x), joint, 4).mean())
 
 
@@ -147,9 +147,9 @@ def test_the_checkpoint_stands_alone_and_is_evaluated_as_any_run(target, teacher
         assert code == 0, error
     summary = json.loads(Path("runs/student/evaluation-test-importance-50-first20.json").read_text())
     x = run.images().images("test")[:20].float()
-    by_hand = log_likelihood(
-        VAE(model.posterior, teacher.model.decoder, teacher.model.prior), x, 50, proposal="mixture"
-    )
+    taught = teacher.model
+    vae = VAE(model.posterior, taught.decoder, taught.prior, taught.likelihood)
+    by_hand = log_likelihood(vae, x, 50, proposal="mixture")
     assert summary["nll"] == pytest.approx(-by_hand.log_likelihood.mean().item(), abs=1e-5)
     assert summary["elbo"] == pytest.approx(by_hand.elbo.mean().item(), abs=1e-5)
 

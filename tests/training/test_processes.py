@@ -44,7 +44,7 @@ def test_means_over_a_set_do_not_depend_on_the_processes(count, split, tmp_path)
     for name in ("reconstruction", "log_det", "nll"):
         assert found[1][f"{split}/{name}"] == pytest.approx(found[0][f"{split}/{name}"], rel=1e-6), name
     x = images(count).images(split).float()
-    exact = fitted.model.decoder(torch.zeros(1, 4)).log_prob(x).mean()
+    exact = fitted.model.decode(torch.zeros(1, 4)).log_prob(x).mean()
     assert found[1][f"{split}/reconstruction"] == pytest.approx(exact.item(), rel=1e-6)
     nll = -log_likelihood(fitted.model, x, 10).log_likelihood.mean()
     assert found[1][f"{split}/nll"] == pytest.approx(nll.item(), rel=1e-6)
@@ -100,7 +100,7 @@ def test_a_training_row_weighs_images_not_batches(tmp_path):
     nn.init.zeros_(fitted.model.decoder.head.weight)
     nn.init.constant_(fitted.model.decoder.head.bias, -3.0)
     fitted.epoch_sinks.append(rows.append)
-    exact = fitted.model.decoder(torch.zeros(1, 4)).log_prob(x).mean().item()
+    exact = fitted.model.decode(torch.zeros(1, 4)).log_prob(x).mean().item()
     loader = torch.utils.data.DataLoader(x, batch_size=64)
     trainer(tmp_path).fit(fitted, loader, loader)
     assert rows[0]["train/reconstruction"] == pytest.approx(exact, rel=1e-5)

@@ -63,7 +63,7 @@ def test_decoder_starts_from_the_training_pixel_means(tmp_path):
     fitted, data = module(), digits()
     trainer(tmp_path, limit_train_batches=0).fit(fitted, data)
     torch.testing.assert_close(
-        torch.sigmoid(fitted.model.decoder.head.bias), data.pixel_means.clamp(1e-3, 1 - 1e-3), atol=1e-6, rtol=1e-5
+        torch.sigmoid(fitted.model.decoder.head.bias), data.statistics.mean.clamp(1e-3, 1 - 1e-3), atol=1e-6, rtol=1e-5
     )
 
 

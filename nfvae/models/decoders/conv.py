@@ -15,6 +15,7 @@ class ConvDecoder(ImageDecoder):
     Args:
         latent: D.
         shape: height and width of an image.
+        outputs: numbers for each number of x.
         channels: of the convolutions at full size; twice as many before.
 
     Raises:
@@ -24,7 +25,7 @@ class ConvDecoder(ImageDecoder):
         Sylvester Normalizing Flows for Variational Inference, arXiv 1803.05649.
     """
 
-    def __init__(self, latent: int, shape: Sequence[int], channels: int = 32) -> None:
+    def __init__(self, latent: int, shape: Sequence[int], outputs: int = 1, channels: int = 32) -> None:
         check_sizes(channels=channels)
         sides, c = height_and_width(shape), channels
         half, quarter = halved(sides), halved(halved(sides))
@@ -37,7 +38,7 @@ class ConvDecoder(ImageDecoder):
             Gated(he(_doubling(c, 2 * c, half, sides))),
             Gated(he(nn.Conv2d(c, 2 * c, 5, 1, 2))),
         )
-        super().__init__(trunk, nn.Conv2d(c, 1, 1), shape)
+        super().__init__(trunk, nn.Conv2d(c, outputs, 1), shape)
 
 
 def _doubling(before: int, after: int, size: Sequence[int], doubled: Sequence[int]) -> nn.ConvTranspose2d:

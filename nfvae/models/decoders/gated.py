@@ -11,7 +11,8 @@ class GatedDecoder(TrunkDecoder):
 
     Args:
         latent: D.
-        shape: of an image.
+        shape: of a datum.
+        outputs: numbers for each number of x.
         hidden: widths of the layers.
 
     Raises:
@@ -21,5 +22,5 @@ class GatedDecoder(TrunkDecoder):
         VAE with a VampPrior, arXiv 1705.07120.
     """
 
-    def __init__(self, latent: int, shape: Sequence[int], hidden: Sequence[int] = (300, 300)) -> None:
-        super().__init__(gated_mlp(latent, hidden), hidden[-1], shape)
+    def __init__(self, latent: int, shape: Sequence[int], outputs: int = 1, hidden: Sequence[int] = (300, 300)) -> None:
+        super().__init__(gated_mlp(latent, hidden), hidden[-1], shape, outputs)

@@ -11,7 +11,8 @@ class MLPDecoder(TrunkDecoder):
 
     Args:
         latent: D.
-        shape: of an image.
+        shape: of a datum.
+        outputs: numbers for each number of x.
         hidden: widths of the layers.
         activation: a name in `nfvae.networks.ACTIVATIONS`.
 
@@ -20,6 +21,11 @@ class MLPDecoder(TrunkDecoder):
     """
 
     def __init__(
-        self, latent: int, shape: Sequence[int], hidden: Sequence[int] = (300, 300), activation: str = "relu"
+        self,
+        latent: int,
+        shape: Sequence[int],
+        outputs: int = 1,
+        hidden: Sequence[int] = (300, 300),
+        activation: str = "relu",
     ) -> None:
-        super().__init__(mlp(latent, hidden, activation), hidden[-1], shape)
+        super().__init__(mlp(latent, hidden, activation), hidden[-1], shape, outputs)

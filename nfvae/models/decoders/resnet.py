@@ -15,6 +15,7 @@ class ResNetDecoder(ImageDecoder):
     Args:
         latent: D.
         shape: height and width of an image.
+        outputs: numbers for each number of x.
         channels: of the blocks at full size; twice as many before.
         hidden: width of the first layer.
 
@@ -25,7 +26,9 @@ class ResNetDecoder(ImageDecoder):
         Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
     """
 
-    def __init__(self, latent: int, shape: Sequence[int], channels: int = 16, hidden: int = 450) -> None:
+    def __init__(
+        self, latent: int, shape: Sequence[int], outputs: int = 1, channels: int = 16, hidden: int = 450
+    ) -> None:
         check_sizes(channels=channels, hidden=hidden)
         sides, c = height_and_width(shape), channels
         half, quarter = halved(sides), halved(halved(sides))
@@ -42,4 +45,4 @@ class ResNetDecoder(ImageDecoder):
             ResidualBlock(c, c),
             nn.ELU(),
         )
-        super().__init__(trunk, nn.Conv2d(c, 1, 3, 1, 1), shape)
+        super().__init__(trunk, nn.Conv2d(c, outputs, 3, 1, 1), shape)

@@ -10,6 +10,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from torch.nn import functional
 
 from nfvae.flows import DiagonalNormal
+from nfvae.models.likelihoods import Statistics
 from nfvae.models.posterior import Posterior
 from nfvae.numerics import double
 
@@ -24,8 +25,8 @@ class Prior(nn.Module, ABC):
     def attach(self, posterior: Posterior) -> None:
         """Make the model's posterior known to a prior that is made of it; called once, when the model is built."""
 
-    def init_pixels(self, pixel_means: Tensor) -> None:
-        """Start what the prior says of pixels from their means in the training images, with shape (P,)."""
+    def init_from(self, statistics: Statistics) -> None:
+        """Start a prior that is made of data from statistics of the training data."""
 
     def alone(self) -> dict[str, Tensor]:
         """Return the state of the prior without the model that it was trained in."""

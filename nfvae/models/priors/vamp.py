@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nfvae.models.likelihoods import Statistics
 from nfvae.models.posterior import Posterior, make_posterior
 from nfvae.models.priors.base import Mixture, Prior
 from nfvae.registry import check_sizes
@@ -62,10 +63,10 @@ class VampPrior(Prior):
         self.attached = (posterior,)
 
     @torch.no_grad()
-    def init_pixels(self, pixel_means: Tensor) -> None:
+    def init_from(self, statistics: Statistics) -> None:
         """Start the pseudo-inputs around the means of the training pixels, once."""
         if not self.started:
-            self.logits.add_(torch.logit(pixel_means, eps=_PIXEL))
+            self.logits.add_(torch.logit(statistics.mean, eps=_PIXEL))
             self.started.fill_(True)
 
     def alone(self) -> dict[str, Tensor]:

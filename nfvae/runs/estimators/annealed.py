@@ -10,7 +10,7 @@ from typing_extensions import override
 from nfvae.estimators import BUDGETS, AnnealedEstimate, annealed_log_likelihood
 from nfvae.estimators.annealed import check_chains
 from nfvae.estimators.annealing import MARKS
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.plots import annealed_figure
 from nfvae.registry import check_choice
 from nfvae.runs.estimators.base import Argument, Estimator, Images, Summary, Values
@@ -120,8 +120,8 @@ class Annealed(Chains):
         return LIKELIHOOD_VALUES | single | curves
 
     @override
-    def summary(self, estimate: Any, pixels: int) -> Summary:
-        return likelihood_summary(estimate, pixels, self.chains) | {
+    def summary(self, estimate: Any, spec: DataSpec) -> Summary:
+        return likelihood_summary(estimate, spec, self.chains) | {
             "nll_one_chain": number(-estimate.mean_log_weight.mean()),
             "likely_off": number(estimate.spread.square().mean() / (2 * self.chains)),
             "spread_median": number(estimate.spread.nanquantile(0.5)),
@@ -130,10 +130,8 @@ class Annealed(Chains):
         }
 
     @override
-    def figure(
-        self, model: VAE, estimate: Any, images: Tensor, shape: tuple[int, int], title: str, seed: int
-    ) -> "Figure":
-        return annealed_figure(estimate, images, shape, title)
+    def figure(self, model: VAE, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
+        return annealed_figure(estimate, images, spec, title)
 
     @override
     @classmethod

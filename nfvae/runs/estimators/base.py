@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.runs.tables import Column
 
 if TYPE_CHECKING:
@@ -146,13 +146,11 @@ class Estimator(ABC):
         """Return the columns of the file of values: the field of each, and the index in it where it has several."""
 
     @abstractmethod
-    def summary(self, estimate: Any, pixels: int) -> Summary:
-        """Sum up the estimates of N images of P pixels, in nats per image; None is what is not known."""
+    def summary(self, estimate: Any, spec: DataSpec) -> Summary:
+        """Sum up the estimates of N images of a form, in nats per image; None is what is not known."""
 
     @abstractmethod
-    def figure(
-        self, model: VAE, estimate: Any, images: Tensor, shape: tuple[int, int], title: str, seed: int
-    ) -> "Figure":
+    def figure(self, model: VAE, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
         """Draw the estimates, as far as `values` holds them."""
 
     @classmethod

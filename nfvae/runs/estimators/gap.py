@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from nfvae.estimators import GapEstimate, inference_gaps
 from nfvae.estimators.gaps import FREE
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.plots import gap_bars, gap_figure
 from nfvae.registry import check_choice
 from nfvae.runs.estimators.annealed import Chains
@@ -98,7 +98,7 @@ class Gap(Chains):
         return {name.replace("standard_error", "se"): (name, None) for name in GapEstimate._fields}
 
     @override
-    def summary(self, estimate: GapEstimate, pixels: int) -> Summary:
+    def summary(self, estimate: GapEstimate, spec: DataSpec) -> Summary:
         values = {
             "elbo": estimate.elbo.mean(),
             "elbo_se": error_of_mean(estimate.elbo),
@@ -117,9 +117,9 @@ class Gap(Chains):
 
     @override
     def figure(
-        self, model: VAE, estimate: GapEstimate, images: Tensor, shape: tuple[int, int], title: str, seed: int
+        self, model: VAE, estimate: GapEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
     ) -> "Figure":
-        return gap_figure(estimate, images, shape, title)
+        return gap_figure(estimate, images, spec, title)
 
     @override
     @classmethod

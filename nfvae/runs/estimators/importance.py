@@ -12,7 +12,7 @@ from typing_extensions import override
 from nfvae.estimators import PROPOSALS, Estimate, k_values, log_likelihood, log_weights
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.estimators.streaming import check_samples
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.plots import k_curves, likelihood_figure
 from nfvae.registry import check_choice
 from nfvae.runs.estimators.base import Argument, Estimator, Images, Summary, Values
@@ -85,23 +85,21 @@ class Importance(Estimator):
         return LIKELIHOOD_VALUES | {"khat": ("khat", None)} | bounds
 
     @override
-    def summary(self, estimate: Estimate, pixels: int) -> Summary:
+    def summary(self, estimate: Estimate, spec: DataSpec) -> Summary:
         drawn = math.ceil(self.samples / len(PROPOSALS[self.proposal]))
         bounds = map(number, estimate.k_curve.mean(0))
-        return likelihood_summary(estimate, pixels, drawn) | {
+        return likelihood_summary(estimate, spec, drawn) | {
             "khat_above_0_7": number(above(estimate.khat, KHAT_LIMIT).mean()),
             "k_curve": dict(zip(map(str, k_values(self.samples)), bounds, strict=True)),
         }
 
     @override
-    def figure(
-        self, model: VAE, estimate: Estimate, images: Tensor, shape: tuple[int, int], title: str, seed: int
-    ) -> "Figure":
+    def figure(self, model: VAE, estimate: Estimate, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
         some = torch.linspace(0, len(images) - 1, min(_HISTOGRAM_IMAGES, len(images))).long()
         weights = log_weights(
             model, images[some].float(), self.samples, proposal=self.proposal, seed=seed, indices=some
         )
-        return likelihood_figure(estimate, weights, images, shape, title)
+        return likelihood_figure(estimate, weights, images, spec, title)
 
     @override
     @classmethod

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.estimators import SandwichEstimate, Simulated, sandwich, simulate
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.plots import sandwich_figure
 from nfvae.runs.estimators.annealed import Annealed
 from nfvae.runs.estimators.base import Images, Summary, Values
@@ -61,9 +61,9 @@ class Sandwich(Annealed):
         return super().values() | {"upper": ("upper", None), "upper_se": ("upper_error", None)}
 
     @override
-    def summary(self, estimate: SandwichEstimate, pixels: int) -> Summary:
+    def summary(self, estimate: SandwichEstimate, spec: DataSpec) -> Summary:
         between = estimate.upper - estimate.log_likelihood
-        return super().summary(estimate, pixels) | {
+        return super().summary(estimate, spec) | {
             "nll_least": number(-estimate.upper.mean()),
             "bracket": number(between.mean()),
             "bracket_se": number(error_of_mean(between)),
@@ -71,9 +71,9 @@ class Sandwich(Annealed):
 
     @override
     def figure(
-        self, model: VAE, estimate: SandwichEstimate, images: Tensor, shape: tuple[int, int], title: str, seed: int
+        self, model: VAE, estimate: SandwichEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
     ) -> "Figure":
-        return sandwich_figure(estimate, images, shape, title)
+        return sandwich_figure(estimate, images, spec, title)
 
     @override
     @classmethod

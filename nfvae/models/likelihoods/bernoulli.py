@@ -1,18 +1,56 @@
-"""The likelihood p(x|z): independent Bernoulli pixels, from logits."""
+"""Binary data: independent Bernoulli pixels, from logits."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent
+from torch.distributions import Bernoulli as _Bernoulli
+from torch.distributions import Independent
 from torch.distributions.utils import lazy_property
 from torch.nn.functional import softplus
+from typing_extensions import override
 
+from nfvae.models.likelihoods.base import DataSpec, Likelihood, Statistics
 from nfvae.numerics import at_least_float32
 
 _FACTORS = 120  # each at least 1/2: their product stays within float32
 _IN_CACHE = 200_000  # pixels of a pass that a processor's cache still holds for the next
+
+
+_LEAST_MEAN = 1e-3  # of a pixel, as the output bias starts
+
+
+class Bernoulli(Likelihood):
+    """Independent Bernoulli pixels, each by its logit.
+
+    Args:
+        spec: of the data, which have two levels.
+
+    Raises:
+        ValueError: for data of other levels.
+    """
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        if spec.levels != 2:
+            raise ValueError(f"the likelihood bernoulli takes binary data; got {spec.noun} of shape {spec}")
+
+    @override
+    def forward(self, raw: Tensor) -> "BernoulliPixels":
+        return BernoulliPixels(raw.squeeze(-2))
+
+    @override
+    def check(self, x: Tensor) -> None:
+        if not ((x == 0) | (x == 1)).all():
+            raise ValueError(
+                f"expected binary images; got values from {x.min():g} to {x.max():g}: "
+                "binarize gray ones first, as torch.bernoulli(gray) for gray in [0, 1]"
+            )
+
+    @override
+    def start(self, statistics: Statistics) -> Tensor:
+        return torch.logit(statistics.mean, eps=_LEAST_MEAN)[None]
 
 
 class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at run time
@@ -40,7 +78,7 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
         return BernoulliPixels(self.logits.expand(*batch_shape, -1))
 
 
-class _Pixels(Bernoulli):
+class _Pixels(_Bernoulli):
     @lazy_property
     def probs(self) -> Tensor:
         return torch.sigmoid(at_least_float32(self.logits))

@@ -1,0 +1,33 @@
+"""Decoders of your own that give p(x|z) themselves."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution
+from typing_extensions import override
+
+from nfvae.models.likelihoods.base import DataSpec, Likelihood
+
+
+class OwnLikelihood(Likelihood):
+    """The likelihood that the decoder itself gives: its output is p(x|z), a distribution with event shape (P,).
+
+    Args:
+        spec: of the data; None where any are taken.
+    """
+
+    outputs = 0
+
+    def __init__(self, spec: DataSpec | None = None) -> None:
+        super().__init__(spec)
+
+    @override
+    def forward(self, raw: Any) -> Distribution:
+        if not isinstance(raw, Distribution):
+            raise ValueError(f"the likelihood own takes a decoder that gives a distribution; got {type(raw).__name__}")
+        return raw
+
+    @override
+    def check(self, x: Tensor) -> None:
+        if not x.isfinite().all():
+            raise ValueError("expected finite numbers; got NaN or infinity")
