@@ -132,13 +132,13 @@ def test_arrays_and_lists_are_images_too(kind):
 
 @pytest.mark.parametrize("value", [None, "x", {"a": 1}, [[1, 2], [3]]])
 def test_what_holds_no_images_is_refused(value):
-    with pytest.raises(ValueError, match="images must be numbers in a tensor, an array or a list"):
+    with pytest.raises(ValueError, match="vectors must be numbers in a tensor, an array or a list"):
         log_likelihood(small_vae(), value, 5)
 
 
 @pytest.mark.parametrize("change", [lambda x: x.to(torch.complex64), lambda x: x.to_sparse()])
 def test_images_that_are_no_plain_numbers_are_refused(change):
-    with pytest.raises(ValueError, match="expected images in a plain tensor of real numbers"):
+    with pytest.raises(ValueError, match="expected vectors in a plain tensor of real numbers"):
         log_likelihood(small_vae(), change(binary(2)), 5)
 
 

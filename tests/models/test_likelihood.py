@@ -145,7 +145,7 @@ def test_bernoulli_takes_binary_data_only():
         with pytest.raises(ValueError, match=rf"takes binary data; got vectors of shape \[3\]{kind}"):
             make_vae(shape=(3,), levels=levels)
     likelihood = LIKELIHOODS.make("bernoulli", spec=DataSpec((2, 2)))
-    with pytest.raises(ValueError, match="expected binary images; got values from 0 to 0.5"):
+    with pytest.raises(ValueError, match=r"expected binary images; got values from 0 to 0\.5"):
         likelihood.check(torch.tensor([[0.0, 0.5, 0.0, 0.0]]))
     start = likelihood.start(Statistics(torch.tensor([0.0, 0.5, 0.9, 1.0]), torch.zeros(4)))
     torch.testing.assert_close(start.sigmoid(), torch.tensor([[1e-3, 0.5, 0.9, 1 - 1e-3]]))
