@@ -15,7 +15,6 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper
 
-from nfvae import __version__
 from nfvae.commands import with_home
 from nfvae.commands.arguments import TRUST_HELP, Parser, meant, offer
 from nfvae.data import DATASETS, TOYS
@@ -28,6 +27,7 @@ from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
 from nfvae.runs.run import DATA
 from nfvae.runs.trust import trained_with
 from nfvae.training import TASKS, TrainingModule
+from nfvae.version import __version__
 
 _SECTIONS = ("model", "data", "trainer")
 _CHOICES: dict[str, Mapping[str, str]] = {

@@ -14,6 +14,7 @@ from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.methods import described
 from nfvae.runs.tables import Table
+from nfvae.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,8 +139,6 @@ def _embedded(png: bytes, what: str) -> str:
 
 def _settings(experiments: Sequence[Experiment], command: str) -> dict[str, str]:
     """List what is needed to make the page again: settings, seeds, command, version and date."""
-    from nfvae import __version__
-
     settings = [each.results[0].settings for each in experiments]
     names = dict.fromkeys(name for each in settings for name in each)
     shared = {name for name in names if all(name in each and each[name] == settings[0][name] for each in settings)}

@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from nfvae.runs.folder import RunFolder, experiment_name
+from nfvae.version import __version__
 
 if TYPE_CHECKING:
     from wandb import Run as WandbRun
@@ -94,8 +95,6 @@ def wandb_settings(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, 
     """
     import wandb
     from wandb.sdk.lib.runid import generate_id
-
-    from nfvae import __version__
 
     _silence()
     online = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)

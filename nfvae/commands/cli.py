@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from nfvae.commands import COMMANDS, INTERRUPTED, Ended, with_home
 from nfvae.registry import import_attribute, trusting, unknown
+from nfvae.version import __version__
 
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
@@ -51,8 +52,6 @@ def _dispatch(arguments: list[str], ready: Callable[[], object]) -> None:
         print(_overview())
         raise SystemExit(0)
     if name == "--version":
-        from nfvae import __version__
-
         print(f"nfvae {__version__}")
         raise SystemExit(0)
     if name == "--print_shtab":
