@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper
+from typing_extensions import override
 
 from nfvae.commands import with_home
 from nfvae.commands.arguments import TRUST_HELP, Parser, meant, offer
@@ -65,6 +66,7 @@ set_dumper("yaml", dump_yaml)
 class TrainingParser(ArgumentParser):
     """A parser whose settings, once written, can be read again."""
 
+    @override
     def dump(self, *args: Any, **kwargs: Any) -> str:
         """Return settings as YAML; those that have no text, as a device that is a default, are left out."""
         with warnings.catch_warnings():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.estimators import (
     PROPOSALS,
@@ -111,14 +112,17 @@ class Importance(Method):
 
     result = Estimate
 
-    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Estimate:  # noqa: D102
+    @override
+    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Estimate:
         return log_likelihood(model, x, indices=indices, **self.asked)
 
-    def columns(self) -> Columns:  # noqa: D102
+    @override
+    def columns(self) -> Columns:
         bounds: Columns = {f"bound_{k}": ("k_curve", place) for place, k in enumerate(k_values(self.settings.samples))}
         return _LIKELIHOOD | {"khat": ("khat", None)} | bounds
 
-    def summary(self, estimate: Estimate, pixels: int) -> Summary:  # noqa: D102
+    @override
+    def summary(self, estimate: Estimate, pixels: int) -> Summary:
         drawn = math.ceil(self.settings.samples / len(PROPOSALS[self.settings.proposal]))
         bounds = map(number, estimate.k_curve.mean(0))
         return _summary(estimate, pixels, drawn) | {
@@ -126,15 +130,15 @@ class Importance(Method):
             "k_curve": dict(zip(map(str, k_values(self.settings.samples)), bounds, strict=True)),
         }
 
-    def figure(  # noqa: D102
-        self, model: VAE, estimate: Estimate, images: Tensor, shape: tuple[int, int], title: str
-    ) -> "Figure":
+    @override
+    def figure(self, model: VAE, estimate: Estimate, images: Tensor, shape: tuple[int, int], title: str) -> "Figure":
         some = torch.linspace(0, len(images) - 1, min(_HISTOGRAM_IMAGES, len(images))).long()
         weights = log_weights(model, images[some].float(), indices=some, **self.asked)
         return likelihood_figure(estimate, weights, images, shape, title)
 
+    @override
     @staticmethod
-    def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
+    def words(summaries: Sequence[Summary]) -> str:
         shares = [summary["khat_above_0_7"] for summary in summaries]
         if None in shares:
             return "k̂ needs 25 samples per image, so how far to believe these likelihoods is not known."
@@ -153,15 +157,18 @@ class Annealed(Method):
     result: ClassVar[type[Any]] = AnnealedEstimate
     curves: ClassVar[tuple[str, ...]] = ("betas", "spreads", "acceptances")
 
-    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Any:  # noqa: D102
+    @override
+    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> Any:
         return annealed_log_likelihood(model, x, indices=indices, **self.asked)
 
-    def columns(self) -> Columns:  # noqa: D102
+    @override
+    def columns(self) -> Columns:
         single: Columns = {name: (name, None) for name in ("mean_log_weight", "spread", "acceptance")}
         curves: Columns = {f"{name[:-1]}_{place + 1}": (name, place) for name in self.curves for place in range(MARKS)}
         return _LIKELIHOOD | single | curves
 
-    def summary(self, estimate: Any, pixels: int) -> Summary:  # noqa: D102
+    @override
+    def summary(self, estimate: Any, pixels: int) -> Summary:
         chains = self.settings.chains
         return _summary(estimate, pixels, chains) | {
             "nll_one_chain": number(-estimate.mean_log_weight.mean()),
@@ -171,13 +178,13 @@ class Annealed(Method):
             "acceptance": number(estimate.acceptance.nanmean()),
         }
 
-    def figure(  # noqa: D102
-        self, model: VAE, estimate: Any, images: Tensor, shape: tuple[int, int], title: str
-    ) -> "Figure":
+    @override
+    def figure(self, model: VAE, estimate: Any, images: Tensor, shape: tuple[int, int], title: str) -> "Figure":
         return annealed_figure(estimate, images, shape, title)
 
+    @override
     @staticmethod
-    def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
+    def words(summaries: Sequence[Summary]) -> str:
         off = [summary["likely_off"] for summary in summaries]
         if None in off:
             return "How far to believe these NLLs is not known: that needs two chains per image."
@@ -197,19 +204,23 @@ class Sandwich(Annealed):
     result, curves = SandwichEstimate, ()
     simulated: Simulated
 
-    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor]) -> Tensor:  # noqa: D102
+    @override
+    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor]) -> Tensor:
         assert self.settings.limit is not None
         self.simulated = simulate(build(), self.settings.limit, self.settings.seed)
         return self.simulated.x.to(torch.uint8)
 
-    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> SandwichEstimate:  # noqa: D102
+    @override
+    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> SandwichEstimate:
         z = self.simulated.z[indices.cpu()].to(x.device)
         return sandwich(model, Simulated(x, z), indices=indices, **self.asked)
 
-    def columns(self) -> Columns:  # noqa: D102
+    @override
+    def columns(self) -> Columns:
         return super().columns() | {"upper": ("upper", None), "upper_se": ("upper_error", None)}
 
-    def summary(self, estimate: SandwichEstimate, pixels: int) -> Summary:  # noqa: D102
+    @override
+    def summary(self, estimate: SandwichEstimate, pixels: int) -> Summary:
         between = estimate.upper - estimate.log_likelihood
         return super().summary(estimate, pixels) | {
             "nll_least": number(-estimate.upper.mean()),
@@ -217,13 +228,15 @@ class Sandwich(Annealed):
             "bracket_se": number(error_of_mean(between)),
         }
 
-    def figure(  # noqa: D102
+    @override
+    def figure(
         self, model: VAE, estimate: SandwichEstimate, images: Tensor, shape: tuple[int, int], title: str
     ) -> "Figure":
         return sandwich_figure(estimate, images, shape, title)
 
+    @override
     @staticmethod
-    def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
+    def words(summaries: Sequence[Summary]) -> str:
         widest = max(summary["bracket"] + 2 * (summary["bracket_se"] or 0) for summary in summaries)
         verdict = "Believe annealed NLLs that far." if widest <= _LOOSE else "Take many more temperatures."
         return (
@@ -237,13 +250,16 @@ class Gap(Method):
 
     images_per_part, result = 50, GapEstimate
 
-    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> GapEstimate:  # noqa: D102
+    @override
+    def estimate(self, model: VAE, x: Tensor, indices: Tensor) -> GapEstimate:
         return inference_gaps(model, x, indices=indices, **self.asked)
 
-    def columns(self) -> Columns:  # noqa: D102
+    @override
+    def columns(self) -> Columns:
         return {name.replace("standard_error", "se"): (name, None) for name in GapEstimate._fields}
 
-    def summary(self, estimate: GapEstimate, pixels: int) -> Summary:  # noqa: D102
+    @override
+    def summary(self, estimate: GapEstimate, pixels: int) -> Summary:
         values = {
             "elbo": estimate.elbo.mean(),
             "elbo_se": error_of_mean(estimate.elbo),
@@ -260,13 +276,13 @@ class Gap(Method):
         }
         return {name: number(value) for name, value in values.items()}
 
-    def figure(  # noqa: D102
-        self, model: VAE, estimate: GapEstimate, images: Tensor, shape: tuple[int, int], title: str
-    ) -> "Figure":
+    @override
+    def figure(self, model: VAE, estimate: GapEstimate, images: Tensor, shape: tuple[int, int], title: str) -> "Figure":
         return gap_figure(estimate, images, shape, title)
 
+    @override
     @staticmethod
-    def words(summaries: Sequence[Summary]) -> str:  # noqa: D102
+    def words(summaries: Sequence[Summary]) -> str:
         if min(s["approximation"] for s in summaries) < -_NOISE:
             return "log p(x) lies below an ELBO, so these chains are too short to say anything. Take more temperatures."
         shares = [s["amortization"] / s["gap"] if s["gap"] else 0.0 for s in summaries]

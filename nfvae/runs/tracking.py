@@ -54,6 +54,7 @@ class RunLogger(WandbLogger):
         self.folder, self._wandb_init = folder, settings
 
     @property
+    @override
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The run of wandb, which starts when it is first needed."""

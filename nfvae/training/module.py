@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 from torch import nn
+from typing_extensions import override
 
 from nfvae.registry import save_plainly
 from nfvae.training.callbacks import ReproducibleEpochs, check_callbacks
@@ -81,8 +82,8 @@ class TrainingModule(SavedModule, MetricRows):
         if (shape := list(getattr(data, "shape", expected))) != expected:
             raise ValueError(f"the model expects shape {expected}; the data have {shape}")
 
+    @override
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint from which the training cannot go on, states of the optimizer included."""
         super().check_resumable(checkpoint)
         if type(self).configure_optimizers is TrainingModule.configure_optimizers:
             check_states(self.hparams, self._learning(), checkpoint)
@@ -91,12 +92,12 @@ class TrainingModule(SavedModule, MetricRows):
         """Return the parameters that the optimizer changes."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    # Lightning's hooks, in the order in which a run meets them
-
+    @override
     def configure_callbacks(self) -> list[pl.Callback]:
         """Add what makes a resumed run equal to one that was never interrupted, and what chooses how a step is run."""
         return [ReproducibleEpochs(), *([CompileWherePays()] if self.hparams["compile"] == "auto" else [])]
 
+    @override
     def setup(self, stage: str) -> None:
         """Check the precision and the data, and compile the step where that is asked for."""
         if (precision := str(self.trainer.precision)) in _TOO_COARSE:
@@ -114,23 +115,22 @@ class TrainingModule(SavedModule, MetricRows):
         if stage == "fit" and self.hparams["compile"] is True:
             self.step_function = compiled(self.loss_and_metrics, self.trainer.strategy.root_device)
 
+    @override
     def on_fit_start(self) -> None:
         """Take over the weights that are to be started from, unless a checkpoint has just brought later ones."""
         if not self.trainer.ckpt_path:
             self.load_start()
 
+    @override
     def configure_optimizers(self) -> Any:
-        """Return the optimizer of what learns, with its schedule."""
         settings = self.hparams
         optimizer = make_optimizer(settings, self._learning(), self.device)
         steps = lambda: self.trainer.estimated_stepping_batches  # noqa: E731  (it sets up the data loader)
         return with_schedule(optimizer, settings["schedule"], settings["milestones"], steps)
 
+    @override
     def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip as the trainer says, or else at `clip`."""
         limit = self.clip if gradient_clip_val is None else gradient_clip_val

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.adam import adam
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
+from typing_extensions import override
 
 from nfvae.registry import Registry, check_choice, check_number
 from nfvae.runs.checkpoint import check_alike
@@ -37,8 +38,9 @@ class FusedAdam(Adam):
         Adam: A Method for Stochastic Optimization, arXiv 1412.6980.
     """
 
+    @override
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: D102
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
