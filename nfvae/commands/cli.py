@@ -78,7 +78,7 @@ def _overview() -> str:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     """Return what a mistake in what was asked raises; Lightning's own kind only where Lightning was needed."""
-    lightning = sys.modules.get("lightning_fabric.utilities.exceptions")
+    lightning = sys.modules.get("pytorch_lightning.utilities.exceptions")
     torch = sys.modules.get("torch")
     own = (ValueError, OSError, MemoryError, ModuleNotFoundError, argparse.ArgumentError)
     of_torch = (torch.OutOfMemoryError,) if torch else ()

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
@@ -55,10 +54,9 @@ class RunLogger(WandbLogger):
 
     @property
     @override
-    @rank_zero_experiment
     def experiment(self) -> Any:
         """The run of wandb, which starts when it is first needed."""
-        if self._experiment is None and not hasattr(self, "_attach_id"):
+        if not getattr(rank_zero_only, "rank", 0) and self._experiment is None and not hasattr(self, "_attach_id"):
             self._experiment = _start(self.folder, self._wandb_init)
             with _harmless():
                 self._experiment.define_metric(_AXIS)
