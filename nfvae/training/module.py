@@ -26,7 +26,8 @@ class TrainingModule(SavedModule, MetricRows):
         optimizer: `adam`, `adamax`, `adamw`, or "package.module:Class", as torch.optim:SGD.
         optimizer_options: further arguments of the optimizer's class, as `weight_decay: 0.01` of adamw.
         lr: learning rate.
-        schedule: `constant`, `cosine` (to zero at the last step), or `multistep`.
+        schedule: `constant`, `cosine` (to zero at the last step), `multistep`, or torch.optim.lr_scheduler:NAME.
+        schedule_options: further arguments of the schedule's class, as `step_size: 20` of StepLR.
         milestones: epochs at which `multistep` divides the rate by 10.
         compile: whether the training step goes through `torch.compile`, which costs some seconds at the start; `auto`
             for whatever is quicker in a long training.
@@ -56,6 +57,7 @@ class TrainingModule(SavedModule, MetricRows):
         optimizer_options: dict[str, Any] | None = None,
         lr: float = 1e-3,
         schedule: str = "constant",
+        schedule_options: dict[str, Any] | None = None,
         milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
         compile: bool | Literal["auto"] = False,
         start: str | None = None,
@@ -123,10 +125,8 @@ class TrainingModule(SavedModule, MetricRows):
 
     @override
     def configure_optimizers(self) -> Any:
-        settings = self.hparams
-        optimizer = make_optimizer(settings, self._learning(), self.device)
-        steps = lambda: self.trainer.estimated_stepping_batches  # noqa: E731  (it sets up the data loader)
-        return with_schedule(optimizer, settings["schedule"], settings["milestones"], steps)
+        optimizer = make_optimizer(self.hparams, self._learning(), self.device)
+        return with_schedule(optimizer, self.hparams, lambda: self.trainer.estimated_stepping_batches)
 
     @override
     def configure_gradient_clipping(

@@ -19,7 +19,13 @@ from nfvae.training.optimizers import with_new_rate
 from nfvae.training.teacher import Teacher
 
 _COMPILED = "_orig_mod."  # in the names of weights
-_KEPT = ("optimizer", "optimizer_options", "schedule", "milestones")  # whose state the checkpoint holds
+_KEPT = (
+    "optimizer",
+    "optimizer_options",
+    "schedule",
+    "schedule_options",
+    "milestones",
+)  # whose state the checkpoint holds
 
 
 class SavedModule(pl.LightningModule):
