@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nfvae.version import __version__
+
 if TYPE_CHECKING:
     from nfvae.data import BinarizedImages, ToyVectors
     from nfvae.estimators import (
@@ -35,6 +37,7 @@ __all__ = [
     "PosteriorDistillation",
     "Run",
     "ToyVectors",
+    "__version__",
     "annealed_log_likelihood",
     "elbo",
     "inference_gaps",
@@ -62,14 +65,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("nfvae")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "__version__"])
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a run that failed, 2 for a mistake in what was asked."""
     if arguments is None:
         return _as_program()
-    from nfvae.cli import run
+    from nfvae.commands.cli import run
 
     return run(arguments)
 
@@ -31,7 +31,7 @@ def _as_program() -> int:
     }
     for signum in heeded:
         signal.signal(signum, _leave)
-    from nfvae.cli import run
+    from nfvae.commands.cli import run
 
     try:
         return run(sys.argv[1:], lambda: [signal.signal(signum, handler) for signum, handler in heeded.items()])

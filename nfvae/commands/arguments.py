@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from typing_extensions import override
+
 from nfvae.data import SPLITS
 from nfvae.registry import check_choice, trust
 from nfvae.runs import EvaluationSettings
@@ -65,7 +67,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=text, add_help=add_help, allow_abbrev=False, formatter_class=form)
         self.register("type", Path, _path)
 
-    def error(self, message: str) -> NoReturn:  # noqa: D102
+    @override
+    def error(self, message: str) -> NoReturn:
         raise ValueError(message + meant(message, self))
 
     def add_runs(self, name: str, nargs: str | None, others: str = "") -> None:
@@ -105,6 +108,7 @@ class Parser(argparse.ArgumentParser):
 class _Trust(argparse.Action):
     """Trust the classes for the rest of the command, wherever a checkpoint is read."""
 
+    @override
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         trust(values)
 

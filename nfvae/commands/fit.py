@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser
 from pytorch_lightning.loggers import WandbLogger
+from typing_extensions import override
 
 from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.pictures import density_summary, draw
@@ -193,6 +194,7 @@ class _FirstStep(pl.Callback):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
+    @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -205,6 +207,7 @@ class _FirstStep(pl.Callback):
             path = trainer.ckpt_path
             raise ValueError(f"{path} would be resumed without being asked for: move it, or give another --name")
 
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write config.yaml, and say what wandb's summary is to show.
 

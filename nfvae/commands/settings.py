@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_dumper
+from typing_extensions import override
 
-from nfvae import __version__
 from nfvae.commands import with_home
 from nfvae.commands.arguments import TRUST_HELP, Parser, meant, offer
 from nfvae.data import DATASETS, TOYS
@@ -28,6 +28,7 @@ from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
 from nfvae.runs.run import DATA
 from nfvae.runs.trust import trained_with
 from nfvae.training import TASKS, TrainingModule
+from nfvae.version import __version__
 
 _SECTIONS = ("model", "data", "trainer")
 _CHOICES: dict[str, Mapping[str, str]] = {
@@ -65,6 +66,7 @@ set_dumper("yaml", dump_yaml)
 class TrainingParser(ArgumentParser):
     """A parser whose settings, once written, can be read again."""
 
+    @override
     def dump(self, *args: Any, **kwargs: Any) -> str:
         """Return settings as YAML; those that have no text, as a device that is a default, are left out."""
         with warnings.catch_warnings():

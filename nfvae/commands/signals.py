@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from typing_extensions import override
 
 from nfvae.commands import INTERRUPTED, TERMINATED, Ended, end
 
@@ -14,6 +15,7 @@ from nfvae.commands import INTERRUPTED, TERMINATED, Ended, end
 class EndWhenTerminated(pl.Callback):
     """End a loop without training at SIGTERM at once; Lightning would wait for its end."""
 
+    @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen, when Lightning has set its own handlers."""
         signal.signal(signal.SIGTERM, end)

@@ -13,6 +13,7 @@ import torch
 from numpy.lib.npyio import NpzFile
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.data.batches import SPLITS, Splits
 from nfvae.data.binarize import above_half, fixed_draw
@@ -45,11 +46,13 @@ class Arrays(ImageDataset):
         check_seed("split_seed", split_seed)
         self.split, self.split_seed = split, split_seed
 
+    @override
     def find_shape(self, root: Path) -> tuple[int, ...]:
         """Return height and width of an image; of .npz and .npy files the headers alone are read."""
         stored, _ = self._stored(root)
         return _sides({source: array.shape for source, array in stored.items()})
 
+    @override
     def read(self, root: Path, download: bool) -> Splits:
         """Read the file that is the data root."""
         stored, parts = self._stored(root)
@@ -102,9 +105,11 @@ class GivenTensors(ImageDataset):
         self.sides = _sides({name: tuple(images.shape) for name, images in given.items()})
         self.parts = Splits(*(part.flatten(1) for part in as_gray(given)))
 
-    def find_shape(self, root: Path) -> tuple[int, ...]:  # noqa: D102
+    @override
+    def find_shape(self, root: Path) -> tuple[int, ...]:
         return self.sides
 
+    @override
     def read(self, root: Path, download: bool) -> Splits:
         """Return the images."""
         return self.parts

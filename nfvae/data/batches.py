@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from typing_extensions import override
 
 
 class Splits(NamedTuple):
@@ -39,6 +40,7 @@ class TensorRows(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @override
     def __getitem__(self, indices: Tensor) -> Tensor:
         return self.rows.index_select(0, indices)
 
@@ -73,9 +75,11 @@ class BatchIndices(DistributedSampler[Tensor]):
         self.batch_size = min(batch_size, max(self.shard, 1))
         self.device = dataset.rows.device
 
+    @override
     def __len__(self) -> int:
         return self.shard // self.batch_size if self.shuffle else -(-self.shard // self.batch_size)
 
+    @override
     def __iter__(self) -> Iterator[Tensor]:
         total = len(self.dataset)  # type: ignore[arg-type]
         order = torch.arange(total)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from nfvae.data.batches import Splits
 from nfvae.data.datasets import ImageDataset
@@ -14,6 +15,7 @@ class Digits(ImageDataset):
 
     shape = (8, 8)
 
+    @override
     def read(self, root: Path, download: bool) -> Splits:
         """Read them out of the installed package."""
         from sklearn.datasets import load_digits

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.data.batches import Splits
 from nfvae.data.datasets import ImageDataset
@@ -50,13 +51,15 @@ class Folder(ImageDataset):
             check_sizes(height=size[0], width=size[1])
         self.size, self.invert, self.split, self.split_seed = size, invert, split, split_seed
 
-    def find_shape(self, root: Path) -> tuple[int, ...]:  # noqa: D102
+    @override
+    def find_shape(self, root: Path) -> tuple[int, ...]:
         if self.size is not None:
             return self.size[0], self.size[1]
         first = next(iter(_find_files(root).values()))[0]
         height, width = read_picture(first, self.size, self.invert)[0].shape
         return height, width
 
+    @override
     def read(self, root: Path, download: bool) -> Splits:
         """Read the pictures under the data root."""
         files = _find_files(root)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from nfvae.data.arrays import GivenTensors
 from nfvae.data.batches import SPLITS, Splits, data_digest, loader
@@ -87,10 +88,11 @@ class BinarizedImages(pl.LightningDataModule):
         data.spec = DataSpec(data.reader.find_shape(data.root), 2)
         return data
 
+    @override
     def prepare_data(self) -> None:
-        """Read, and download where allowed, in one process before the others start."""
         _ = self.splits or self._gray
 
+    @override
     def setup(self, stage: str | None = None) -> None:
         """Read the images, unless that was done, and draw what is drawn once."""
         if self.splits is None:
@@ -120,22 +122,22 @@ class BinarizedImages(pl.LightningDataModule):
         """Whether training images are gray and binarized each time they are used."""
         return bool(self.hparams["binarization"] == "dynamic")
 
+    @override
     def train_dataloader(self) -> "DataLoader[Tensor]":
-        """Return shuffled batches of the training set."""
         return loader(_part(self.splits, "train"), self.hparams["batch_size"], self.trainer, self.hparams["seed"])
 
+    @override
     def val_dataloader(self) -> "DataLoader[Tensor]":
-        """Return ordered batches of the validation set."""
         return loader(_part(self.splits, "val"), self.hparams["eval_batch_size"], self.trainer)
 
+    @override
     def test_dataloader(self) -> "DataLoader[Tensor]":
-        """Return ordered batches of the test set."""
         return loader(_part(self.splits, "test"), self.hparams["eval_batch_size"], self.trainer)
 
     predict_dataloader = test_dataloader
 
+    @override
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
-        """Binarize a training batch where that happens afresh, and make any batch float."""
         assert self.trainer is not None
         return bernoulli_draw(batch) if self.trainer.training and self.is_dynamic else batch.float()
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.data.batches import Splits
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, ImageDataset
@@ -25,6 +26,7 @@ class TorchvisionImages(ImageDataset):
     shape = (28, 28)
     name: ClassVar[str]
 
+    @override
     def read(self, root: Path, download: bool) -> Splits:
         """Read the four IDX files under the data root, or have torchvision download them."""
         train, test = self._images(root, True, download), self._images(root, False, download)
@@ -65,6 +67,7 @@ class MNIST(TorchvisionImages):
 
     name = "MNIST"
 
+    @override
     def read_static(self, root: Path) -> Splits | None:
         """Read the binarization of Larochelle and Murray, where the data root holds its .amat files."""
         for folder in (root, root / "MNIST", root / "BinarizedMNIST"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.data.batches import Splits
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, ImageDataset
@@ -23,6 +24,7 @@ class Omniglot(ImageDataset):
 
     shape = (_SIDE, _SIDE)
 
+    @override
     def read(self, root: Path, download: bool) -> Splits:
         """Read chardata.mat under the data root, or have torchvision read or download its files."""
         for path in (root / _FILE, root / "omniglot" / _FILE, root / "OMNIGLOT" / _FILE):

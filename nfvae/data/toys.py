@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from nfvae.data.batches import Splits, loader
 from nfvae.models import DataSpec
@@ -35,7 +36,8 @@ class Toy(ABC):
 class TwoMoons(Toy):
     """Two interleaved half circles with noise."""
 
-    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
         angle = math.pi * torch.rand(count, generator=generator)
         upper = torch.rand(count, generator=generator) < 0.5
         x = torch.where(upper, angle.cos(), 1 - angle.cos()) - 0.5
@@ -46,7 +48,8 @@ class TwoMoons(Toy):
 class EightGaussians(Toy):
     """Eight Gaussians on a circle."""
 
-    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
         angle = 2 * math.pi / 8 * torch.randint(8, (count,), generator=generator)
         return 2.5 * torch.stack([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(count, 2, generator=generator)
 
@@ -54,7 +57,8 @@ class EightGaussians(Toy):
 class Checkerboard(Toy):
     """The dark squares of a 4x4 board over [-4, 4]²."""
 
-    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
         x = 4 * torch.rand(count, 2, generator=generator)
         row = 2 * torch.randint(2, (count,), generator=generator) + x[:, 0].floor() % 2
         return 2 * torch.stack([x[:, 0] - 2, row + x[:, 1] % 1 - 2], 1)
@@ -63,7 +67,8 @@ class Checkerboard(Toy):
 class Rings(Toy):
     """Three concentric rings with noise."""
 
-    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
         radius = 1 + torch.randint(3, (count,), generator=generator) + 0.1 * torch.randn(count, generator=generator)
         angle = 2 * math.pi * torch.rand(count, generator=generator)
         return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
@@ -76,7 +81,8 @@ class Shape(Toy):
     def mask(self) -> Tensor:
         """Return where the shape is, booleans with shape (height, width), the first row at the top."""
 
-    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
         mask = self.mask()
         height, width = mask.shape
         pixels = mask.nonzero()[torch.randint(int(mask.sum()), (count,), generator=generator)]
@@ -87,7 +93,8 @@ class Shape(Toy):
 class Face(Shape):
     """A smiling face: a disc without eyes and mouth."""
 
-    def mask(self) -> Tensor:  # noqa: D102
+    @override
+    def mask(self) -> Tensor:
         side = torch.linspace(-1, 1, 100)
         y, x = -side[:, None], side
         eyes = ((x.abs() - 0.35) / 0.13).square() + ((y - 0.3) / 0.18).square() < 1
@@ -101,7 +108,8 @@ class Mixture(Toy):
 
     features = 1
 
-    def draw(self, count: int, generator: Generator) -> Tensor:  # noqa: D102
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
         left = torch.rand(count, generator=generator) < 0.4
         noise = torch.randn(count, generator=generator)
         return torch.where(left, -2 + 0.5 * noise, 1.5 + noise)[:, None]
@@ -159,6 +167,7 @@ class ToyVectors(pl.LightningDataModule):
         save_plainly(self)
         self.splits: Splits | None = None
 
+    @override
     def setup(self, stage: str | None = None) -> None:
         """Draw the three sets."""
         if self.splits is None:
@@ -177,21 +186,25 @@ class ToyVectors(pl.LightningDataModule):
             raise ValueError(f"dataset {name} gives {got}; expected finite numbers with shape {expected}")
         return vectors
 
+    @override
     def train_dataloader(self) -> "DataLoader[Tensor]":
         """Return shuffled batches of the training set."""
         assert self.splits is not None
         return loader(self.splits.train, self.hparams["batch_size"], self.trainer, self.hparams["seed"])
 
+    @override
     def val_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the validation set."""
         assert self.splits is not None
         return loader(self.splits.val, self.hparams["eval_batch_size"], self.trainer)
 
+    @override
     def test_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the test set."""
         assert self.splits is not None
         return loader(self.splits.test, self.hparams["eval_batch_size"], self.trainer)
 
+    @override
     def predict_dataloader(self) -> "DataLoader[Tensor]":
         """Return ordered batches of the test set."""
         return self.test_dataloader()

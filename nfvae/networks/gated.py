@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.networks.linear import Linear
 from nfvae.networks.mlp import check_widths, dropouts
@@ -26,7 +27,8 @@ class Gated(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, x: Tensor) -> Tensor:
         return functional.glu(self.layer(x), -1 if isinstance(self.layer, nn.Linear) else 1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _ZEN_4, _ZEN_5 = 25, 26  # as processors number their families
@@ -16,7 +17,8 @@ _ZEN_4, _ZEN_5 = 25, 26  # as processors number their families
 class Linear(nn.Linear):
     """PyTorch's linear layer by `linear`."""
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
@@ -95,6 +97,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 class _Product(torch.autograd.Function):
     """Of oneDNN, differentiable as often as one likes."""
 
+    @override
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)

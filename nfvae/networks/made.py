@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nfvae.networks.linear import linear
 from nfvae.networks.mlp import check_widths, make_activation
@@ -46,6 +47,7 @@ class ConditionedMLP(nn.Module):
         """Return the bias of every layer but the first."""
         return [*self.hidden_biases, self.last_bias]
 
+    @override
     def forward(
         self,
         x: Tensor,
@@ -109,6 +111,7 @@ class MaskedMLP(ConditionedMLP):
         """Return for each hidden layer how many of its units see no more than the first 0, 1 ... D coordinates."""
         return [[bisect_right(degrees, known) for known in range(len(self.order) + 1)] for degrees in self.degrees]
 
+    @override
     def weights(self) -> list[Tensor]:
         """Return the masked weight of every layer; computed once, it serves any number of calls."""
         return [weight * self.get_buffer(f"mask{index}") for index, weight in enumerate(super().weights())]

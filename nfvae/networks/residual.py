@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.networks.gated import he
 
@@ -31,6 +32,7 @@ class ResidualBlock(nn.Module):
         changes = before != after or stride != 1
         self.skip = nn.Conv2d(before, after, 1, stride) if changes else nn.Identity()
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         """Map images with shape (N, before, height, width) to (N, after, ...)."""
         if self.size is not None:

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from nfvae.data import BinarizedImages
 from nfvae.data.batches import data_digest
@@ -265,12 +266,14 @@ class LikelihoodChunks(pl.LightningModule):
         self.title = folder.resolve().parent.name
         self.firsts = range(0, len(images.x), estimator.images_per_part)
 
+    @override
     def setup(self, stage: str) -> None:
         """Make the folder of the parts."""
         if self.trainer.is_global_zero:
             self.folder.mkdir(exist_ok=True)
         self.trainer.strategy.barrier()
 
+    @override
     def predict_dataloader(self) -> "DataLoader[Tensor]":
         """Return the image indices of each chunk that is still to do, every device its share."""
         share = self.firsts[self.trainer.global_rank :: self.trainer.world_size]
@@ -278,6 +281,7 @@ class LikelihoodChunks(pl.LightningModule):
         nothing = torch.arange(0)  # a device without a chunk has to take part in the loop all the same
         return DataLoader(todo or [nothing], batch_size=None)  # type: ignore[arg-type]
 
+    @override
     def predict_step(self, indices: Tensor, batch_idx: int) -> Tensor:
         """Estimate one chunk, write it, and return its log-likelihoods.
 

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nfvae.models import VAE, make_vae
 from nfvae.models.vae import ARCHITECTURE
 from nfvae.registry import check_options, check_trusted, plain
@@ -77,6 +79,7 @@ class HubVAE(
         model.data = {name: run.data_settings.get(name) for name in ("dataset", "binarization")}
         return model.eval()
 
+    @override
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> "HubVAE":
         """Load a model; as the library's own, but weights that do not fit or are not finite are refused."""
@@ -84,6 +87,7 @@ class HubVAE(
         load_weights(model, model.state_dict(), Path(str(args[0]) if args else "the model"))
         return model.eval()
 
+    @override
     def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
         """Return the README.md of the model, which says what it is."""
         bound = inspect.signature(make_vae).bind(**self.config)

@@ -2,10 +2,11 @@
 
 import base64
 import datetime
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jinja2 import Template
 
 from nfvae.plots import difference_figure, k_curves, learning_curves
 from nfvae.plots.canvas import rendered
@@ -14,6 +15,7 @@ from nfvae.runs.evaluation import described
 from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.tables import Table
+from nfvae.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,23 +25,7 @@ _COLORS = (  # as pictures have them
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
     *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
 )
-_STYLE = """
-:root { color-scheme: light }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 110rem; margin: 0 auto; padding: 1rem 2vw; color: #222 }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; width: 100% }
-th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th { vertical-align: bottom; white-space: normal } abbr { text-decoration: underline dotted #999 }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: white }
-.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .5em; border-radius: 2px }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1.5rem }
-.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 1rem }
-img { max-width: 100%; height: auto } figure { margin: 0 } figcaption { font-weight: 600 }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; font-size: .9rem }
-dt { font-weight: 600 } dd { margin: 0; overflow-wrap: anywhere }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr } th, td { padding: .3rem .4rem } }
-"""
+_TEMPLATE = Path(__file__).with_suffix(".html")
 
 
 def write_page(
@@ -58,61 +44,38 @@ def write_page(
     ordered = [by_name[row["experiment"]] for row in table.rows]
     colors = {each.name: _COLORS[place % len(_COLORS)] for place, each in enumerate(ordered)}
     first = ordered[0].results[0].summary
-    title = f"{first['dataset']}, {first['binarization']} binarization: {len(ordered)} posteriors compared"
     shared, telling = table.shared_and_telling()
-    sections = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p>{first['images']:,} images of the {first['split']} set, {described(first)}; "
-        "nats per image, lower is better; ± standard error over seeds where there are several, else over images; "
-        "of a difference over images, with that over seeds beside it. "
-        f"{html.escape(f'In every row: {shared}.' if shared else '')}</p>",
-        f'<div class="wide">{_table(telling, colors)}</div>',
-        f'<div class="pictures">{"".join(_pictures(ordered, baseline, colors))}</div>',
-        f'<h2>Samples</h2><div class="samples">{"".join(_samples(each, colors[each.name]) for each in ordered)}</div>',
-        f"<h2>Columns</h2>{_definitions({column.heading: column.meaning for column in telling.columns})}",
-        f"<h2>Settings</h2>{_definitions(_settings(ordered, command))}",
-    ]
-    body = "\n".join(sections)
-    text = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body>{body}</body></html>\n"
+    page = Template(_TEMPLATE.read_text("utf-8"), autoescape=True, trim_blocks=True, keep_trailing_newline=True).render(
+        title=f"{first['dataset']}, {first['binarization']} binarization: {len(ordered)} posteriors compared",
+        evaluation=f"{first['images']:,} images of the {first['split']} set, {described(first)}",
+        shared=shared,
+        columns=sorted(telling.columns, key=lambda column: column.key not in _FIRST),
+        rows=telling.rows,
+        colors=colors,
+        pictures=[(*words, _base64(rendered(figure, "png"))) for *words, figure in _figures(ordered, baseline, colors)],
+        samples={each.name: _samples(each) for each in ordered},
+        meanings={column.heading: column.meaning for column in telling.columns},
+        settings=_settings(ordered, command),
     )
-    write_whole(path, text)
+    write_whole(path, page)
 
 
-def _table(table: Table, colors: Mapping[str, str]) -> str:
-    """Lay out the table with the likelihood first, and the color of each experiment before its name."""
-    columns = sorted(table.columns, key=lambda column: column.key not in _FIRST)
-    head = [f'<abbr title="{html.escape(each.meaning)}">{html.escape(each.heading)}</abbr>' for each in columns]
-    lines = [f"<tr><th>{'</th><th>'.join(head)}</th></tr>"]
-    for row in table.rows:
-        cells = [html.escape(column.cell(row)) for column in columns]
-        cells[0] = _swatch(colors[row["experiment"]]) + cells[0]
-        lines.append(f"<tr><td>{'</td><td>'.join(cells)}</td></tr>")
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _swatch(color: str) -> str:
-    return f'<span class="swatch" style="background: {color}"></span>'
-
-
-def _pictures(experiments: Sequence[Experiment], baseline: Experiment | None, colors: Mapping[str, str]) -> list[str]:
+def _figures(
+    experiments: Sequence[Experiment], baseline: Experiment | None, colors: Mapping[str, str]
+) -> Iterator[tuple[str, str, "Figure"]]:
+    """Yield the heading of each picture, what it shows, and the picture."""
     histories = {each.name: [result.history for result in each.results] for each in experiments}
-    bounds = {each.name: _mean_bounds(each) for each in experiments if "k_curve" in each.results[0].summary}
-    pictures = [
-        _picture("Learning curves", "validation -ELBO over epochs, a line for each run", learning_curves(histories)),
-    ]
-    if bounds:
-        pictures.append(_picture("Bound of k samples", "mean negative bound of k samples over k", k_curves(bounds)))
+    yield "Learning curves", "validation -ELBO over epochs, a line for each run", learning_curves(histories)
+    if bounds := {each.name: _mean_bounds(each) for each in experiments if "k_curve" in each.results[0].summary}:
+        yield "Bound of k samples", "mean negative bound of k samples over k", k_curves(bounds)
     if baseline is None or len(experiments) == 1:
-        return pictures
+        return
     others = [each for each in experiments if each is not baseline]
     differences = {each.name: baseline.log_likelihood - each.log_likelihood for each in others}
     over_seeds = [nll_difference(each, baseline).se_seeds for each in others]
-    figure = difference_figure(differences, baseline.name, [colors[name] for name in differences], over_seeds)
     what = f"how the NLL of each image differs from that under {baseline.name}, a distribution for each experiment"
-    return [*pictures, _picture("Image by image", what, figure)]
+    figure = difference_figure(differences, baseline.name, [colors[name] for name in differences], over_seeds)
+    yield "Image by image", what, figure
 
 
 def _mean_bounds(experiment: Experiment) -> dict[str, float]:
@@ -121,25 +84,17 @@ def _mean_bounds(experiment: Experiment) -> dict[str, float]:
     return {k: sum(curve[k] for curve in curves) / len(curves) for k in curves[0]}
 
 
-def _picture(title: str, what: str, figure: "Figure") -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{_embedded(rendered(figure, 'png'), what)}</section>"
-
-
-def _samples(experiment: Experiment, color: str) -> str:
+def _samples(experiment: Experiment) -> str | None:
     path = RunFolder(experiment.results[0].folder).picture("samples")
-    what = f"images drawn from {experiment.name}"
-    picture = _embedded(path.read_bytes(), what) if path.is_file() else "no samples.png in the run's folder"
-    return f"<figure><figcaption>{_swatch(color)}{html.escape(experiment.name)}</figcaption>{picture}</figure>"
+    return _base64(path.read_bytes()) if path.is_file() else None
 
 
-def _embedded(png: bytes, what: str) -> str:
-    return f'<img alt="{html.escape(what)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def _base64(png: bytes) -> str:
+    return base64.b64encode(png).decode()
 
 
 def _settings(experiments: Sequence[Experiment], command: str) -> dict[str, str]:
     """List what is needed to make the page again: settings, seeds, command, version and date."""
-    from nfvae import __version__
-
     settings = [each.results[0].settings for each in experiments]
     names = dict.fromkeys(name for each in settings for name in each)
     shared = {name for name in names if all(name in each and each[name] == settings[0][name] for each in settings)}
@@ -157,8 +112,3 @@ def _settings(experiments: Sequence[Experiment], command: str) -> dict[str, str]
 
 def _listed(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items() if value not in (None, [], {}))
-
-
-def _definitions(terms: Mapping[str, str]) -> str:
-    items = (f"<dt>{html.escape(term)}</dt><dd>{html.escape(what)}</dd>" for term, what in terms.items() if what)
-    return f"<dl>{''.join(items)}</dl>"

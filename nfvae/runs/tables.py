@@ -7,8 +7,13 @@ import json
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
 from typing import Any, NamedTuple
+
+from rich.box import MARKDOWN
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
 
 TEXT_WIDTH = 100  # characters of a line where there is no terminal
 _SHORTEST_NAME = 8  # characters of a line in a folded name
@@ -191,8 +196,8 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 
 def _columns_of(cell: str) -> int:
-    """Return how many columns of a terminal a cell takes: the hat of k̂ takes none."""
-    return max(len(line.replace("\u0302", "")) for line in cell.split("\n"))
+    """Return how many columns of a terminal a cell takes: the hat of k̂ takes none, a Chinese character two."""
+    return max(map(cell_len, cell.split("\n")))
 
 
 def _folded(name: str, room: int) -> str:
@@ -206,17 +211,13 @@ def _folded(name: str, room: int) -> str:
 
 
 def _aligned(columns: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(_columns_of, column)) for column in columns]
-    head, *body = (_line(cells, widths) for cells in zip(*columns, strict=True))
-    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-    return "\n".join([head, rule, *body])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Lay out the cells of a row, the first one, a name, to the left; of a folded name in several lines."""
-    lines = []
-    for first, *others in zip_longest(*(cell.split("\n") for cell in cells), fillvalue=""):
-        padded = [first + " " * (widths[0] - _columns_of(first))]
-        padded += [" " * (width - _columns_of(cell)) + cell for width, cell in zip(widths[1:], others, strict=True)]
-        lines.append(f"| {' | '.join(padded)} |")
-    return "\n".join(lines)
+    """Lay out columns, the first one, of names, to the left, however wide the terminal is."""
+    grid = Grid(box=MARKDOWN)
+    for place, (heading, *_) in enumerate(columns):
+        grid.add_column(Text(heading), justify="right" if place else "left", no_wrap=True)
+    for cells in zip(*(column[1:] for column in columns), strict=True):
+        grid.add_row(*map(Text, cells))
+    console = Console(width=_width(columns), color_system=None, force_jupyter=False, legacy_windows=False)
+    with console.capture() as printed:
+        console.print(grid)
+    return printed.get().strip()

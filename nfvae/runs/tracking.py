@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from nfvae.runs.folder import RunFolder, experiment_name
+from nfvae.version import __version__
 
 if TYPE_CHECKING:
     from wandb import Run as WandbRun
@@ -53,10 +53,10 @@ class RunLogger(WandbLogger):
         self.folder, self._wandb_init = folder, settings
 
     @property
-    @rank_zero_experiment
+    @override
     def experiment(self) -> Any:
         """The run of wandb, which starts when it is first needed."""
-        if self._experiment is None and not hasattr(self, "_attach_id"):
+        if not getattr(rank_zero_only, "rank", 0) and self._experiment is None and not hasattr(self, "_attach_id"):
             self._experiment = _start(self.folder, self._wandb_init)
             with _harmless():
                 self._experiment.define_metric(_AXIS)
@@ -94,8 +94,6 @@ def wandb_settings(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, 
     """
     import wandb
     from wandb.sdk.lib.runid import generate_id
-
-    from nfvae import __version__
 
     _silence()
     online = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)

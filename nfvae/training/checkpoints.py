@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins import TorchCheckpointIO
-from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins import TorchCheckpointIO
 from typing_extensions import override
 
 from nfvae.runs.files import write_tensors
@@ -17,7 +16,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its target, and give it its name when it is whole and on disk."""
 
     @override
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         write_tensors(Path(path), checkpoint)
 
 

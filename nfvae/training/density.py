@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.estimators import KL_GRADIENTS, reverse_kl
 from nfvae.flows import FlowDensity, FlowDistribution, make_density
@@ -60,11 +61,13 @@ class DensityEstimation(TrainingModule):
         super().__init__(**training)
         self.model = make_density(**{name: self.hparams[name] for name in self.architecture})
 
+    @override
     def prepare_fit(self, data: Any) -> None:
         """Check the data and the flow."""
         super().prepare_fit(data)
         check_flow(self.model.flow)
 
+    @override
     def setup(self, stage: str) -> None:
         """Standardize by the training set, where the data are a module of nfvae's."""
         super().setup(stage)
@@ -72,6 +75,7 @@ class DensityEstimation(TrainingModule):
         if stage == "fit" and splits is not None:
             self.model.init_from(splits.train)
 
+    @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the vectors of a batch; in a fit on data of your own, the first one is what is standardized by."""
         data = super().as_batch(batch, first)
@@ -79,15 +83,18 @@ class DensityEstimation(TrainingModule):
             self.model.init_from(data)
         return data
 
+    @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the NLL of the data, in nats per vector."""
         loss = -self.model().log_prob(batch).mean()
         return loss, {"nll": loss.detach()}
 
+    @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the NLL of the data."""
         return {"nll": -self.model().log_prob(batch).mean()}
 
+    @override
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return as many samples as the batch has vectors, with shape (B, D)."""
         samples: Tensor = self.model().rsample((len(batch),))
@@ -126,6 +133,7 @@ class DensityDistillation(DensityEstimation):
         check_number("warmup_epochs", self.hparams["warmup_epochs"], least=0)
         self.register_buffer("weight", torch.ones(()), persistent=False)
 
+    @override
     def prepare_fit(self, data: Any) -> None:
         """Read the teacher, and check it and the data."""
         super().prepare_fit(data)
@@ -133,15 +141,18 @@ class DensityDistillation(DensityEstimation):
         self.teacher.check_shape(self.hparams["shape"])
         self.teacher.check_data(data)
 
+    @override
     def anneal(self, step: int, epochs: float) -> None:
         """Set the weight of the teacher's log-density."""
         if warmup := self.hparams["warmup_epochs"]:
             self.weight.fill_(min(1.0, _FIRST_WEIGHT + (1 - _FIRST_WEIGHT) * epochs / warmup))
 
+    @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of as many samples as the batch has vectors, and their reverse KL, in nats per vector."""
         return self._loss_and_reverse_kl(len(batch), self.weight)
 
+    @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the NLL of the data, and in a fit the reverse KL."""
         metrics = super().evaluation_metrics(split, batch)

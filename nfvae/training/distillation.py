@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.estimators import KL_GRADIENTS, reverse_kl
 from nfvae.models.posterior import POSTERIOR
@@ -67,6 +68,7 @@ class PosteriorDistillation(FlowVAE):
         if loaded:
             self._learn_from(loaded)
 
+    @override
     def prepare_fit(self, data: Any) -> None:
         """Read the teacher where that is still to do, and check the data."""
         super().prepare_fit(data)
@@ -75,6 +77,7 @@ class PosteriorDistillation(FlowVAE):
         assert self.teacher is not None
         self.teacher.check_data(data)
 
+    @override
     def load_start(self) -> None:
         """Take over the weights of another student, whose decoder and prior make room for the teacher's."""
         super().load_start()
@@ -90,6 +93,7 @@ class PosteriorDistillation(FlowVAE):
         for part in (self.model.decoder, self.model.likelihood, self.model.prior):
             part.requires_grad_(False).eval()
 
+    @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the divergence from the target, in nats per image, and what is logged."""
         if not self.by_posterior:
@@ -104,6 +108,7 @@ class PosteriorDistillation(FlowVAE):
         path = self.hparams["gradient"] == "path"
         return reverse_kl(self.model.posterior(x), target.log_prob, self.hparams["samples"], path).mean()
 
+    @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the student's ELBO under the teacher's decoder, and in a fit its divergence from the posterior."""
         metrics = super().evaluation_metrics(split, batch)

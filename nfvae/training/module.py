@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 from torch import nn
+from typing_extensions import override
 
 from nfvae.models import DataSpec
 from nfvae.registry import save_plainly
@@ -26,7 +27,8 @@ class TrainingModule(SavedModule, MetricRows):
         optimizer: `adam`, `adamax`, `adamw`, or "package.module:Class", as torch.optim:SGD.
         optimizer_options: further arguments of the optimizer's class, as `weight_decay: 0.01` of adamw.
         lr: learning rate.
-        schedule: `constant`, `cosine` (to zero at the last step), or `multistep`.
+        schedule: `constant`, `cosine` (to zero at the last step), `multistep`, or torch.optim.lr_scheduler:NAME.
+        schedule_options: further arguments of the schedule's class, as `step_size: 20` of StepLR.
         milestones: epochs at which `multistep` divides the rate by 10.
         compile: whether the training step goes through `torch.compile`, which costs some seconds at the start; `auto`
             for whatever is quicker in a long training.
@@ -56,6 +58,7 @@ class TrainingModule(SavedModule, MetricRows):
         optimizer_options: dict[str, Any] | None = None,
         lr: float = 1e-3,
         schedule: str = "constant",
+        schedule_options: dict[str, Any] | None = None,
         milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
         compile: bool | Literal["auto"] = False,
         start: str | None = None,
@@ -86,8 +89,8 @@ class TrainingModule(SavedModule, MetricRows):
         if (found := getattr(data, "spec", self.spec)) != self.spec:
             raise ValueError(f"the model expects shape {self.spec}; the data have {found}")
 
+    @override
     def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint from which the training cannot go on, states of the optimizer included."""
         super().check_resumable(checkpoint)
         if type(self).configure_optimizers is TrainingModule.configure_optimizers:
             check_states(self.hparams, self._learning(), checkpoint)
@@ -96,12 +99,12 @@ class TrainingModule(SavedModule, MetricRows):
         """Return the parameters that the optimizer changes."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    # Lightning's hooks, in the order in which a run meets them
-
+    @override
     def configure_callbacks(self) -> list[pl.Callback]:
         """Add what makes a resumed run equal to one that was never interrupted, and what chooses how a step is run."""
         return [ReproducibleEpochs(), *([CompileWherePays()] if self.hparams["compile"] == "auto" else [])]
 
+    @override
     def setup(self, stage: str) -> None:
         """Check the precision and the data, and compile the step where that is asked for."""
         if (precision := str(self.trainer.precision)) in _TOO_COARSE:
@@ -119,23 +122,20 @@ class TrainingModule(SavedModule, MetricRows):
         if stage == "fit" and self.hparams["compile"] is True:
             self.step_function = compiled(self.loss_and_metrics, self.trainer.strategy.root_device)
 
+    @override
     def on_fit_start(self) -> None:
         """Take over the weights that are to be started from, unless a checkpoint has just brought later ones."""
         if not self.trainer.ckpt_path:
             self.load_start()
 
+    @override
     def configure_optimizers(self) -> Any:
-        """Return the optimizer of what learns, with its schedule."""
-        settings = self.hparams
-        optimizer = make_optimizer(settings, self._learning(), self.device)
-        steps = lambda: self.trainer.estimated_stepping_batches  # noqa: E731  (it sets up the data loader)
-        return with_schedule(optimizer, settings["schedule"], settings["milestones"], steps)
+        optimizer = make_optimizer(self.hparams, self._learning(), self.device)
+        return with_schedule(optimizer, self.hparams, lambda: self.trainer.estimated_stepping_batches)
 
+    @override
     def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip as the trainer says, or else at `clip`."""
         limit = self.clip if gradient_clip_val is None else gradient_clip_val

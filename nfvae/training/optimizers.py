@@ -3,16 +3,17 @@
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.adam import adam
-from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from typing_extensions import override
 
-from nfvae.registry import Registry, check_choice, check_number
+from nfvae.registry import OWN, Registry, check_choice, check_number, check_options, is_class_path, plain
 from nfvae.runs.checkpoint import check_alike
 
 OPTIMIZERS = Registry(
@@ -24,7 +25,8 @@ OPTIMIZERS = Registry(
         "adamw": "torch.optim:AdamW",
     },
 )
-SCHEDULES = ("constant", "cosine", "multistep")
+SCHEDULES = Registry("schedule", LRScheduler, {"multistep": "torch.optim.lr_scheduler:MultiStepLR"})
+_BUILT_IN = ("constant", "cosine", *SCHEDULES)
 _FUSED = ("adam", "adamw")  # have a kernel for all parameters at once
 
 
@@ -37,8 +39,9 @@ class FusedAdam(Adam):
         Adam: A Method for Stochastic Optimization, arXiv 1412.6980.
     """
 
+    @override
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: D102
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -78,7 +81,8 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
         ValueError: for such settings.
     """
     check_number("lr", settings["lr"], above=0)
-    check_choice("schedule", settings["schedule"], SCHEDULES)
+    if not is_class_path(settings["schedule"]):
+        check_choice("schedule", settings["schedule"], [*_BUILT_IN, OWN])
     if not isinstance(settings["milestones"], list):
         raise ValueError(f"milestones takes epochs, as [20, 40]; got {settings['milestones']!r}")
     if settings["schedule"] == "multistep" and not settings["milestones"]:
@@ -92,7 +96,7 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
 
 
 def _try(settings: Mapping[str, Any]) -> None:
-    """Take one step with an optimizer, as some find only then what they cannot do."""
+    """Take one step with optimizer and schedule, as some find only then what they cannot do."""
     parameter = nn.Parameter(torch.zeros(1, device="cpu"))  # whatever device is the default
     parameter.grad = torch.zeros(1, device="cpu")
     optimizer = make_optimizer(settings, [parameter], torch.device("cpu"))
@@ -100,6 +104,13 @@ def _try(settings: Mapping[str, Any]) -> None:
         optimizer.step(lambda: 0.0)
     except Exception as error:
         raise ValueError(f"optimizer {settings['optimizer']!r} fails: {error}") from error
+    for schedule in schedules_of(with_schedule(optimizer, settings, lambda: 1)):
+        try:
+            optimizer.step(lambda: 0.0)
+            schedule.step()
+            plain(schedule.state_dict(), "state")  # what a checkpoint will hold
+        except Exception as error:
+            raise ValueError(f"schedule {settings['schedule']!r} fails: {error}") from error
 
 
 def check_states(
@@ -112,13 +123,12 @@ def check_states(
     """
     copies = [nn.Parameter(torch.zeros_like(each, device="cpu")) for each in parameters]
     optimizer = make_optimizer(settings, copies, torch.device("cpu"))
-    made = with_schedule(optimizer, settings["schedule"], settings["milestones"], lambda: 1)
+    schedules = schedules_of(with_schedule(optimizer, settings, lambda: 1))
     for each in copies:
         each.grad = torch.zeros_like(each)
     optimizer.step(lambda: 0.0)
-    schedules = made[1] if isinstance(made, tuple) else [made["lr_scheduler"]["scheduler"]] if made != optimizer else []
     saved = {name: checkpoint[name] for name in ("optimizer_states", "lr_schedulers") if name in checkpoint}
-    own = {"optimizer_states": [optimizer], "lr_schedulers": schedules}
+    own: dict[str, list[Any]] = {"optimizer_states": [optimizer], "lr_schedulers": schedules}
     used = bool(optimizer.state)
     for name, states in saved.items():
         check_alike(name, states, [each.state_dict() for each in own[name]])
@@ -153,24 +163,35 @@ def with_new_rate(checkpoint: Mapping[str, Any], lr: float) -> None:
         for group in state["param_groups"]:
             group |= {name: group[name] * ratio for name in ("lr", "initial_lr") if name in group}
     for state in checkpoint.get("lr_schedulers", []):
-        state |= {name: [rate * ratio for rate in state[name]] for name in ("base_lrs", "_last_lr")}
+        state |= {name: [rate * ratio for rate in state[name]] for name in ("base_lrs", "_last_lr") if name in state}
 
 
 def with_schedule(
-    optimizer: Optimizer, schedule: str, milestones: Sequence[int], count_steps: Callable[[], float]
-) -> Any:
+    optimizer: Optimizer, settings: Mapping[str, Any], count_steps: Callable[[], float]
+) -> dict[str, Any]:
     """Return an optimizer with its schedule as Lightning's `configure_optimizers` has to.
 
     Args:
         optimizer: the optimizer.
-        schedule: `constant`, `cosine` (to zero at the last step) or `multistep`.
-        milestones: epochs at which `multistep` divides the rate by 10.
-        count_steps: gives the number of steps of the whole training.
+        settings: `schedule`, `schedule_options`, and the `milestones` at which `multistep` divides the rate by 10.
+        count_steps: gives the number of steps of the whole training, at the last of which `cosine` comes to zero.
+
+    Raises:
+        ValueError: for an unknown name or option, or a value that the schedule refuses.
     """
-    if schedule == "multistep":
-        return [optimizer], [MultiStepLR(optimizer, milestones)]
-    if schedule == "constant":
-        return optimizer
+    name, options = settings["schedule"], settings["schedule_options"]
+    if name in SCHEDULES or is_class_path(name):
+        given = {"milestones": settings["milestones"]} if name in SCHEDULES else {}
+        each = {"scheduler": SCHEDULES.make(name, options, optimizer=optimizer, **given), "interval": "epoch"}
+        return {"optimizer": optimizer, "lr_scheduler": each}
+    check_options("schedule", name, options or {}, [])
+    if name == "constant":
+        return {"optimizer": optimizer}
     steps = count_steps()
     cosine = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+
+def schedules_of(made: Mapping[str, Any]) -> list[LRScheduler]:
+    """Return the schedule, if there is one, of what `with_schedule` returns."""
+    return [made["lr_scheduler"]["scheduler"]] if "lr_scheduler" in made else []

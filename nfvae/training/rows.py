@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.runs.metrics import Row
 from nfvae.training.means import Means
@@ -66,16 +67,15 @@ class MetricRows(pl.LightningModule, ABC):
         """Whether the weights are those of the last validation."""
         return self.validation[0] == self.global_step
 
-    # Lightning's hooks, in the order in which a run meets them
-
+    @override
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's metrics."""
         self.epoch_means, self.epoch_start = Means(), time.perf_counter()
 
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the data of a batch, see `data_of`, of the model's floating type; more is checked of the first one."""
         return data_of(batch).to(self.dtype)
 
+    @override
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Anneal, and return the loss, in nats.
 
@@ -94,12 +94,13 @@ class MetricRows(pl.LightningModule, ABC):
             self.step_metrics[f"train/{name}_step"] = value
         return loss
 
+    @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log what there is of this step as one row."""
         if self.step_metrics:
             _write(self, self.step_metrics, self.step_sinks)
             self.step_metrics.clear()
 
+    @override
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, with a validation of the weights as they now are, before a checkpoint is written."""
         if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
@@ -108,22 +109,23 @@ class MetricRows(pl.LightningModule, ABC):
         means |= self.validation[1] if self.is_validated else {}
         _write(self, {"seconds": time.perf_counter() - self.epoch_start, **means}, self.epoch_sinks)
 
+    @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Evaluate a batch of the validation set."""
         self._evaluation_step("val", batch, batch_idx)
 
+    @override
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Evaluate a batch of the test set."""
         self._evaluation_step("test", batch, batch_idx)
 
+    @override
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation set, which in a fit join the epoch's row."""
         found = self._logged("val", self.evaluation_means, logger=self.trainer.state.fn != "fit", prog_bar=True)
         if not self.trainer.sanity_checking:
             self.validation = self.global_step, found
 
+    @override
     def on_test_epoch_end(self) -> None:
-        """Log the means over the test set."""
         self._logged("test", self.evaluation_means, prog_bar=True)
 
     def _evaluation_step(self, split: str, batch: Any, batch_idx: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from typing_extensions import override
 
 from nfvae.registry import check_choice, check_number, class_paths, options_of, plain
 from nfvae.runs import Run
@@ -18,7 +19,13 @@ from nfvae.training.optimizers import with_new_rate
 from nfvae.training.teacher import Teacher
 
 _COMPILED = "_orig_mod."  # in the names of weights
-_KEPT = ("optimizer", "optimizer_options", "schedule", "milestones")  # whose state the checkpoint holds
+_KEPT = (
+    "optimizer",
+    "optimizer_options",
+    "schedule",
+    "schedule_options",
+    "milestones",
+)  # whose state the checkpoint holds
 
 
 class SavedModule(pl.LightningModule):
@@ -41,9 +48,9 @@ class SavedModule(pl.LightningModule):
     @classmethod
     def arguments(cls) -> set[str]:
         """Return the names of the constructor's arguments, those that it passes on included."""
-        classes = [base for base in cls.__mro__ if issubclass(base, SavedModule)]
-        return {name for base in classes for name in options_of(base)}
+        return {name for base in cls.__mro__ if issubclass(base, SavedModule) for name in options_of(base)}
 
+    @override
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
         cls,
@@ -109,14 +116,14 @@ class SavedModule(pl.LightningModule):
             raise ValueError(f"model.start: {run.path} has {differences}")
         load_weights(self.model, run.weights(), run.path)
 
+    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what was trained, by whom, what the plain model is, and what tells whether the file is damaged."""
         checkpoint |= {"task": self.task, "model": self.kind, "stopped": self.trainer.should_stop}
         checkpoint |= {"teacher": self.teacher.digest} if self.teacher else {}
         seal(checkpoint)
 
+    @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another architecture or optimizer; go on with the learning rate that is set now."""
         self.check_resumable(checkpoint)
         check_alike("checkpoint", checkpoint, _own_parts(self.trainer))
         with_new_rate(checkpoint, self.hparams["lr"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.estimators import GRADIENTS, check_bound, log_likelihood, make_objective
 from nfvae.models import VAE, LogTerms, check_vae, make_vae
@@ -77,27 +78,27 @@ class FlowVAE(TrainingModule):
         **training: Any,
     ) -> None:
         super().__init__(**training)
-        given = self.hparams
         for name, least in {"samples": 1, "val_samples": 0, "test_samples": 0}.items():
-            check_whole(name, given[name], least)
-        self.model = make_vae(**{name: given[name] for name in ARCHITECTURE})
-        self.objective = make_objective(given["objective"], given["objective_options"])
-        self.gradient = GRADIENTS.make(given["gradient"])
+            check_whole(name, self.hparams[name], least)
+        self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
+        self.objective = make_objective(self.hparams["objective"], self.hparams["objective_options"])
+        self.gradient = GRADIENTS.make(self.hparams["gradient"])
         self.gradient.check(self.objective)
         self.monitor, self.images_evaluated = f"val/{self.objective.bound}", 0
 
+    @override
     def prepare_fit(self, data: Any) -> None:
-        """Check the data, and that the parts of the model fit each other."""
         super().prepare_fit(data)
         check_vae(self.model, self.spec.size, self.objective)
 
+    @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Take the images of a batch; with the first ones, which are checked, counting starts again."""
         x, self.images_evaluated = super().as_batch(batch, first), 0 if first else self.images_evaluated
         return self.model.as_data(x) if first or x.ndim > 2 else x
 
+    @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the negative objective, and its parts."""
         objective, metrics = self.objective_and_metrics(self.gradient(self.model, batch, self.hparams["samples"]))
         return -objective, metrics
 
@@ -108,16 +109,16 @@ class FlowVAE(TrainingModule):
         objective = self.objective(terms)
         return objective, metrics | {"log_det": means.log_det} | self.objective.metrics(objective)
 
+    @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
-        """Return the ELBO and its parts, and the NLL where there are samples for it."""
         metrics = self.objective_and_metrics(self.model(batch, self.hparams["samples"]))[1]
         check_bound(f"{split}/elbo", float(metrics["elbo"]))
         if samples := self.hparams[f"{split}_samples"]:
             metrics["nll"] = self._nll(batch, samples)
         return metrics
 
+    @override
     def anneal(self, step: int, epochs: float) -> None:
-        """Have the objective set what changes."""
         self.objective.anneal(step, epochs)
 
     def _nll(self, batch: Tensor, samples: int) -> Tensor:
@@ -127,14 +128,14 @@ class FlowVAE(TrainingModule):
         indices = place * self.trainer.world_size + self.trainer.global_rank
         return -log_likelihood(self.model, batch, samples, indices=indices).log_likelihood.mean()
 
+    @override
     def setup(self, stage: str) -> None:
-        """Start the model from statistics of the training data."""
         super().setup(stage)
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "statistics"):
             self.model.init_from(data.statistics)
 
+    @override
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return one sample of z_K for each image, with shape (B, D)."""
         z: Tensor = self.model.posterior(self.as_batch(batch, batch_idx == 0)).draw().z
         return z

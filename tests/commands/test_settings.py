@@ -171,6 +171,7 @@ def test_a_yaml_that_stands_for_something_else_gets_one_line(text, message, cli)
         (["--model.flow_options.features", 3], "unknown option 'features' of flow 'iaf'"),
         (["--model.optimizer", "torch.optim:SparseAdam"], "SparseAdam"),
         (["--model.optimizer_options.amsgrad", 3], "optimizer 'adam'"),
+        (["--model.schedule", "torch.optim.lr_scheduler:StepLR"], "cannot build schedule .* 'step_size'"),
         (["--model.optimizer_options.weight_decay", "1e400"], "optimizer_options.weight_decay must be"),
         (["--trainer.precision", "16-true"], "precision 16-true keeps weights"),
         (["--name", "x" * 250], "a run's name takes 200 bytes at most"),

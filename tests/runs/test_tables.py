@@ -117,3 +117,9 @@ def test_csv_and_json_keep_every_number_unrounded():
     (row, _) = csv.DictReader(io.StringIO(table.csv()))
     assert (row["run"], row["elbo"], row["never"]) == ("a|b_<i>&", "-90.126", "")
     assert set(FORMATS) == {"table", "markdown", "csv", "json", "latex", "html"}
+
+
+def test_wide_characters_are_aligned_and_no_environment_colors_a_table(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    table = Table([{"run": "数字", "a": 1}, {"run": "run [b]", "a": 22}], [Column("run", "run"), Column("a", "a", 0)])
+    assert table.text() == "| run     |  a |\n|---------|----|\n| 数字    |  1 |\n| run [b] | 22 |"

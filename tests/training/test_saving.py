@@ -12,6 +12,8 @@ from nfvae import BinarizedImages, FlowVAE, Run, ToyVectors
 from nfvae.registry import check_number, check_sizes, plain
 from tests.helpers.training import NARROW, digits, module, trainer
 
+SCHEDULERS = "torch.optim.lr_scheduler"
+
 
 def trained(folder, given=None, data=None, **options):
     """Train for a step, and return where the checkpoint lies."""
@@ -246,8 +248,14 @@ class Counts(pl.Callback):
         {"optimizer": "torch.optim:LBFGS", "optimizer_options": {"max_iter": 2}},
         {"optimizer": "adamax", "schedule": "cosine"},
         {"optimizer": "adamw", "schedule": "multistep", "milestones": (1, 3), "optimizer_options": {"amsgrad": True}},
+        {
+            "optimizer": "adam",
+            "schedule": f"{SCHEDULERS}:ExponentialLR",
+            "schedule_options": {"gamma": 0.5},
+        },
+        {"optimizer": "adam", "schedule": f"{SCHEDULERS}:CosineAnnealingWarmRestarts", "schedule_options": {"T_0": 2}},
     ],
-    ids=lambda options: options["optimizer"],
+    ids=lambda options: "-".join([options["optimizer"], options.get("schedule", "")]),
 )
 def test_every_optimizer_and_own_callbacks_go_on(options, tmp_path):
     counts, last = [Counts(), Counts()], None

@@ -13,6 +13,7 @@ from tests.helpers.flows import ALL
 from tests.helpers.training import digits, module, trainer
 
 WIDE = {"hidden": [64]}
+STEP = "torch.optim.lr_scheduler:StepLR"
 
 
 @pytest.mark.parametrize("flow", ALL)
@@ -132,6 +133,13 @@ def test_learning_rates_follow_their_schedules(tmp_path):
     assert rates(schedule="multistep", milestones=[1, 3]) == pytest.approx([0.01, 0.001, 0.001, 0.0001])
     half = 0.5**0.5 / 2
     assert rates(schedule="cosine") == pytest.approx([0.01, 0.01 * (0.5 + half), 0.005, 0.01 * (0.5 - half)])
+    fifth = {"gamma": 0.2}
+    assert rates(schedule="multistep", milestones=[2], schedule_options=fifth) == pytest.approx(
+        [0.01] * 2 + [0.002] * 2
+    )
+    every_other = {"step_size": 2, **fifth}
+    steps = rates(schedule=STEP, schedule_options=every_other)
+    assert steps == pytest.approx([0.01] * 2 + [0.002] * 2)
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_seed_does_not(tmp_path):
@@ -261,7 +269,21 @@ def test_data_of_another_size_are_refused(tmp_path):
         ({"samples": 0}, "samples must be at least 1; got 0"),
         ({"objective": "elb"}, "unknown objective 'elb'; known objectives: elbo, iwae"),
         ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known optimizers: adam, adamax"),
-        ({"schedule": "step"}, "unknown schedule 'step'"),
+        (
+            {"schedule": "step"},
+            "unknown schedule 'step'; known schedules: constant, cosine, multistep, or package.module",
+        ),
+        ({"schedule": "torch.optim.lr_scheduler.StepLR"}, "or package.module:Class"),
+        ({"schedule": "cosine", "schedule_options": {"gamma": 1}}, "unknown option 'gamma' of schedule 'cosine'"),
+        (
+            {"schedule": STEP, "schedule_options": {"gama": 1}},
+            "unknown option 'gama' of schedule 'torch.*: step_size, ",
+        ),
+        ({"schedule": STEP}, "cannot build schedule 'torch.*step_size"),
+        ({"schedule": STEP, "schedule_options": {"step_size": 0}}, "schedule 'torch.*StepLR' fails: .*zero"),
+        ({"schedule": STEP.replace("Step", "Steps")}, "cannot import schedule 'torch.*StepsLR'"),
+        ({"schedule": "torch.optim:SGD"}, "is not a subclass of torch.optim.lr_scheduler.LRScheduler"),
+        ({"schedule": STEP.replace("StepLR", "ReduceLROnPlateau")}, "fails: .*metrics"),
         ({"objective_options": {"beta_schedule": "up"}}, "unknown beta schedule 'up'"),
         ({"objective_options": {"beta_schedule": "rezende", "warmup_epochs": 2}}, "counts steps, not warmup_epochs"),
         ({"schedule": "multistep"}, "needs milestones"),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from nfvae.commands import COMMANDS, INTERRUPTED, Ended, with_home
 from nfvae.registry import import_attribute, trusting, unknown
+from nfvae.version import __version__
 
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
@@ -51,8 +52,6 @@ def _dispatch(arguments: list[str], ready: Callable[[], object]) -> None:
         print(_overview())
         raise SystemExit(0)
     if name == "--version":
-        from nfvae import __version__
-
         print(f"nfvae {__version__}")
         raise SystemExit(0)
     if name == "--print_shtab":
@@ -79,7 +78,7 @@ def _overview() -> str:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     """Return what a mistake in what was asked raises; Lightning's own kind only where Lightning was needed."""
-    lightning = sys.modules.get("lightning_fabric.utilities.exceptions")
+    lightning = sys.modules.get("pytorch_lightning.utilities.exceptions")
     torch = sys.modules.get("torch")
     own = (ValueError, OSError, MemoryError, ModuleNotFoundError, argparse.ArgumentError)
     of_torch = (torch.OutOfMemoryError,) if torch else ()
