@@ -13,6 +13,8 @@ from importlib import import_module
 from numbers import Integral, Real
 from typing import Any, Generic, TypeVar
 
+from typing_extensions import override
+
 TRUST_VARIABLE = "NFVAE_TRUST"
 _TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
 _DEEPEST_SETTING = 50
@@ -40,12 +42,15 @@ class Registry(Mapping[str, str], Generic[_Base]):
     def __init__(self, role: str, base: type[_Base], entries: Mapping[str, str]) -> None:
         self.role, self.base, self.entries = role, base, dict(entries)
 
+    @override
     def __getitem__(self, name: str) -> str:
         return self.entries[name]
 
+    @override
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
 
+    @override
     def __len__(self) -> int:
         return len(self.entries)
 

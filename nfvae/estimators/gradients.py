@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nfvae.estimators.objectives import ELBO, IWAE, Objective
 from nfvae.flows import Draw, FlowDistribution, check_exact, layers_of
@@ -71,6 +72,7 @@ class Gradient(nn.Module, ABC):
         """
 
     @abstractmethod
+    @override
     def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:
         """Return log-densities with shape (K, B) for images with shape (B, P)."""
 
@@ -78,18 +80,21 @@ class Gradient(nn.Module, ABC):
 class Plain(Gradient):
     """The reparametrized gradient as automatic differentiation finds it (arXiv 1312.6114)."""
 
-    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+    @override
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:
         return model(x, samples)  # type: ignore[no-any-return]
 
 
 class Path(Gradient):
     """Along the paths of the samples alone: see `path_draw`. At an exact posterior it is zero for every sample."""
 
-    def check(self, objective: Objective) -> None:  # noqa: D102
+    @override
+    def check(self, objective: Objective) -> None:
         if isinstance(objective, IWAE):
             raise ValueError("gradient path is biased for the objective iwae: take dreg")
 
-    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+    @override
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:
         return model.log_terms(x, path_draw(model.posterior(x), (samples,)))
 
 
@@ -102,11 +107,13 @@ class DoublyReparametrized(Gradient):
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, arXiv 1810.04152.
     """
 
-    def check(self, objective: Objective) -> None:  # noqa: D102
+    @override
+    def check(self, objective: Objective) -> None:
         if not isinstance(objective, IWAE):
             raise ValueError("gradient dreg is of the objective iwae: take path for elbo")
 
-    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+    @override
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:
         draw = path_draw(model.posterior(x), (samples,))
         terms = model.log_terms(x, draw)
         weights = terms.log_weight.detach().softmax(0).unsqueeze(-1)
@@ -133,11 +140,13 @@ class Reinforce(Gradient):
         for name in ("total", "weight"):  # of the moving average
             self.register_buffer(name, torch.zeros(()))
 
-    def check(self, objective: Objective) -> None:  # noqa: D102
+    @override
+    def check(self, objective: Objective) -> None:
         if not (isinstance(objective, ELBO) and objective.is_plain):
             raise ValueError("gradient reinforce is of the objective elbo with beta 1 and no free bits")
 
-    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:  # noqa: D102
+    @override
+    def forward(self, model: VAE, x: Tensor, samples: int) -> LogTerms:
         draw, score = _draw_and_score(model.posterior(x), (samples,))
         terms = model.log_terms(x, draw._replace(z=draw.z.detach()))
         at_fixed_sample = draw.log_prob - (draw.z * score).sum(-1)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nfvae.estimators.bounds import elbo, iwae
 from nfvae.models import LogTerms
@@ -24,6 +25,7 @@ class Objective(nn.Module, ABC):
     bound: ClassVar[str] = "elbo"
 
     @abstractmethod
+    @override
     def forward(self, terms: LogTerms) -> Tensor:
         """Return the objective, a scalar in nats per image, for log-densities with shape (K, B)."""
 
@@ -83,19 +85,23 @@ class ELBO(Objective):
     def _is_constant(self) -> bool:
         return self.schedule == "linear" and not self.warmup_epochs
 
-    def forward(self, terms: LogTerms) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, terms: LogTerms) -> Tensor:
         return elbo(terms, self.beta, self.free_bits)
 
+    @override
     def anneal(self, step: int, epochs: float) -> None:
         """Set the weight of the KL."""
         if not self._is_constant:
             self.beta.fill_(beta_at(self.schedule, step, epochs, self.warmup_epochs, self.final_beta))
 
     @property
+    @override
     def is_warming_up(self) -> bool:
         """Whether the weight of the KL is below its final one."""
         return bool(self.beta < self.beta.new_tensor(self.final_beta))
 
+    @override
     def metrics(self, objective: Tensor) -> dict[str, Tensor]:
         """Return the weight of the KL in training."""
         return {"beta": self.beta.clone()} if self.training else {}
@@ -106,9 +112,11 @@ class IWAE(Objective):
 
     bound: ClassVar[str] = "iwae"
 
-    def forward(self, terms: LogTerms) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, terms: LogTerms) -> Tensor:
         return iwae(terms)
 
+    @override
     def metrics(self, objective: Tensor) -> dict[str, Tensor]:
         """Return the bound."""
         return {"iwae": objective.detach()}

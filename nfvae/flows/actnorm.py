@@ -34,6 +34,7 @@ class ScaleShift(Bijection):
         self.log_scale, self.shift = log_scale, shift
 
     @staticmethod
+    @override
     def constrain(log_scale: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """Bound the logarithm of the scale; both with shape (*, D)."""
         return {"log_scale": bounded(log_scale, _LARGEST), "shift": shift}

@@ -74,6 +74,7 @@ class Flow(nn.Module, ABC):
         """Build the bijection z_0 -> z_K of what `given` returns, or of tensors of the same names and shapes."""
 
     @final  # type: ignore[misc]  # torch has an attribute
+    @override
     def forward(self, h: Tensor | None = None) -> Bijection:
         """Build the bijection z_0 -> z_K for a context h with shape (*, C), which is ignored where C = 0.
 
@@ -82,6 +83,7 @@ class Flow(nn.Module, ABC):
         """
         return self.build(self.given(check_context(h, self.context)))
 
+    @override
     def __call__(self, h: Tensor | None = None) -> Bijection:
         """Build the bijection as `forward` says, in full precision unless the flow is `mixed`."""
         with self.precision():
@@ -146,6 +148,7 @@ class Parameters(nn.Module):
         self.bias = nn.Parameter(scale * torch.randn(sum(self.sizes)))
         self.weight = nn.Parameter(scale / context**0.5 * torch.randn(sum(self.sizes), context)) if context else None
 
+    @override
     def forward(self, h: Tensor | None) -> dict[str, Tensor]:
         """Return each tensor with shape (*, *shape), where * is the batch shape of h, or none without context.
 

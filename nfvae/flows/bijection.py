@@ -105,6 +105,7 @@ class Bijection(Transform, ABC):
         own: dict[str, Any] = cls.constrain(**free)
         return cls(**own)
 
+    @override
     def with_cache(self, cache_size: int = 1) -> Self:
         """Return the same bijection that keeps its last pair of points, as `torch.distributions` has it."""
         if cache_size == self._cache_size:
@@ -113,12 +114,15 @@ class Bijection(Transform, ABC):
         Transform.__init__(cached, cache_size)
         return cached
 
+    @override
     def _call(self, x: Tensor) -> Tensor:
         return self.forward_and_log_det(x)[0]
 
+    @override
     def _inverse(self, y: Tensor) -> Tensor:
         return self.inverse_and_log_det(y)[0]
 
+    @override
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log|det dy/dx| with shape (*); y = self(x) is not needed."""
         return self.forward_and_log_det(x)[1]

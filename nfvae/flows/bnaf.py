@@ -115,6 +115,7 @@ class BlockNetwork(nn.Module):
             self.scores.append(spread * torch.randn(features * after, features * before))
             self.diagonal_scores.append(spread * torch.randn(features, after, before))
 
+    @override
     def forward(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return weights and their diagonal blocks, as `BlockAutoregressive` takes them."""
         diagonals = [shifted_softplus(scores) / scores.shape[-1] for scores in self.diagonal_scores]

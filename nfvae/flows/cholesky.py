@@ -29,6 +29,7 @@ class LowerTriangularAffine(Bijection):
         self.matrix, self.shift = matrix, shift
 
     @staticmethod
+    @override
     def constrain(below: Tensor, diagonal: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """Put together L.
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nfvae.flows.actnorm import ScaleShift, moments
 from nfvae.flows.base import Flow
@@ -58,6 +59,7 @@ class FlowDensity(nn.Module):
             self.spread.copy_(torch.where(constant, 1.0, spread))
             self.started.fill_(True)
 
+    @override
     def forward(self) -> FlowDistribution:
         """Return the density, with event shape (D,)."""
         bijection = self.flow()

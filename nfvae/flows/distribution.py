@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, TransformedDistribution
+from typing_extensions import override
 
 from nfvae.flows.bijection import Bijection, check_points
 from nfvae.numerics import full_precision
@@ -33,6 +34,7 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
         super().__init__(Normal(loc, scale, validate_args=False), 1, validate_args=False)
         self.loc, self.scale = loc, scale
 
+    @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log N(value) with shape (*), in nats."""
         return self.log_prob_of_noise((check_points(value, self.loc.shape[-1]) - self.loc) / self.scale)
@@ -42,6 +44,7 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
         normalizer = self.scale.log().sum(-1) + noise.shape[-1] * math.log(2 * math.pi) / 2
         return -noise.square().sum(-1) / 2 - normalizer
 
+    @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "DiagonalNormal":
         """Return the same Gaussian with another batch shape, as `torch.distributions` has it."""
         return DiagonalNormal(self.loc.expand(*batch_shape, -1), self.scale.expand(*batch_shape, -1))
@@ -79,20 +82,24 @@ class FlowDistribution(TransformedDistribution):
         super().__init__(base, [bijection], validate_args=False)
         self.base, self.bijection = base, bijection
 
+    @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "FlowDistribution":
         """Return the same density with another batch shape, as `torch.distributions` has it."""
         return FlowDistribution(self.base.expand(batch_shape), self.bijection)
 
+    @override
     def entropy(self) -> Tensor:
         """A flow has no entropy in closed form."""
         raise NotImplementedError("a flow has no entropy in closed form: average -draw((1000,)).log_prob")
 
     @property
+    @override
     def mean(self) -> Tensor:
         """A flow has no mean in closed form."""
         raise NotImplementedError("a flow has no mean in closed form: average samples, as rsample((1000,)).mean(0)")
 
     @property
+    @override
     def variance(self) -> Tensor:
         """A flow has no variance in closed form."""
         raise NotImplementedError("a flow has no variance in closed form: take that of rsample((1000,))")
@@ -115,6 +122,7 @@ class FlowDistribution(TransformedDistribution):
             z, _ = self.bijection.inverse_and_log_det(value)
         return (z - self.base.loc) / self.base.scale
 
+    @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
         check_points(value, self.bijection.features)

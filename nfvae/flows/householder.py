@@ -48,6 +48,7 @@ class Householder(Bijection):
         self.v = v
 
     @staticmethod
+    @override
     def constrain(offset: Tensor) -> dict[str, Tensor]:
         """Make the unit vector along a + offset; offsets with shape (*, D)."""
         return {"v": unit_vector(offset + offset.shape[-1] ** -0.5)}

@@ -72,6 +72,7 @@ class TriangularFactors(Bijection):
         self.lower, self.upper, self.shift = lower, upper, shift
 
     @staticmethod
+    @override
     def constrain(below: Tensor, above: Tensor, diagonal: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """Put together L and U.
 

@@ -40,6 +40,7 @@ class Planar(Bijection):
         self.u, self.w, self.b, self.slope = u, w, b, slope
 
     @staticmethod
+    @override
     def constrain(u: Tensor, w: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Move u along w until w·û > -1; u and w with shape (*, D), b with shape (*)."""
         w_u = (w * u).sum(-1)

@@ -36,6 +36,7 @@ class Radial(Bijection):
         self.center, self.alpha, self.alpha_beta = center, alpha, alpha_beta
 
     @staticmethod
+    @override
     def constrain(center: Tensor, alpha: Tensor, alpha_beta: Tensor) -> dict[str, Tensor]:
         """Make α and α + β positive; the center with shape (*, D), the others with shape (*)."""
         unit = center.shape[-1] ** 0.5

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows.conditioner import Conditioner
 from nfvae.flows.univariate import UnivariateMaker
@@ -187,11 +188,13 @@ class _SequentialInverse(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @override
     def forward(y: Tensor, conditioner: Conditioner, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         batch = torch.broadcast_shapes(y.shape[:-1], conditioner.bias.shape[:-1])  # type: ignore[no-untyped-call]
         return _Unrolled(conditioner, tensors, batch).solve(y)
 
     @staticmethod
+    @override
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         y, ctx.conditioner, *tensors = inputs
         ctx.y_shape = y.shape
@@ -199,6 +202,7 @@ class _SequentialInverse(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @override
     def backward(ctx: Any, grad_z: Tensor, grad_log_slope: Tensor) -> tuple[Tensor | None, ...]:
         z, *tensors = ctx.saved_tensors
         unrolled = _Unrolled(ctx.conditioner, tensors, z.shape[:-1])

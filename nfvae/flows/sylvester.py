@@ -107,6 +107,7 @@ class Sylvester(Bijection):
         self.frame, self.outer, self.inner, self.bias, self.slope = frame, outer, inner, bias, slope
 
     @staticmethod
+    @override
     def constrain(above: Tensor, diagonal: Tensor, bias: Tensor, **frame: Tensor) -> dict[str, Tensor]:
         """Put together R and R̃.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nfvae.flows import FLOWS, DiagonalNormal, Flow, FlowDistribution, Given, check_context
 from nfvae.models.encoders import ENCODERS, Encoder, Encoding
@@ -34,6 +35,7 @@ class Posterior(nn.Module):
         super().__init__()
         self.encoder, self.flow = encoder, flow
 
+    @override
     def forward(self, x: Tensor) -> FlowDistribution:
         """Return q(z|x) with batch shape (B,) for x with shape (B, P)."""
         return self.build(self.given(self.encode(x)))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from typing_extensions import override
 
 from nfvae.flows import Draw
 from nfvae.models.decoders import DECODERS, Decoder
@@ -73,6 +74,7 @@ class VAE(nn.Module):
         """The form of a datum; None where any data are taken."""
         return self.likelihood.spec
 
+    @override
     def forward(self, x: Tensor, samples: int = 1) -> LogTerms:
         """Draw samples from q(z|x) and evaluate every log-density at them.
 

@@ -19,6 +19,7 @@ class Decoder(nn.Module, ABC):
     """
 
     @abstractmethod
+    @override
     def forward(self, z: Tensor) -> Tensor:
         """Return numbers with shape (*, outputs, P) for z with shape (*, D)."""
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+from typing_extensions import override
 
 from nfvae.networks import Linear
 
@@ -33,6 +34,7 @@ class Encoder(nn.Module, ABC):
     """
 
     @abstractmethod
+    @override
     def forward(self, x: Tensor) -> Encoding:
         """Encode x with shape (B, P), P the product of the image's shape."""
 
@@ -54,7 +56,8 @@ class TrunkEncoder(Encoder):
         self.head = Linear(width, sum(self.sizes))
         nn.init.constant_(self.head.bias[latent : 2 * latent].data, _FIRST_LOG_SCALE)
 
-    def forward(self, x: Tensor) -> Encoding:  # noqa: D102
+    @override
+    def forward(self, x: Tensor) -> Encoding:
         loc, log_scale, h = self.head(self.trunk(x)).split(self.sizes, -1)
         return Encoding(loc, softly_between(log_scale, *_LOG_SCALES), h)
 

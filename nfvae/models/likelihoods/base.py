@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from typing_extensions import override
 
 
 class DataSpec(NamedTuple):
@@ -29,6 +30,7 @@ class DataSpec(NamedTuple):
         """What such data are called."""
         return "images" if len(self.shape) > 1 else "vectors"
 
+    @override
     def __str__(self) -> str:
         kind = {2: "", None: " of real numbers"}.get(self.levels, f" with {self.levels} levels")
         return f"{list(self.shape)}{kind}"
@@ -65,6 +67,7 @@ class Likelihood(nn.Module, ABC):
         self.spec = spec
 
     @abstractmethod
+    @override
     def forward(self, raw: Tensor) -> Distribution:
         """Return p(x|z) with batch shape (*) and event shape (P,) for numbers with shape (*, outputs, P)."""
 

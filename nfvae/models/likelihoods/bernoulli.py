@@ -60,6 +60,7 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
         super().__init__(_Pixels(logits=logits, validate_args=False), 1, validate_args=False)
         self.logits = logits
 
+    @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value) with shape (*), in nats, for pixels with shape (*, P); differentiable in both.
 
@@ -73,6 +74,7 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
         log_prob: Tensor = _BernoulliLogProb.apply(self.logits, x)
         return log_prob
 
+    @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "BernoulliPixels":
         """Return the same pixels with another batch shape, as `torch.distributions` has it."""
         return BernoulliPixels(self.logits.expand(*batch_shape, -1))
@@ -80,12 +82,14 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
 
 class _Pixels(_Bernoulli):
     @lazy_property
+    @override
     def probs(self) -> Tensor:
         return torch.sigmoid(at_least_float32(self.logits))
 
 
 class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
+    @override
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
         if not _in_blocks(logits, x):
@@ -99,6 +103,7 @@ class _BernoulliLogProb(torch.autograd.Function):
         return log_prob.view(logits.shape[:-1])
 
     @staticmethod
+    @override
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         logits, x = ctx.saved_tensors
         of_logits, of_x = ctx.needs_input_grad

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from torch.nn import functional
+from typing_extensions import override
 
 from nfvae.flows import DiagonalNormal
 from nfvae.models.likelihoods import Statistics
@@ -19,6 +20,7 @@ class Prior(nn.Module, ABC):
     """A module that returns p(z). The constructor takes `latent`, D; `shape`, that of an image; then its options."""
 
     @abstractmethod
+    @override
     def forward(self) -> Distribution:
         """Return p(z) with event shape (D,)."""
 
@@ -44,6 +46,7 @@ class Mixture(MixtureSameFamily):
     def __init__(self, components: Distribution, logits: Tensor) -> None:
         super().__init__(Categorical(logits=logits, validate_args=False), components, validate_args=False)
 
+    @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value) with shape (*), in nats, for values with shape (*, D).
 
@@ -62,6 +65,7 @@ class Mixture(MixtureSameFamily):
         log_joint = functional.linear(torch.cat([z, z.square()], -1), coefficients, logits + at_zero)
         return log_joint.to(value).logsumexp(-1)
 
+    @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Mixture":
         """Return the same mixture with another batch shape, as `torch.distributions` has it."""
         logits = self.mixture_distribution.logits

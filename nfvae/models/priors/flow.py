@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from nfvae.flows import FLOWS, FlowDensity, FlowDistribution
 from nfvae.models.priors.base import Prior
 
@@ -38,6 +40,7 @@ class FlowPrior(Prior):
         super().__init__()
         self.density = FlowDensity(FLOWS.make(flow, flow_options, features=latent, context=0, depth=depth))
 
-    def forward(self) -> FlowDistribution:  # noqa: D102
+    @override
+    def forward(self) -> FlowDistribution:
         density: FlowDistribution = self.density()
         return density

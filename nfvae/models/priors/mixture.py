@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from nfvae.flows import DiagonalNormal
 from nfvae.models.priors.base import Mixture, Prior
@@ -31,5 +32,6 @@ class GaussianMixture(Prior):
         self.loc = nn.Parameter(_SPREAD * torch.randn(components, latent))
         self.log_scale = nn.Parameter(torch.zeros(components, latent))
 
-    def forward(self) -> Mixture:  # noqa: D102
+    @override
+    def forward(self) -> Mixture:
         return Mixture(DiagonalNormal(self.loc, self.log_scale.exp()), self.logits)

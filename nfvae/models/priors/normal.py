@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.flows import DiagonalNormal
 from nfvae.models.priors.base import Prior
@@ -23,5 +24,6 @@ class StandardNormal(Prior):
         super().__init__()
         self.register_buffer("zeros", torch.zeros(latent), persistent=False)
 
-    def forward(self) -> DiagonalNormal:  # noqa: D102
+    @override
+    def forward(self) -> DiagonalNormal:
         return DiagonalNormal(self.zeros, torch.ones_like(self.zeros))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nfvae.models.likelihoods import Statistics
 from nfvae.models.posterior import Posterior, make_posterior
@@ -58,24 +59,28 @@ class VampPrior(Prior):
         self.own: Posterior | None = make_posterior(**posterior) if posterior else None
         self.attached: tuple[Posterior, ...] = ()  # in a tuple it stays no part of the prior, as it is one of the model
 
+    @override
     def attach(self, posterior: Posterior) -> None:
         """Take the model's posterior."""
         self.attached = (posterior,)
 
     @torch.no_grad()
+    @override
     def init_from(self, statistics: Statistics) -> None:
         """Start the pseudo-inputs around the means of the training pixels, once."""
         if not self.started:
             self.logits.add_(torch.logit(statistics.mean, eps=_PIXEL))
             self.started.fill_(True)
 
+    @override
     def alone(self) -> dict[str, Tensor]:
         """Return the state of the prior, and of the posterior that it is made of."""
         if self.own is not None:
             return self.state_dict()
         return self.state_dict() | {f"own.{name}": value for name, value in self.attached[0].state_dict().items()}
 
-    def forward(self) -> Mixture:  # noqa: D102
+    @override
+    def forward(self) -> Mixture:
         posterior: Posterior = self.attached[0] if self.own is None else self.own
         density = posterior(torch.sigmoid(self.logits))
         return Mixture(density if self.flow else density.base, self.logits.new_zeros(len(self.logits)))

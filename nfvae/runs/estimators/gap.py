@@ -84,6 +84,7 @@ class Gap(Chains):
         Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
     )
 
+    @override
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("free tensor", self.free, FREE)
