@@ -426,6 +426,18 @@ def test_columns_are_chosen_by_name(configs, cli):
     assert "unknown column 'elbow'; known columns: experiment, seeds" in error
 
 
+def test_each_config_goes_over_all_that_c_names(configs, cli):
+    prior = {"prior": "mixture", "prior_options": {"components": 3}}
+    Path("prior.yaml").write_text(yaml.safe_dump({"model": prior}))
+    code, _, error = cli("compare", "-c", "base.yaml", "-c", "prior.yaml", *configs, "--fit", *LIMITED)
+    assert code == 0, error
+    flows = {"digits-none-1-mixtureprior-seed0": "none", "digits-planar-2-mixtureprior-seed0": "planar"}
+    assert {path.name for path in Path("runs").iterdir()} == set(flows)
+    for name, flow in flows.items():
+        model = yaml.safe_load(Path(f"runs/{name}/config.yaml").read_text())["model"]
+        assert {**prior, "flow": flow, "latent": 4}.items() <= model.items()
+
+
 def test_one_run_named_twice_is_one_run(configs, cli):
     assert cli("compare", configs[0], *FIT)[0] == 0
     folder = "runs/digits-none-1-seed0"
