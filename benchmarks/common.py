@@ -4,13 +4,14 @@ import datetime
 import math
 import platform
 import time
+from functools import reduce
 from pathlib import Path
 
 import torch
-import yaml
 from torch.utils.flop_counter import register_flop_formula
 
 from nfvae import BinarizedImages, FlowVAE
+from nfvae.commands.settings import merge, read_config
 from nfvae.data.binarize import bernoulli_draw
 from nfvae.networks import linear
 
@@ -36,20 +37,23 @@ def matrix_rate():
 
 
 def configs(flow):
-    """The files of the README's table."""
-    return [ROOT / "configs/base.yaml", ROOT / f"configs/mnist/{flow}.yaml"]
+    """The files of docs/results.md, "Five posteriors, sixty epochs"."""
+    return [ROOT / f"configs/{name}.yaml" for name in ("mnist", "networks/relu", f"posteriors/{flow}")]
+
+
+def settings(flow):
+    """What they say together."""
+    return reduce(merge, map(read_config, configs(flow)))
 
 
 def build_module(flow):
     """What `nfvae fit` would train, its weights as they start."""
-    base, overlay = (yaml.safe_load(path.read_text()) for path in configs(flow))
-    return FlowVAE(**base["model"] | overlay["model"])
+    return FlowVAE(**settings(flow)["model"])
 
 
 def build_data(batch, data_root):
     """The data that it would be trained on."""
-    settings = yaml.safe_load(configs("none")[0].read_text())["data"]
-    data = BinarizedImages(**settings | {"batch_size": batch, "root": str(data_root)})
+    data = BinarizedImages(**settings("none")["data"] | {"batch_size": batch, "root": str(data_root)})
     data.setup()
     return data
 

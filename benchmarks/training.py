@@ -63,7 +63,8 @@ class Clock(pl.Callback):
 def run_fit(flow, batch, steps, data_root, compile):
     """Seconds a step of `nfvae fit`; validation is left out, as the bare loop has none."""
     clock = Clock(steps)
-    arguments = ["-c", configs(flow)[0], "-c", configs(flow)[1], "--data.batch_size", batch, "--data.root", data_root,
+    arguments = [*(word for path in configs(flow) for word in ("-c", path)),
+                 "--data.batch_size", batch, "--data.root", data_root,
                  "--trainer.max_steps", WARM_UP + steps + 1, "--trainer.check_val_every_n_epoch", 1000,
                  "--overwrite", "true", "--model.compile", "true" if compile else "false"]  # fmt: skip
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):

@@ -20,12 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 README = PAGES["README.md"]
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
-TRAINED = "runs/mnist-iaf-4-seed0"
+TRAINED = "runs/mnist-gated-iaf-4-seed0"
 LIMITED = ["--samples", 20, "--limit", 30]
 USUAL = ["--chains", 4, "--temperatures", 200]  # though budgets are short here
 SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
-FEW, MOST = ("iaf", "none", "planar", "rate-2e-3", "decay"), 4  # configs of a folder with more than so many
+FEW, MOST = ("iaf", "none", "planar"), 4  # configs of a folder with more than so many
 CONVOLUTIONS = {"conv.yaml", "resnet.yaml"}
+ASSIGNED = re.compile(r'^(\w+)="(.*)"$', re.MULTILINE)
 PLACEHOLDER = re.compile(r"(?<!:)\b[A-Z]{3,}\b|\.\.\.|x\.y:Z|your\.")
 
 
@@ -33,10 +34,17 @@ def blocks(text, kind):
     return [block for found, block in BLOCK.findall(text) if found == kind]
 
 
+def with_values(block):
+    """A block of commands with the values of the variables that it sets itself."""
+    for name, value in ASSIGNED.findall(block):
+        block = block.replace(f"${name}", value)
+    return block
+
+
 def commands():
     """Every nfvae line of every page, and every inline command that is whole."""
     for page, text in sorted(PAGES.items(), key=lambda item: item[0] != "README.md"):
-        lines = [line.strip() for block in blocks(text, "") for line in block.splitlines()]
+        lines = [line.strip() for block in blocks(text, "") for line in with_values(block).splitlines()]
         lines += re.findall(r"`([^`]+)`", BLOCK.sub("", text))
         for line in lines:
             line = line.removeprefix("PYTHONPATH=. ").replace("flow $flow --data", "flow planar --data")
@@ -99,9 +107,9 @@ def more(words):
     if any(word.startswith("release/") for word in words) and words[0] in ("compare", "plot"):
         return USUAL
     if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
-        base = [] if "--base" in words else ["--base", ROOT / "configs/base.yaml", "--seeds", 0]
-        short = SHORT if "--fit" in words else []
-        return [*short, *base, *LIMITED, "--root", "short"]
+        base = [] if "-c" in words else ["-c", ROOT / "configs/mnist.yaml"]
+        root = [] if "--root" in words else ["--root", "short"]
+        return [*(SHORT if "--fit" in words else []), *base, *LIMITED, *root, "--seeds", 0]
     return {
         "test": ["--trainer.limit_test_batches", 1, "--model.test_samples", 5],
         "evaluate": LIMITED,

@@ -35,6 +35,7 @@ from nfvae.runs.results import planned_result, read_summary
 from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
 
+_BASE = Path("configs/mnist.yaml")
 _MAY_DIFFER = {  # without another outcome
     *("root", "download", "eval_batch_size", "compile", "default_root_dir", "log_every_n_steps", "logger"),
     *("enable_progress_bar", "enable_model_summary", "accelerator", "devices", "num_nodes", "strategy"),
@@ -96,7 +97,12 @@ def compare_parser() -> Parser:
         help="train and evaluate first what is missing, under the names that fit gives; other settings go to fit",
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="of each config (default: its own)")
-    parser.add_argument("--base", type=Path, default=Path("configs/base.yaml"), help="config under each config")
+    parser.add_argument(
+        *("-c", "--config"),
+        type=Path,
+        action="append",
+        help="config under each of the configs; may be repeated (default: configs/mnist.yaml)",
+    )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where the runs of configs are (default: runs)")
     return parser
 
@@ -139,7 +145,7 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
     """Return a run itself, or the trainings of a config, one for each seed."""
     if not _is_config(source):
         return [Run(source)]
-    return list(_plans([options.base, source], options, fit_arguments))
+    return list(_plans([*(options.config or [_BASE]), source], options, fit_arguments))
 
 
 def _check_before_training(entries: list[Plan | Run], options: Namespace, asked: list[EvaluationSettings]) -> None:

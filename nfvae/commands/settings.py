@@ -164,16 +164,17 @@ def _dotted_classes(settings: Any) -> Iterator[str]:
 
 
 def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Put settings over earlier ones; another name for a role drops the options of the earlier one."""
+    """Put settings over earlier ones, sections and options key by key.
+
+    Another name for a role drops the options of the earlier one; null drops all options.
+    """
     merged = dict(earlier)
-    for key, value in later.items():
-        if key in _SECTIONS and isinstance(value, Mapping):
-            kept = merged.get(key) or {}
-            for name in value:
-                kept = _without_options(kept, name, value[name])
-            merged[key] = {**kept, **value}
-        else:
-            merged[key] = value
+    for name, value in later.items():
+        merged = dict(_without_options(merged, name, value))
+    for name, value in later.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        by_key = both and (name in _SECTIONS or str(name).endswith("_options"))
+        merged[name] = merge(merged[name], value) if by_key else value
     return merged
 
 

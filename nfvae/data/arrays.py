@@ -41,6 +41,8 @@ class Arrays(ImageDataset):
         ValueError: for shares that do not add up to 1.
     """
 
+    is_root = True
+
     def __init__(self, split: Sequence[float] = (0.8, 0.1, 0.1), split_seed: int = 0) -> None:
         check_shares(split)
         check_seed("split_seed", split_seed)

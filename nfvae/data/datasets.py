@@ -21,9 +21,11 @@ class ImageDataset(ABC):
 
     Attributes:
         shape: height and width of an image, unless the files say it: see `find_shape`.
+        is_root: whether the data root is the images' own file or folder, not that of all data sets.
     """
 
     shape: ClassVar[tuple[int, ...]]
+    is_root: ClassVar[bool] = False
 
     def find_shape(self, root: Path) -> tuple[int, ...]:
         """Return height and width of an image.

@@ -35,6 +35,8 @@ class Folder(ImageDataset):
         ValueError: for shares that do not add up to 1, a size below 1, or an option of another type.
     """
 
+    is_root = True
+
     def __init__(
         self,
         size: Sequence[int] | None = None,

@@ -2,27 +2,67 @@
 
 import glob
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nfvae.data import DATASETS
 from nfvae.runs.files import read_yaml
 from nfvae.runs.metrics import read_rows
 
+_LONGEST_WORD = 40  # of a name that is made here
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and locks have longer names
 _BEST, _LAST = "best.ckpt", "last.ckpt"
 
 
 def experiment_name(settings: Mapping[str, Any]) -> str:
-    """Name what runs of one configuration and several seeds have in common: data set, flow, depth, and what taught it.
+    """Name what runs of one configuration and several seeds have in common.
+
+    The name says data, network, flow and depth, prior, objective, gradient and what a student learns from. Every choice
+    but data, flow and depth is left out where it is the default of `nfvae.FlowVAE`.
 
     Args:
         settings: of the run, nested as in its config.yaml.
+
+    Example:
+        >>> model = {"encoder": "gated", "decoder": "gated", "flow": "planar", "depth": 10, "prior": "flow"}
+        >>> experiment_name({"data": {"dataset": "mnist"}, "model": model})
+        'mnist-gated-planar-10-flowprior'
     """
-    model = settings["model"]
-    flow = model["flow"].rpartition(":")[2].lower()
-    taught = f"-{model.get('target', 'student')}" if model.get("teacher") else ""
-    return f"{settings['data']['dataset'].rpartition(':')[2].lower()}-{flow}-{model['depth']}{taught}"
+    model, data = settings["model"], settings["data"]
+    networks = dict.fromkeys(_network(model, role) for role in ("encoder", "decoder") if role in model)
+    chosen = {"prior": ("normal", "prior"), "objective": ("elbo", ""), "gradient": ("plain", "")}
+    words = [
+        _images(data),
+        *(["static"] if data.get("binarization") == "static" else []),
+        *([] if [*networks] == ["mlp"] else networks),
+        _short(model["flow"]),
+        str(model["depth"]),
+        *(_short(model[role]) + end for role, (usual, end) in chosen.items() if model.get(role, usual) != usual),
+        *([_short(model.get("target", "student"))] if model.get("teacher") else []),
+    ]
+    return "-".join(words)
+
+
+def _short(name: object) -> str:
+    """Return a name, of package.module:Class the class, as part of a folder's name."""
+    return re.sub(r"[^\w-]+", "-", str(name).rpartition(":")[2].lower()).strip("-")[:_LONGEST_WORD]
+
+
+def _network(model: Mapping[str, Any], role: str) -> str:
+    """Name a network; fully connected layers by their activation unless it is the default."""
+    name = _short(model[role])
+    activation = (model.get(f"{role}_options") or {}).get("activation", "relu")
+    if activation == "relu":
+        return name
+    return _short(activation) if name == "mlp" else f"{name}-{_short(activation)}"
+
+
+def _images(data: Mapping[str, Any]) -> str:
+    """Name a data set; images of your own by their file or folder."""
+    own = data["dataset"] in DATASETS and DATASETS.load(data["dataset"]).is_root
+    return (own and _short(Path(data.get("root") or "").stem)) or _short(data["dataset"])
 
 
 def run_name(settings: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from tests.helpers.checkpoints import changed
 
 SEEDS = itertools.count()
 SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
-FIT = ["--fit", "--base", "base.yaml", "--samples", 30, "--limit", 40, "--trainer.enable_progress_bar", "false"]
+FIT = ["--fit", "-c", "base.yaml", "--samples", 30, "--limit", 40, "--trainer.enable_progress_bar", "false"]
 LIMITED, WANDB = ["--samples", 30, "--limit", 40], ["--wandb", "us/nfvae"]
 TOY = str(Path(QUICKSTART).with_name("toy") / "teacher.yaml")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -316,7 +316,7 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
     [
         ([], "nothing to compare"),
         (["runs/nothing"], "there is no run runs/nothing"),
-        (["digits/none.yaml", "--base", "base.yaml"], "there is no run runs/digits-none-1-seed0"),
+        (["digits/none.yaml", "-c", "base.yaml"], "there is no run runs/digits-none-1-seed0"),
         (["digits/none.yaml", "--trainer.max_epochs", 3], "unrecognized arguments: --trainer.max_epochs 3"),
         (["digits/no.yaml", *FIT], "digits/no.yaml"),
         (["runs/a", *FIT[:-2], "--model.depth", 3], "unrecognized arguments: --model.depth 3"),
@@ -329,7 +329,7 @@ def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
         (["digits/none.yaml", *FIT, "--sort", "nl"], "unknown column 'nl'; known columns: experiment, "),
         (["digits/none.yaml", "--format", "pdf"], "invalid choice: 'pdf'"),
         (
-            [TOY, "--fit", "--base", TOY],
+            [TOY, "--fit", "-c", TOY],
             "runs/two-moons-teacher is a density of vectors; VAEs are compared",
         ),
     ],
@@ -424,6 +424,18 @@ def test_columns_are_chosen_by_name(configs, cli):
     code, _, error = cli("compare", "runs/digits-none-1-seed0", *LIMITED, "--columns", "elbow")
     assert code == 2
     assert "unknown column 'elbow'; known columns: experiment, seeds" in error
+
+
+def test_each_config_goes_over_all_that_c_names(configs, cli):
+    prior = {"prior": "mixture", "prior_options": {"components": 3}}
+    Path("prior.yaml").write_text(yaml.safe_dump({"model": prior}))
+    code, _, error = cli("compare", "-c", "base.yaml", "-c", "prior.yaml", *configs, "--fit", *LIMITED)
+    assert code == 0, error
+    flows = {"digits-none-1-mixtureprior-seed0": "none", "digits-planar-2-mixtureprior-seed0": "planar"}
+    assert {path.name for path in Path("runs").iterdir()} == set(flows)
+    for name, flow in flows.items():
+        model = yaml.safe_load(Path(f"runs/{name}/config.yaml").read_text())["model"]
+        assert {**prior, "flow": flow, "latent": 4}.items() <= model.items()
 
 
 def test_one_run_named_twice_is_one_run(configs, cli):

@@ -41,28 +41,59 @@ def curve(run, key):
     return [(int(float(row["epoch"])), float(row[key])) for row in rows(run) if row.get(key)]
 
 
-OVERLAYS = [
-    pytest.param(base, path, id=f"{base} {path.stem}")
-    for base, files in (
-        ("base", "mnist/*"),
-        ("gated", "mnist-gated/*"),
-        ("gated", "gated-sweep/*"),
-        ("gated", "finetune/*"),
-        ("iwae", "iwae/*"),
-        ("conv", "mnist/planar"),
-        ("resnet", "mnist/iaf"),
-        ("quickstart", "gradients/*"),
-    )
-    for path in sorted(CONFIGS.glob(f"{files}.yaml"))
-]
+MNIST = CONFIGS / "mnist.yaml"
+FOLDERS = ("networks", "posteriors", "priors")  # of overlays that go together, one of each
+OVERLAYS = [path for folder in (*FOLDERS, "finetune") for path in sorted((CONFIGS / folder).glob("*.yaml"))]
+ALONE = ("mnist", "quickstart", "distill/teacher", "plane/none", "toy/teacher")
+STUDENTS = {"distill/student": "distill/teacher", "toy/student": "toy/teacher"}
+ELSEWHERE = {"sweep": "test_tracking.py", "distill/gated": "test_readme.py"}
 
 
-@pytest.mark.parametrize(("base", "overlay"), OVERLAYS)
-def test_every_config_runs(base, overlay, cli, mnist_root):
-    words = ["-c", CONFIGS / f"{base}.yaml", "-c", overlay, "--data.root", mnist_root]
+def name_of(path):
+    return path.relative_to(CONFIGS).with_suffix("").as_posix()
+
+
+def test_every_config_is_run_by_a_test():
+    run = [*ALONE, *STUDENTS, *ELSEWHERE, "plane/planar", "plane/iaf", "toy/gallery", *map(name_of, OVERLAYS)]
+    data = [name_of(path) for path in (CONFIGS / "data").glob("*.yaml")]
+    assert sorted(map(name_of, CONFIGS.rglob("*.yaml"))) == sorted([*run, *data])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=name_of)
+def test_every_overlay_runs(overlay, cli, mnist_root):
+    words = ["-c", MNIST, "-c", overlay, "--data.root", mnist_root]
     code, _, error = cli("fit", *words, "--trainer.fast_dev_run", "true")
     assert code == 0, error
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([name] for name in ALONE),
+        *(["plane/none", f"plane/{flow}"] for flow in ("planar", "iaf")),
+        ["toy/gallery", "--model.flow", "planar", "--data.dataset", "rings"],
+        *(["quickstart", "--model.gradient", gradient] for gradient in ("path", "reinforce")),
+        ["quickstart", "--model.gradient", "dreg", "--model.objective", "iwae", "--model.samples", 5],
+    ],
+    ids=lambda words: " ".join(map(str, words)),
+)
+def test_every_config_runs(words, cli, mnist_root, monkeypatch):
+    monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
+    names = [word for word in words if (CONFIGS / f"{word}.yaml").is_file()]
+    configs = [word for name in names for word in ("-c", CONFIGS / f"{name}.yaml")]
+    code, _, error = cli("fit", *configs, *words[len(names) :], "--trainer.fast_dev_run", "true")
+    assert code == 0, error
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_every_student_runs(student, cli, mnist_root, monkeypatch):
+    monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
+    short = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val")]
+    code, _, error = cli("fit", "-c", CONFIGS / f"{STUDENTS[student]}.yaml", "--trainer.max_epochs", 1, *short)
+    assert code == 0, error
+    code, _, error = cli("fit", "-c", CONFIGS / f"{student}.yaml", "--trainer.fast_dev_run", "true")
+    assert code == 0, error
 
 
 def test_every_data_set_has_a_config():
@@ -70,10 +101,11 @@ def test_every_data_set_has_a_config():
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_data_set_has_a_config_that_runs(path, cli, workdir, monkeypatch):
+@pytest.mark.parametrize("base", ["quickstart", "mnist"])
+def test_every_data_set_has_a_config_that_runs(base, path, cli, workdir, monkeypatch):
     monkeypatch.setenv("NFVAE_DATA", str(workdir))
     write_dataset(path.stem, workdir)
-    code, _, error = cli("fit", "-c", QUICKSTART, "-c", path, "--trainer.fast_dev_run", "true")
+    code, _, error = cli("fit", "-c", CONFIGS / f"{base}.yaml", "-c", path, "--trainer.fast_dev_run", "true")
     assert code == 0, error
 
 
@@ -630,7 +662,7 @@ def test_a_training_that_has_ended_is_not_trained_further(ends, fit, cli):
     assert "run runs/ended has ended" in out
     assert "best.ckpt" in out
     Path("ended.yaml").write_text("name: ended\n")
-    fitted = ["compare", "ended.yaml", "--base", QUICKSTART, "--fit", "--samples", 10]
+    fitted = ["compare", "ended.yaml", "-c", QUICKSTART, "--fit", "--samples", 10]
     assert cli(*fitted, *ends, "--trainer.enable_model_summary", "false")[0] == 0
     assert Path("runs/ended/metrics.csv").read_bytes() == trained
     assert Path("runs/ended/checkpoints/last.ckpt").read_bytes() == last

@@ -153,7 +153,7 @@ WRITING = {
     "predict": ["predict", "runs/a"],
     "evaluate": EVALUATE,
     "gap": ["gap", "runs/a", *SMALL],
-    "compare": ["compare", "b.yaml", "--fit", "--base", Path(QUICKSTART).resolve(), "--samples", 2, *TINY],
+    "compare": ["compare", "b.yaml", "--fit", "-c", Path(QUICKSTART).resolve(), "--samples", 2, *TINY],
     "export": ["export", "runs/a", "--to", "runs/exported"],
     "plot": ["plot", "samples", "runs/a"],
     "encode": ["encode", "runs/a", "--input", "in.npy"],

@@ -140,7 +140,7 @@ def test_compare_does_not_take_a_run_on_other_images_for_a_config(workdir, cli):
     for root, code in (("x.npy", 0), ("x.npy", 0), ("y.npy", 2)):
         write(root, int(root == "y.npy"))
         config.write_text(f"name: c\ndata: {{dataset: arrays, root: {root}, binarization: dynamic}}\n")
-        found, _, error = cli("compare", config, "--base", QUICKSTART, *TINY, *EPOCH, "--fit", "--samples", 20)
+        found, _, error = cli("compare", config, "-c", QUICKSTART, *TINY, *EPOCH, "--fit", "--samples", 20)
         assert found == code, error
     assert "was trained on other images" in error
 

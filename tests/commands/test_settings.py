@@ -1,17 +1,23 @@
 """Settings out of several sources: later ones win, and another name drops the options of the earlier one."""
 
+import functools
+import itertools
 from pathlib import Path
 
 import pytest
 import yaml
 
 from nfvae.commands.plan import Plan
-from nfvae.commands.settings import merge
+from nfvae.commands.settings import merge, read_config
 from nfvae.flows import FLOWS
-from tests.commands.test_fit import CONFIGS, RUN, assert_one_line
+from nfvae.runs import run_name
+from tests.commands.test_fit import CONFIGS, FOLDERS, RUN, assert_one_line
 from tests.conftest import QUICKSTART
 
-BASE, IAF = CONFIGS / "base.yaml", CONFIGS / "mnist/iaf.yaml"
+BASE, IAF = CONFIGS / "mnist.yaml", CONFIGS / "posteriors/iaf.yaml"
+RELU = CONFIGS / "networks/relu.yaml"
+SPLINE = {"univariate": "spline", "univariate_options": {"bins": 24}}
+MIXTURE = {"task": "density", "model": {"flow": "elementwise", "flow_options": SPLINE}, "data": {"dataset": "mixture"}}
 
 
 def model(*arguments):
@@ -28,6 +34,69 @@ def test_another_name_drops_the_options_of_the_earlier_one():
     assert earlier["model"]["flow_options"] == {"hidden": 3}
 
 
+def test_options_of_the_same_name_are_merged_key_by_key():
+    earlier = {
+        "model": {
+            "flow": "iaf",
+            "flow_options": {"hidden": 3, "univariate": "spline", "univariate_options": {"bins": 4}},
+        }
+    }
+
+    def options(later):
+        return merge(earlier, {"model": later})["model"].get("flow_options")
+
+    same = {"hidden": 5, "univariate": "spline", "univariate_options": {"bins": 4}}
+    assert options({"flow_options": {"hidden": 5}}) == options({"flow_options": {"hidden": 5}, "flow": "iaf"}) == same
+    assert options({"flow_options": {"univariate_options": {"bound": 2}}})["univariate_options"] == {
+        "bins": 4,
+        "bound": 2,
+    }
+    assert options({"flow_options": {"univariate": "affine"}}) == {"hidden": 3, "univariate": "affine"}
+    assert options({"flow_options": {"hidden": 5}, "flow": "maf"}) == {"hidden": 5}
+    assert options({"flow_options": None}) is None
+    assert earlier["model"]["flow_options"]["hidden"] == 3
+
+
+def overlays():
+    """One config of each folder at most: every combination, its configs in every order."""
+    found = [[None, *sorted((CONFIGS / folder).glob("*.yaml"))] for folder in (*FOLDERS, "data")]
+    for chosen in itertools.product(*found):
+        yield [path for path in chosen if path]
+
+
+def test_configs_of_different_folders_compose_in_any_order():
+    contents = {path: read_config(path) for folder in (*FOLDERS, "data") for path in (CONFIGS / folder).glob("*.yaml")}
+    for one, other in itertools.combinations(contents, 2):
+        if one.parent != other.parent:
+            assert merge(contents[one], contents[other]) == merge(contents[other], contents[one]), (one, other)
+
+
+def test_no_two_combinations_of_configs_have_one_name():
+    contents = {path: read_config(path) for path in {each for chosen in overlays() for each in chosen}}
+    assert not any("name" in content for content in contents.values())
+    base, names = read_config(BASE), {}
+    for chosen in overlays():
+        settings = functools.reduce(merge, (contents[path] for path in chosen), base)
+        name = run_name({"seed_everything": 0, **settings})
+        assert len(name) <= 64
+        if (other := names.setdefault(name, settings)) != settings:
+            raise AssertionError(f"{name} is the name of {settings} and {other}")
+    assert len(names) > 1000
+
+
+def test_a_name_does_not_depend_on_the_length_of_a_training():
+    plan = Plan(["-c", str(BASE), "--trainer.max_epochs", "500", "--model.objective_options.warmup_epochs", "50"])
+    longer = Plan(["-c", str(BASE), "--model.lr", "1e-3", "--data.batch_size", "100"])
+    assert plan.settings["name"] == longer.settings["name"] == "mnist-gated-none-1-seed0"
+    assert Plan([]).settings["name"] == "mnist-iaf-4-seed0"
+
+
+@pytest.mark.parametrize(("activation", "word"), [("../../x", "x"), ("3", "3"), ("y" * 300, "y" * 40)])
+def test_no_setting_leads_out_of_the_folder_of_all_runs(activation, word):
+    plan = Plan(["--model.encoder_options", f"{{activation: {activation}}}"])
+    assert plan.settings["name"] == f"mnist-{word}-mlp-iaf-4-seed0"
+
+
 @pytest.mark.parametrize("words", [["--model.flow", "planar"], ["--model.flow=planar"]])
 def test_the_command_line_drops_them_too(words):
     assert model("-c", BASE, "-c", IAF, *words)["flow_options"] is None
@@ -42,8 +111,9 @@ def test_one_option_is_changed_and_the_others_stay():
     assert same == {"hidden": 64, "hidden_layers": 2}
 
 
-def test_an_option_of_an_option_is_read_as_in_a_config():
-    mixture = ["-c", CONFIGS / "toy/mixture.yaml"]
+def test_an_option_of_an_option_is_read_as_in_a_config(workdir):
+    Path("mixture.yaml").write_text(yaml.safe_dump(MIXTURE))
+    mixture = ["-c", "mixture.yaml"]
     bound = "--model.flow_options.univariate_options.bound"
     for words in ([bound, "3.5"], [f"{bound}=3.5"], [bound, "7", bound, "3.5"]):
         assert model(*mixture, *words)["flow_options"] == {
@@ -59,7 +129,20 @@ def test_an_option_of_an_option_is_read_as_in_a_config():
 
 
 def test_the_readmes_example_runs(cli, mnist_root):
-    arguments = ["-c", BASE, "-c", IAF, "--model.flow", "planar", "--model.depth", 10, "--data.root", mnist_root]
+    arguments = [
+        "-c",
+        BASE,
+        "-c",
+        RELU,
+        "-c",
+        IAF,
+        "--model.flow",
+        "planar",
+        "--model.depth",
+        10,
+        "--data.root",
+        mnist_root,
+    ]
     code, _, error = cli("fit", *arguments, "--trainer.fast_dev_run", "true")
     assert code == 0, error
 

@@ -25,7 +25,7 @@ SMALL = {
     "data": {"dataset": "digits", "binarization": "threshold", "batch_size": 200},
     "trainer": {"max_epochs": 4},
 }
-COMPARE = ["--fit", "--base", "base.yaml", "--samples", "30", "--limit", "40", "--trainer.enable_progress_bar", "false"]
+COMPARE = ["--fit", "-c", "base.yaml", "--samples", "30", "--limit", "40", "--trainer.enable_progress_bar", "false"]
 
 
 def test_what_another_process_does_is_left_until_it_is_done(tmp_path, monkeypatch, capsys):

@@ -16,6 +16,8 @@ from tests.helpers.checkpoints import changed
 
 NARROW = {"encoder_options": {"hidden": [16]}, "decoder_options": {"hidden": [16]}}
 RUN = Path("runs/digits-iaf-4-seed0")
+TANH = {role: value for name in ("encoder", "decoder")
+        for role, value in ((name, "mlp"), (f"{name}_options", {"activation": "tanh"}))}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,15 @@ RUN = Path("runs/digits-iaf-4-seed0")
         ({"flow": "my.module:NiceFlow", "depth": 2}, "digits-niceflow-2"),
         ({"flow": "iaf", "depth": 2, "teacher": "runs/t", "target": "joint"}, "digits-iaf-2-joint"),
         ({"flow": "iaf", "depth": 2, "teacher": "runs/t"}, "digits-iaf-2-student"),
+        ({"flow": "iaf", "depth": 2, "encoder": "gated", "decoder": "gated"}, "digits-gated-iaf-2"),
+        ({"flow": "iaf", "depth": 2, "encoder": "mlp", "decoder": "gated"}, "digits-mlp-gated-iaf-2"),
+        ({"flow": "iaf", "depth": 2, "encoder": "gated", "decoder": "mlp"}, "digits-gated-mlp-iaf-2"),
+        ({"flow": "iaf", "depth": 2, "encoder": "mlp", "decoder": "mlp"}, "digits-iaf-2"),
+        ({**TANH, "flow": "iaf", "depth": 2}, "digits-tanh-iaf-2"),
+        ({"flow": "none", "depth": 1, "prior": "flow"}, "digits-none-1-flowprior"),
+        ({"flow": "none", "depth": 1, "prior": "my.module:Sphere"}, "digits-none-1-sphereprior"),
+        ({"flow": "none", "depth": 1, "objective": "iwae", "gradient": "dreg"}, "digits-none-1-iwae-dreg"),
+        ({"flow": "none", "depth": 1, "prior": "normal", "objective": "elbo", "gradient": "plain"}, "digits-none-1"),
     ],
 )
 def test_a_name_says_what_was_trained(model, expected):
@@ -32,6 +43,22 @@ def test_a_name_says_what_was_trained(model, expected):
     assert experiment_name(settings) == expected
     assert run_name(settings) == f"{expected}-seed3"
     assert run_name(settings | {"name": "mine"}) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"dataset": "mnist", "binarization": "static"}, "mnist-static"),
+        ({"dataset": "mnist", "binarization": "dynamic", "root": "data"}, "mnist"),
+        ({"dataset": "arrays", "root": "data/My letters.npz"}, "my-letters"),
+        ({"dataset": "folder", "root": "pictures/"}, "pictures"),
+        ({"dataset": "folder", "root": None}, "folder"),
+        ({"dataset": "folder", "root": ".."}, "folder"),
+        ({"dataset": "letters:Letters", "root": "data"}, "letters"),
+    ],
+)
+def test_a_name_says_what_it_was_trained_on(data, expected):
+    assert experiment_name({"model": {"flow": "none", "depth": 1}, "data": data}) == f"{expected}-none-1"
 
 
 @pytest.fixture
