@@ -18,8 +18,9 @@ from nfvae.flows import check_exact
 from nfvae.models import VAE
 from nfvae.registry import check_seed, check_sizes
 from nfvae.runs import Run
+from nfvae.runs.digests import content_digest
 from nfvae.runs.estimators import Images, estimator_classes
-from nfvae.runs.files import content_digest, whole_file, write_whole
+from nfvae.runs.files import whole_file, write_whole
 from nfvae.runs.tables import Table
 
 _BATCH = 500  # images that are encoded at once

@@ -22,7 +22,8 @@ from nfvae.commands.settings import named_classes, training_parser
 from nfvae.commands.signals import ended_by_signals
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint
-from nfvae.runs.files import locked, remove_partial, write_figure, write_whole
+from nfvae.runs.files import remove_partial, write_figure, write_whole
+from nfvae.runs.locks import locked
 from nfvae.runs.metrics import MetricFile, read_rows
 from nfvae.runs.tracking import finish, log_artifact, log_run, summarize_best, wandb_logger
 from nfvae.runs.trust import mark_trained

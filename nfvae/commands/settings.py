@@ -24,9 +24,9 @@ from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, PRIORS, DataSpec
 from nfvae.registry import OWN, check_number, check_trusted, class_paths, options_of, trust
 from nfvae.runs import Run
-from nfvae.runs.files import dump_yaml, load_yaml, read_yaml
 from nfvae.runs.run import DATA
 from nfvae.runs.trust import trained_with
+from nfvae.runs.yamls import dump_yaml, load_yaml, read_yaml
 from nfvae.training import TASKS, TrainingModule
 from nfvae.version import __version__
 

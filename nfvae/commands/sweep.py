@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from nfvae.runs.files import Busy, locked
+from nfvae.runs.locks import Busy, locked
 
 _PAUSE = 2.0  # seconds between two looks at what other processes do
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from nfvae.models import LogTerms
 from nfvae.numerics import log_mean_exp
 
-_NOISE = 1.0  # nats by which a mean of samples may lie above its limit
+_MARGIN = 1.0  # nats by which a mean of samples may lie above its limit
 
 
 def elbo(terms: LogTerms, beta: float | Tensor = 1.0, free_bits: float = 0.0) -> Tensor:
@@ -55,7 +55,7 @@ def check_bound(name: str, value: float) -> None:
     Raises:
         FloatingPointError: if it is above 0 by more than sampling explains.
     """
-    if value > _NOISE:
+    if value > _MARGIN:
         raise FloatingPointError(
             f"{name} is {value:.1f} nats per image, which is impossible: the log-probability of a binary image is at "
             "most 0, so that some density is wrong (a flow that is not invertible, a wrong log-determinant, or a "

@@ -12,7 +12,7 @@ from nfvae.estimators.bounds import elbo, iwae
 from nfvae.models import LogTerms
 from nfvae.registry import Registry, check_choice, check_number
 
-BETA_SCHEDULES = ("linear", "rezende")
+BETA_SCHEDULES = ("linear", "by_steps")
 
 
 class Objective(nn.Module, ABC):
@@ -20,9 +20,11 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         bound: the metric whose validation tells the best epoch: `elbo`, or a name of `metrics`.
+        weighs_samples: whether the samples of an image are weighed against each other.
     """
 
     bound: ClassVar[str] = "elbo"
+    weighs_samples: ClassVar[bool] = False
 
     @abstractmethod
     @override
@@ -42,6 +44,11 @@ class Objective(nn.Module, ABC):
         """Whether the objective has not yet its final form."""
         return False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the evidence lower bound itself, at every step."""
+        return False
+
     def metrics(self, objective: Tensor) -> dict[str, Tensor]:
         """Return by name what is logged beside the ELBO and its parts, given the value of the objective."""
         return {}
@@ -52,12 +59,12 @@ class ELBO(Objective):
 
     Args:
         beta: final weight of the KL.
-        beta_schedule: `linear` or `rezende`: see `beta_at`.
+        beta_schedule: `linear` or `by_steps`: see `beta_at`.
         warmup_epochs: epochs that `linear` takes to the final weight; without any, it is that from the first step.
         free_bits: nats an image of KL that cost nothing.
 
     Raises:
-        ValueError: for an unknown schedule, `rezende` with epochs, or a negative number.
+        ValueError: for an unknown schedule, `by_steps` with epochs, or a negative number.
     """
 
     beta: Tensor
@@ -70,15 +77,15 @@ class ELBO(Objective):
         check_number("beta", beta, least=0)
         check_number("warmup_epochs", warmup_epochs, least=0)
         check_number("free_bits", free_bits, least=0)
-        if beta_schedule == "rezende" and warmup_epochs:
-            raise ValueError(f"beta_schedule rezende counts steps, not warmup_epochs; got {warmup_epochs}")
+        if beta_schedule == "by_steps" and warmup_epochs:
+            raise ValueError(f"beta_schedule by_steps counts steps, not warmup_epochs; got {warmup_epochs}")
         self.final_beta, self.schedule, self.warmup_epochs = beta, beta_schedule, warmup_epochs
         self.free_bits = free_bits
         self.register_buffer("beta", torch.tensor(beta), persistent=False)
 
     @property
+    @override
     def is_plain(self) -> bool:
-        """Whether this is the evidence lower bound itself, at every step."""
         return self._is_constant and self.final_beta == 1 and not self.free_bits
 
     @property
@@ -111,6 +118,7 @@ class IWAE(Objective):
     """The importance-weighted bound of the step's samples: see `nfvae.estimators.iwae`."""
 
     bound: ClassVar[str] = "iwae"
+    weighs_samples: ClassVar[bool] = True
 
     @override
     def forward(self, terms: LogTerms) -> Tensor:
@@ -146,7 +154,7 @@ def beta_at(schedule: str, step: int, epochs: float, warmup_epochs: int = 0, bet
 
     - `linear`: β min(1, t/T), t the time in epochs, batches counted as fractions, and T the epochs of warm-up; β
       without any.
-    - `rezende`: β min(1, 0.01 + t/10000), t the step. The paper weighs log p(x, z) with it, log p(x|z) included; here
+    - `by_steps`: β min(1, 0.01 + t/10000), t the step. The paper weighs log p(x, z) with it, log p(x|z) included; here
       it weighs the KL, as the other schedule does.
 
     Args:

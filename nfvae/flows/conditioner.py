@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from nfvae.flows.base import Flow, Given, Parameters
 from nfvae.flows.bijection import Bijection, Chain
-from nfvae.flows.univariate import Univariate, UnivariateMaker
+from nfvae.flows.univariate import Univariate
+from nfvae.flows.univariate.maker import UnivariateMaker
 from nfvae.networks import ConditionedMLP
 from nfvae.numerics import at_least_float32, in_precision, mixed_type
 from nfvae.registry import check_number, check_sizes

@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from nfvae.flows.base import Flow, Given, Parameters
 from nfvae.flows.bijection import Bijection, Chain
-from nfvae.flows.univariate import Univariate, UnivariateMaker
+from nfvae.flows.univariate import Univariate
+from nfvae.flows.univariate.maker import UnivariateMaker
 
 _SCALE = 0.05  # of the numbers at the start, of which a map has many
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.flows.conditioner import Conditioner
-from nfvae.flows.univariate import UnivariateMaker
+from nfvae.flows.univariate.maker import UnivariateMaker
 from nfvae.networks import MaskedMLP, linear
 from nfvae.numerics import at_least_float32, first_derivative_only
 

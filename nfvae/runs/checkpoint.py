@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nfvae.flows import make_density
 from nfvae.models import make_vae
 from nfvae.registry import check_choice
-from nfvae.runs.files import content_digest
+from nfvae.runs.digests import content_digest
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"vae": make_vae, "density": make_density}
 """Builder of each kind of plain model."""
@@ -38,7 +38,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "loops": dict,
     "callbacks": dict,
 }
-_LATER_SETTINGS: dict[str, dict[str, Any]] = {"vae": {"likelihood": "bernoulli", "levels": 2}}
+_LATER_SETTINGS: dict[str, dict[str, Any]] = {
+    "vae": {"likelihood": "bernoulli", "likelihood_options": None, "levels": 2}
+}
 """Settings that checkpoints of earlier versions do not hold, with the values that stood for them, of each model."""
 _BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")
 

@@ -23,8 +23,10 @@ from nfvae.data.images import digest_of
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
 from nfvae.runs.densities import draw_seconds
+from nfvae.runs.digests import content_digest
 from nfvae.runs.estimators import ESTIMATORS, Estimator, Images, estimator_of
-from nfvae.runs.files import content_digest, locked, read_json, remove_partial, write_figure, write_tensors, write_whole
+from nfvae.runs.files import read_json, remove_partial, write_figure, write_tensors, write_whole
+from nfvae.runs.locks import locked
 from nfvae.runs.run import Run
 from nfvae.runs.settings import DEFAULT, EvaluationSettings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nfvae.data import DATASETS
-from nfvae.runs.files import read_yaml
 from nfvae.runs.metrics import read_rows
+from nfvae.runs.yamls import read_yaml
 
 _LONGEST_WORD = 40  # of a name that is made here
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and locks have longer names

@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.estimators import KL_GRADIENTS, reverse_kl
+from nfvae.models import PRIORS
 from nfvae.models.posterior import POSTERIOR
 from nfvae.registry import check_choice
 from nfvae.training.teacher import Teacher
@@ -56,7 +57,7 @@ class PosteriorDistillation(FlowVAE):
 
     def __init__(self, teacher: str | Path, target: str = "posterior", samples: int = 4, **training: Any) -> None:
         check_choice("target", target, TARGETS)
-        loaded = None if "shape" in training else Teacher(teacher, "vae")
+        loaded = None if self.from_teacher <= training.keys() else Teacher(teacher, "vae")
         if loaded:
             training.update({name: loaded.settings.get(name) for name in self.from_teacher})
             training["prior_options"] = _prior_options(loaded.settings)
@@ -118,6 +119,6 @@ class PosteriorDistillation(FlowVAE):
 def _prior_options(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the options of a student's prior: its teacher's, and where that is made of a posterior, which one."""
     options: dict[str, Any] | None = teacher["prior_options"]
-    if teacher["prior"] == "vamp" and not (options or {}).get("posterior"):
+    if PRIORS.load(teacher["prior"]).is_of_posterior and not (options or {}).get("posterior"):
         return {**(options or {}), "posterior": {name: teacher[name] for name in POSTERIOR}}
     return options

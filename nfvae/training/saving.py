@@ -13,7 +13,7 @@ from typing_extensions import override
 from nfvae.registry import check_choice, check_number, class_paths, options_of, plain
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import check_alike, load_weights, seal, taken_from, with_later_settings
-from nfvae.runs.files import content_digest
+from nfvae.runs.digests import content_digest
 from nfvae.training.callbacks import begin_patience_anew
 from nfvae.training.optimizers import with_new_rate
 from nfvae.training.teacher import Teacher

@@ -13,8 +13,9 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.runs import Run
+from nfvae.runs.digests import content_digest
 from nfvae.runs.evaluation import read_evaluation
-from nfvae.runs.files import content_digest, locked
+from nfvae.runs.locks import locked
 from tests.commands.test_fit import BEST, LAST, RUN, assert_one_line, curve, rows
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed

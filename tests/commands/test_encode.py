@@ -12,7 +12,7 @@ from PIL import Image
 from nfvae import BinarizedImages, Run, annealed_log_likelihood
 from nfvae.data.arrays import read_images
 from nfvae.data.digits import Digits
-from nfvae.runs.files import content_digest
+from nfvae.runs.digests import content_digest
 
 RUN = "runs/digits-iaf-4-seed0"
 

@@ -17,7 +17,7 @@ import yaml
 
 from nfvae.commands import sweep
 from nfvae.commands.sweep import work_off
-from nfvae.runs.files import Busy, locked
+from nfvae.runs.locks import Busy, locked
 from tests.conftest import QUICKSTART, in_the_background
 
 SMALL = {

@@ -121,8 +121,11 @@ def test_distillation_along_the_path_has_no_noise_where_the_student_is_the_teach
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gradient": "path", "objective": "iwae"}, "gradient path is biased for the objective iwae: take dreg"),
-        ({"gradient": "dreg"}, "gradient dreg is of the objective iwae: take path for elbo"),
+        (
+            {"gradient": "path", "objective": "iwae"},
+            "gradient path is biased for an objective that weighs its samples, as iwae: take dreg",
+        ),
+        ({"gradient": "dreg"}, "gradient dreg is of an objective that weighs its samples, as iwae: take path for elbo"),
         ({"gradient": "reinforce", "objective_options": {"beta": 0.5}}, "gradient reinforce is of the objective elbo"),
         ({"gradient": "steep"}, "unknown gradient 'steep'; known gradients: dreg, path, plain, reinforce"),
     ],

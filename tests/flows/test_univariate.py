@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from nfvae.flows.univariate import UNIVARIATES, UnivariateMaker
+from nfvae.flows.univariate import UNIVARIATES
 from nfvae.flows.univariate.bins import Piecewise
+from nfvae.flows.univariate.maker import UnivariateMaker
 from nfvae.flows.univariate.mixture import SigmoidMixture
 
 MANY = 2000

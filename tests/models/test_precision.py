@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from nfvae import annealed_log_likelihood, log_likelihood, numerics
+from nfvae import annealed_log_likelihood, log_likelihood
 from nfvae.flows import FLOWS
 from nfvae.models import make_vae
+from nfvae.numerics import precision
 from tests.helpers.flows import small_options
 from tests.models.test_networks import NAMES
 from tests.models.test_priors import CASES
@@ -62,7 +63,7 @@ def test_networks_are_in_bfloat16_where_torch_is_told_that_this_will_do(flow, mo
     vae.decoder.register_forward_hook(lambda module, inputs, out: seen.add(out.dtype))
     estimates = [lambda: log_likelihood(vae, x, 200), lambda: annealed_log_likelihood(vae, x, 2, 20)]
     exact = [estimate().log_likelihood for estimate in estimates]
-    monkeypatch.setattr(numerics, "_has_bfloat16", lambda device: True)
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda device: True)
     assert [estimate().log_likelihood.tolist() for estimate in estimates] == [each.tolist() for each in exact]
     assert seen == {torch.float32}
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
@@ -76,7 +77,7 @@ def test_networks_are_in_bfloat16_where_torch_is_told_that_this_will_do(flow, mo
 
 
 def test_what_inference_mode_keeps_in_bfloat16_is_no_hindrance_to_a_later_training(monkeypatch):
-    monkeypatch.setattr(numerics, "_has_bfloat16", lambda device: True)
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda device: True)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     vae, x = model(), images()
     with torch.autocast("cpu", torch.bfloat16):

@@ -103,9 +103,9 @@ def test_iwae_is_the_logarithm_of_the_mean_weight():
         (("linear", 0, 1.0, 4), 0.25),
         (("linear", 0, 1.5, 4, 0.5), 0.1875),
         (("linear", 0, 9.0, 4), 1.0),
-        (("rezende", 0, 0.0), 0.01),
-        (("rezende", 5000, 0.0), 0.51),
-        (("rezende", 20000, 0.0), 1.0),
+        (("by_steps", 0, 0.0), 0.01),
+        (("by_steps", 5000, 0.0), 0.51),
+        (("by_steps", 20000, 0.0), 1.0),
     ],
 )
 def test_beta_schedules(arguments, expected):
@@ -113,7 +113,7 @@ def test_beta_schedules(arguments, expected):
 
 
 def test_unknown_beta_schedule_is_refused():
-    with pytest.raises(ValueError, match="unknown beta schedule 'cyclic'; known beta schedules: linear, rez"):
+    with pytest.raises(ValueError, match="unknown beta schedule 'cyclic'; known beta schedules: linear, by_"):
         beta_at("cyclic", 0, 0.0)
 
 

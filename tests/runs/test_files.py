@@ -4,7 +4,8 @@ import os
 import socket
 import subprocess
 
-from nfvae.runs.files import dump_yaml, load_yaml, remove_partial, whole_file, write_whole
+from nfvae.runs.files import remove_partial, whole_file, write_whole
+from nfvae.runs.yamls import dump_yaml, load_yaml
 
 
 def test_of_two_writers_at_once_the_last_one_wins(tmp_path, monkeypatch):

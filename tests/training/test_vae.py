@@ -76,7 +76,7 @@ def test_decoder_starts_from_the_training_pixel_means(tmp_path):
         {"objective_options": {"free_bits": 2.0}},
         {"objective_options": {"beta": 0.5}},
         {"objective_options": {"warmup_epochs": 2}},
-        {"objective_options": {"beta_schedule": "rezende"}},
+        {"objective_options": {"beta_schedule": "by_steps"}},
         {"optimizer": "adamax"},
         {"schedule": "cosine"},
         {"schedule": "multistep", "milestones": [1]},
@@ -285,7 +285,7 @@ def test_data_of_another_size_are_refused(tmp_path):
         ({"schedule": "torch.optim:SGD"}, "is not a subclass of torch.optim.lr_scheduler.LRScheduler"),
         ({"schedule": STEP.replace("StepLR", "ReduceLROnPlateau")}, "fails: .*metrics"),
         ({"objective_options": {"beta_schedule": "up"}}, "unknown beta schedule 'up'"),
-        ({"objective_options": {"beta_schedule": "rezende", "warmup_epochs": 2}}, "counts steps, not warmup_epochs"),
+        ({"objective_options": {"beta_schedule": "by_steps", "warmup_epochs": 2}}, "counts steps, not warmup_epochs"),
         ({"schedule": "multistep"}, "needs milestones"),
         (
             {"objective": "iwae", "objective_options": {"beta": 0.5}},

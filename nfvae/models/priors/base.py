@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,14 @@ from nfvae.numerics import double
 
 
 class Prior(nn.Module, ABC):
-    """A module that returns p(z). The constructor takes `latent`, D; `shape`, that of an image; then its options."""
+    """A module that returns p(z). The constructor takes `latent`, D; `shape`, that of an image; then its options.
+
+    Attributes:
+        is_of_posterior: whether it is made of the model's posterior. Then its option `posterior`, the settings of
+            `make_posterior`, gives it one of its own.
+    """
+
+    is_of_posterior: ClassVar[bool] = False
 
     @abstractmethod
     @override

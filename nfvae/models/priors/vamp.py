@@ -14,7 +14,7 @@ from nfvae.models.priors.base import Mixture, Prior
 from nfvae.registry import check_sizes
 
 _PIXEL = 1e-2  # smallest probability of a pseudo-input's pixel at the start
-_NOISE = 1.0  # of a pseudo-input's logits at the start
+_LOGIT_SPREAD = 1.0  # of a pseudo-input's logits at the start
 
 
 class VampPrior(Prior):
@@ -39,6 +39,7 @@ class VampPrior(Prior):
         VAE with a VampPrior, arXiv 1705.07120.
     """
 
+    is_of_posterior = True
     started: Tensor
 
     def __init__(
@@ -54,7 +55,7 @@ class VampPrior(Prior):
         if not isinstance(flow, bool):
             raise ValueError(f"flow of a VampPrior is true or false, whether with the posterior's; got {flow!r}")
         self.flow = flow
-        self.logits = nn.Parameter(_NOISE * torch.randn(components, math.prod(shape)))
+        self.logits = nn.Parameter(_LOGIT_SPREAD * torch.randn(components, math.prod(shape)))
         self.register_buffer("started", torch.tensor(False))
         self.own: Posterior | None = make_posterior(**posterior) if posterior else None
         self.attached: tuple[Posterior, ...] = ()  # in a tuple it stays no part of the prior, as it is one of the model

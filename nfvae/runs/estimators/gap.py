@@ -21,7 +21,7 @@ from nfvae.runs.tables import Column
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NOISE = 0.1  # nats by which a bound may seem above what it bounds
+_MARGIN = 0.1  # nats by which a bound may seem above what it bounds
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Gap(Chains):
     @override
     @classmethod
     def verdict(cls, summaries: Sequence[Summary]) -> str:
-        if min(summary["approximation"] for summary in summaries) < -_NOISE:
+        if min(summary["approximation"] for summary in summaries) < -_MARGIN:
             return "log p(x) lies below an ELBO, so these chains are too short to say anything. Take more temperatures."
         shares = [summary["amortization"] / summary["gap"] if summary["gap"] else 0.0 for summary in summaries]
         least, most = min(shares), max(shares)

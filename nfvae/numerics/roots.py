@@ -1,116 +1,17 @@
-"""Numerical building blocks without any probability model in them."""
+"""Triangular systems, and roots of increasing functions, differentiably."""
 
-import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
-from typing_extensions import override
 
-SMALLEST_SOFTPLUS = 1e-4
-"""Smallest value of `shifted_softplus`: it keeps 1 + w·û and 1 + β/α away from zero in float32 too."""
+from nfvae.numerics.guards import first_derivative_only
 
 _MOST_STEPS = 100  # of a search for roots; bisection alone would need about 60
 _CHECK_EVERY = 3  # steps
 _SHORTEST_REACH = 1e-12  # from which a reach must be able to grow again
 _JACOBI_ROUNDING = 4  # rounding errors of the largest entry
 _STEP_LIMIT = 16  # rounding errors that a root at rest may still move by
-
-
-def as_tensor(what: str, value: Any) -> Tensor:
-    """Make a tensor of what holds numbers, as a NumPy array or a nested list.
-
-    Args:
-        what: it is, for the message.
-        value: the numbers.
-
-    Raises:
-        ValueError: for what holds none.
-    """
-    try:
-        return value if isinstance(value, Tensor) else torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{what} must be numbers in a tensor, an array or a list; got {type(value).__name__}"
-        ) from error
-
-
-def at_least_float32(value: Tensor) -> Tensor:
-    """Make a tensor of 16 bits float32: sums over pixels and log-determinants need it."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-
-
-def double(value: Tensor) -> Tensor:
-    """Make float64, which Apple's devices lack, so on the CPU there."""
-    return (value.cpu() if value.device.type == "mps" else value).double()
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Switch automatic mixed precision off, where it is on: in 16 bits a flow and its inverse disagree."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
-
-
-def network_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Have networks in bfloat16 if torch's matmul precision is `medium` and the device has such products, else in full.
-
-    Densities are at least float32 all the same, as in training by automatic mixed precision.
-    """
-    if torch.get_float32_matmul_precision() != "medium" or not _has_bfloat16(device):
-        return full_precision(device)
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)  # what inference mode keeps has no gradient
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def mixed_type(device: torch.device) -> torch.dtype | None:
-    """Return the type of 16 bits that automatic mixed precision has products in; None where it is off."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-
-
-def in_precision(device: torch.device, mixed: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Switch automatic mixed precision on again, as it was where `mixed_type` was asked."""
-    return nullcontext() if mixed is None else torch.autocast(device.type, mixed)
-
-
-def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
-    """Compute log(mean(exp(x))) along `dim` without overflow.
-
-    Args:
-        x: log-values of any shape.
-        dim: the dimension that is averaged and removed.
-
-    Example:
-        >>> log_mean_exp(torch.tensor([1000.0, 1000.0]))
-        tensor(1000.)
-    """
-    return torch.logsumexp(x, dim) - math.log(x.shape[dim])
-
-
-def shifted_softplus(a: Tensor) -> Tensor:
-    """Map the real line onto (1e-4, ∞), increasing, with the value 1 at a = 0.
-
-    Formula: ε + (1 - ε) softplus(a + ln(e - 1)), ε = 1e-4.
-
-    The unshifted softplus of the papers is ln 2 at a = 0, so that small parameters do not mean a map close to the
-    identity; the shift mends that, and the floor ε keeps what is built on it invertible after rounding.
-
-    Example:
-        >>> shifted_softplus(torch.tensor([-100.0, 0.0]))
-        tensor([1.0000e-04, 1.0000e+00])
-    """
-    return SMALLEST_SOFTPLUS + (1 - SMALLEST_SOFTPLUS) * softplus(a + math.log(math.e - 1))
-
-
-def bounded(score: Tensor, bound: float) -> Tensor:
-    """Squeeze the real line into (-bound, bound), with slope 1 at zero: bound tanh(score/bound)."""
-    return bound * torch.tanh(score / bound)
 
 
 def solve_triangular(matrix: Tensor, vector: Tensor, upper: bool, unitriangular: bool = False) -> Tensor:
@@ -232,56 +133,6 @@ def solve_transposed(z: Tensor, y: Tensor, slope: Tensor, vector: Tensor) -> Ten
         if change.abs().max() <= _JACOBI_ROUNDING * torch.finfo(z.dtype).eps * solution.abs().max():
             break
     return solution
-
-
-def first_derivative_only(value: Tensor) -> Tensor:
-    """Return a tensor as it is, in whose second derivative there is an error in place of a wrong number."""
-    only: Tensor = _FirstDerivativeOnly.apply(value)
-    return only
-
-
-class _FirstDerivativeOnly(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    @override
-    def forward(value: Tensor) -> Tensor:
-        return value.view_as(value)
-
-    @staticmethod
-    @override
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    @override
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return tangent.view_as(tangent)
-
-    @staticmethod
-    @override
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        gradient: Tensor = _NoDerivative.apply(grad, *ctx.saved_tensors) if torch.is_grad_enabled() else grad
-        return gradient
-
-
-class _NoDerivative(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    @override
-    def forward(grad: Tensor, value: Tensor) -> Tensor:
-        return grad.view_as(grad)
-
-    @staticmethod
-    @override
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    @override
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        raise NotImplementedError("an inverse that is found step by step has first derivatives only")
 
 
 def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -> Tensor:

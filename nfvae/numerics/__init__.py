@@ -1,0 +1,32 @@
+"""Numerical building blocks without any probability model in them."""
+
+from nfvae.numerics.functions import SMALLEST_SOFTPLUS, as_tensor, bounded, log_mean_exp, shifted_softplus
+from nfvae.numerics.guards import first_derivative_only
+from nfvae.numerics.precision import (
+    at_least_float32,
+    double,
+    full_precision,
+    in_precision,
+    mixed_type,
+    network_precision,
+)
+from nfvae.numerics.roots import monotone_root, solve_transposed, solve_triangular, triangular_root
+
+__all__ = [
+    "SMALLEST_SOFTPLUS",
+    "as_tensor",
+    "at_least_float32",
+    "bounded",
+    "double",
+    "first_derivative_only",
+    "full_precision",
+    "in_precision",
+    "log_mean_exp",
+    "mixed_type",
+    "monotone_root",
+    "network_precision",
+    "shifted_softplus",
+    "solve_transposed",
+    "solve_triangular",
+    "triangular_root",
+]
