@@ -13,8 +13,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from nfvae.commands.arguments import Parser, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
-from nfvae.commands.settings import check_processes
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
+from nfvae.commands.trainer import check_processes
 from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
 from nfvae.runs.columns import columns
 from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes

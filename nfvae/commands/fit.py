@@ -15,10 +15,11 @@ from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
 from nfvae.commands.arguments import as_list, refused
+from nfvae.commands.parsers import training_parser
 from nfvae.commands.pictures import density_summary, draw
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
-from nfvae.commands.settings import named_classes, training_parser
+from nfvae.commands.settings import named_classes
 from nfvae.commands.signals import ended_by_signals
 from nfvae.runs import Run, RunFolder
 from nfvae.runs.checkpoint import read_checkpoint

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nfvae.commands.memory import check_memory
-from nfvae.commands.settings import check_trainer, parse, read_sources, settings_of, task_of
+from nfvae.commands.parsers import parse
+from nfvae.commands.settings import read_sources, settings_of, task_of
+from nfvae.commands.trainer import check_trainer
 from nfvae.data import BinarizedImages, ToyVectors
 from nfvae.data.images import digest_of
 from nfvae.registry import plain

@@ -16,9 +16,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from nfvae.commands.arguments import TRUST_HELP, Parser, as_list, refused
+from nfvae.commands.messages import in_plain_words
 from nfvae.commands.progress import MetricProgressBar
-from nfvae.commands.settings import check_processes, in_plain_words
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
+from nfvae.commands.trainer import check_processes
 from nfvae.data import BinarizedImages
 from nfvae.registry import options_of
 from nfvae.runs import Run, Table

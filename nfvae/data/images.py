@@ -3,7 +3,7 @@
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
@@ -17,7 +17,7 @@ from nfvae.data.binarize import above_half, bernoulli_draw, fixed_draw
 from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, ImageDataset, read_checked
 from nfvae.data.gray import mean_image
 from nfvae.models import DataSpec, Statistics
-from nfvae.registry import check_choice, check_flag, check_seed, check_sizes, save_plainly
+from nfvae.registry import Registry, check_choice, check_flag, check_seed, check_sizes, save_plainly
 
 DIGEST = "_sha256"
 """Name under which the settings of the data hold their digest, once they are read; no argument of the class."""
@@ -44,6 +44,8 @@ class BinarizedImages(pl.LightningDataModule):
     Raises:
         ValueError: for an unknown name, a setting out of range, or data that are missing, unreadable or of other shape.
     """
+
+    datasets: ClassVar[Registry[ImageDataset]] = DATASETS
 
     def __init__(
         self,

@@ -150,6 +150,8 @@ class ToyVectors(pl.LightningDataModule):
         torch.Size([100, 1])
     """
 
+    datasets: ClassVar[Registry[Toy]] = TOYS
+
     def __init__(
         self,
         dataset: str = "two_moons",

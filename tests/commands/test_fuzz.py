@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from nfvae.__main__ import main
-from nfvae.commands.settings import training_parser
+from nfvae.commands.parsers import training_parser
 from nfvae.training import TASKS
 
 VALUES = ["null", "abc", "-1", "0", "1000000000000", "nan", "inf", "", "ünï😀", "[]", "{}", "[1, -2]", "0.5", "true"]

@@ -1,0 +1,137 @@
+"""The parser of a training, and its settings checked."""
+
+import re
+import warnings
+from argparse import ArgumentError
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_dumper
+from typing_extensions import override
+
+from nfvae.commands.arguments import TRUST_HELP, offer
+from nfvae.commands.messages import TRAINER_HELP, in_plain_words
+from nfvae.commands.settings import NULL, Sources
+from nfvae.estimators import GRADIENTS, OBJECTIVES
+from nfvae.flows import FLOWS
+from nfvae.models import DECODERS, ENCODERS, LIKELIHOODS, PRIORS, DataSpec
+from nfvae.registry import OWN, options_of
+from nfvae.runs.run import DATA
+from nfvae.runs.yamls import dump_yaml
+from nfvae.training import TASKS, TrainingModule
+from nfvae.version import __version__
+
+_CHOICES: dict[str, Mapping[str, str]] = {
+    "model.flow": FLOWS,
+    "model.encoder": ENCODERS,
+    "model.decoder": DECODERS,
+    "model.likelihood": LIKELIHOODS,
+    "model.prior": PRIORS,
+    "model.objective": OBJECTIVES,
+    "model.gradient": GRADIENTS,
+}
+_TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
+_VECTORS = (
+    ": a density is trained on vectors, which no file gives yet: --data.dataset takes a toy data set, "
+    "or package.module:Class, a class of your own that draws them"
+)
+_WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
+
+
+set_dumper("yaml", dump_yaml)
+
+
+class TrainingParser(ArgumentParser):
+    """A parser whose settings, once written, can be read again."""
+
+    @override
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Return settings as YAML; those that have no text, as a device that is a default, are left out."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
+            return _WITHOUT_TEXT.sub("", str(super().dump(*args, **kwargs)))
+
+
+def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParser, Namespace]:
+    """Check the settings against what there is to set, and return the parser with them.
+
+    Raises:
+        ValueError: for a setting that is unknown or of a wrong type.
+    """
+    parser = training_parser(module)
+    if {"-h", "--help", TRAINER_HELP} & set(sources.words):
+        print(_help(parser, {"trainer"} if TRAINER_HELP in sources.words else {None, "model", "data"}))
+        raise SystemExit(0)
+    try:
+        settings = dump_yaml(sources.settings | {"task": module.task})
+        parsed = parser.parse_args(["--config", settings, *sources.words])
+    except ArgumentError as error:
+        unknown = re.match(r"unrecognized arguments: --data\.(\w+)", str(error))
+        if unknown and unknown[1] in options_of(DATA["vae"]):
+            raise ValueError(f"{error}{_VECTORS}") from error
+        raise ValueError(in_plain_words(str(error), parser)) from error
+    except yaml.representer.RepresenterError as error:  # of a plain Lightning run
+        raise ValueError(
+            f"a setting of the checkpoint cannot be written in a config: {error.args[-1]!r:.60}"
+        ) from error
+    except RecursionError:
+        raise ValueError("the settings are nested too deeply") from None
+    for action in parser._actions:
+        hint = get_args(getattr(action, "_typehint", None))
+        if str in hint and type(None) in hint and parsed.get(action.dest) in NULL:
+            parsed[action.dest] = None
+    for name, default in parser.get_defaults().items():
+        if default is not None and parsed[name] is None:
+            raise ValueError(f"{name} is null; expected a value, as {default}")
+    return parser, parsed
+
+
+def training_parser(module: type[TrainingModule]) -> ArgumentParser:
+    """Return the parser of a training: every setting of the module, its data and the trainer."""
+    parser = TrainingParser(
+        prog="nfvae fit",
+        usage="nfvae fit [-c CONFIG ...] [--ckpt_path RUN] [--model.NAME VALUE ...] [--data.NAME VALUE ...] ...",
+        description=f"Train, or go on with a training. Settings of Lightning's Trainer: {TRAINER_HELP} lists them.",
+        exit_on_error=False,
+        allow_abbrev=False,
+        version=__version__,
+    )
+    parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
+    parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
+    parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
+    parser.add_argument("--trust", nargs="+", metavar="CLASS", help=TRUST_HELP)
+    parser.add_argument("--name", type=str, help="The run's folder under trainer.default_root_dir.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
+    parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
+    parser.add_argument("--artifacts", type=bool, default=False, help="Keep checkpoints and config in wandb too.")
+    parser.add_class_arguments(
+        module, "model", skip={*DataSpec._fields, *module.from_teacher}, instantiate=False, fail_untyped=False
+    )
+    data = DATA[module.kind]
+    parser.add_class_arguments(data, "data", skip={"seed"}, instantiate=False)
+    parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
+    parser.set_defaults(_TRAINER)
+    _name_choices(parser, _CHOICES | {"data.dataset": data.datasets})
+    return parser
+
+
+def _name_choices(parser: ArgumentParser, choices: Mapping[str, Mapping[str, str]]) -> None:
+    """Say in the help which names are known."""
+    for action in parser._actions:
+        if action.dest in choices:
+            offer(action, choices[action.dest])
+            action.help = f"{action.help} Known: {', '.join(choices[action.dest])}, or {OWN}."
+
+
+def _help(parser: ArgumentParser, shown: set[str | None]) -> str:
+    """Return the help of some groups of settings; None stands for those outside of every group."""
+    titles = {group.title: name for name, group in (parser.groups or {}).items()}
+    for group in parser._action_groups:
+        name = titles.get(group.title)
+        group.title = f"{name}: {group.title}" if name else group.title
+        if name not in shown:
+            group.title, group.description, group._group_actions = None, None, []
+    return str(parser.format_help())
