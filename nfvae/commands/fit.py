@@ -16,7 +16,8 @@ from typing_extensions import override
 
 from nfvae.commands.arguments import as_list, refused
 from nfvae.commands.parsers import training_parser
-from nfvae.commands.pictures import density_summary, draw
+from nfvae.commands.pictures import draw
+from nfvae.commands.pictures.densities import density_summary
 from nfvae.commands.plan import Plan
 from nfvae.commands.progress import MetricProgressBar, ModelTable, print_epoch
 from nfvae.commands.settings import named_classes

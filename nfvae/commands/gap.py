@@ -4,7 +4,7 @@ import sys
 
 from nfvae.commands.arguments import Parser
 from nfvae.commands.evaluate import estimation_parser, show, summarize
-from nfvae.commands.pictures import overview
+from nfvae.commands.pictures.evaluations import overview
 from nfvae.runs import Run
 from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.estimators.gap import Gap

@@ -14,26 +14,11 @@ from nfvae.runs.files import write_figure
 
 _WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
 
-_OF_IMAGES = ("reconstructions", "interpolation", "traversal", "posterior", "layers")  # pictures that read images
-
 
 def plot_command(arguments: list[str]) -> None:
     """Draw a picture.
 
-    samples          images from the model
-    reconstructions  test images, and what the model makes of them
-    traversal        the latents that vary most, moved one at a time
-    interpolation    pairs of test images, and what lies between their latents
-    learning         the validation over epochs and minutes, of several runs
-    k-curve          the bound of k importance samples over k, of evaluated runs
-    gap              approximation and amortization gap, of runs that nfvae gap has seen (with its --limit and --budget)
-    gain             what runs gain over the first one: model, bound and estimator, of runs evaluated by both estimators
-    posterior        q(z|x) against the exact posterior, of runs with two latents
-    layers           the density after each layer: of a run on vectors, or of an image's posterior with two latents
-    density          a density of vectors beside its data; of a student its teacher too
-    uniform          a density's data made uniform, and back; of single numbers made Beta(5, 5) too
-    gallery          densities of the plane, a row a flow and a column a data set
-    deformation      what a planar and a radial layer do to a Gaussian cloud; takes no run
+    {pictures}
     """
     options = plot_parser().parse_args(arguments)
     if options.output is not None:
@@ -66,14 +51,17 @@ def _checked(options: Namespace) -> dict[str, EvaluationSettings]:
     for name in ("data.root", "teacher"):
         if (path := getattr(options, name)) is not None and not Path(path).exists():
             raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")
-    if getattr(options, "data.root") is not None and options.kind not in _OF_IMAGES:
-        raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {', '.join(_OF_IMAGES)} do")
+    if getattr(options, "data.root") is not None and not PICTURES.load(options.kind).reads_images:
+        others = ", ".join(name for name in PICTURES if PICTURES.load(name).reads_images)
+        raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {others} do")
     return evaluations
 
 
 def plot_parser() -> Parser:
     """Return the parser of the command."""
-    parser = Parser("nfvae plot", plot_command.__doc__)
+    width = max(map(len, PICTURES)) + 2
+    lines = "\n    ".join(f"{name:{width}}{PICTURES.load(name).help}" for name in PICTURES)
+    parser = Parser("nfvae plot", str(plot_command.__doc__).replace("{pictures}", lines))
     offer(parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES)), PICTURES)
     parser.add_runs("runs", "*")
     parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from nfvae.commands.arguments import PICTURES, Parser, check_file
-from nfvae.commands.pictures import sample_figure
+from nfvae.commands.pictures.images import sample_figure
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import Run
 from nfvae.runs.files import whole_file, write_figure

@@ -128,7 +128,9 @@ def test_the_layers_one_after_the_other_are_the_flow(name):
 
 def test_what_a_run_gains_adds_up(runs, cli, monkeypatch):
     drawn = []
-    monkeypatch.setattr("nfvae.commands.pictures.gain_bars", lambda gains, *_: drawn.append(gains) or new_figure(1, 1))
+    monkeypatch.setattr(
+        "nfvae.commands.pictures.evaluations.gain_bars", lambda gains, *_: drawn.append(gains) or new_figure(1, 1)
+    )
     assert cli("plot", "gain", "runs/wide", "runs/flat", "--samples", 20, "--temperatures", 5)[0] == 0
     (gains,) = drawn
     model, bound, estimator = gains["flat"].tolist()
@@ -181,7 +183,7 @@ def test_misfit_is_the_divergence_from_the_exact_posterior():
 def test_the_posterior_picture_chooses_where_the_first_run_fits_worst(runs, cli, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "nfvae.commands.pictures.posterior_contours", lambda m, x, shape, t: shown.append(t) or new_figure(1, 1)
+        "nfvae.commands.pictures.latents.posterior_contours", lambda m, x, shape, t: shown.append(t) or new_figure(1, 1)
     )
     assert cli("plot", "posterior", "runs/flat")[0] == 0
     run = Run("runs/flat")
@@ -214,7 +216,7 @@ def test_a_student_is_drawn_with_its_teacher_where_that_is_known(runs, cli, monk
     assert cli("fit", *QUICK, *student, "--model.flow", "planar", "--model.depth", 2)[0] == 0
     shown = []
     monkeypatch.setattr(
-        "nfvae.commands.pictures.density_figure",
+        "nfvae.commands.pictures.densities.density_figure",
         lambda data, densities, **_: shown.append([*densities]) or new_figure(1, 1),
     )
     assert cli("plot", "density", "runs/student")[0] == 0

@@ -1,0 +1,90 @@
+"""What a picture is, and what it is drawn of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from nfvae.runs import EvaluationSettings, Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Images = int | Sequence[int]
+
+
+class Given(NamedTuple):
+    """What a picture is drawn of; see `draw`."""
+
+    runs: Sequence[Run]
+    images: Images = 8
+    evaluations: Mapping[str, EvaluationSettings] = {}
+    root: str | None = None
+    teacher: Path | str | None = None
+
+    def only(self) -> Run:
+        """Return the one run of a picture that takes one."""
+        if len(self.runs) != 1:
+            raise ValueError(f"this picture takes one run; got {len(self.runs)}")
+        return self.runs[0]
+
+    def named(self) -> dict[str, Run]:
+        """Return the runs, each once, by the last parts of their paths that tell them apart."""
+        if not self.runs:
+            raise ValueError("this picture takes runs; got none")
+        runs = [*{run.path.resolve(): run for run in self.runs}.values()]
+        paths = [run.folder.path.resolve().parts for run in runs]
+        ends = ["" if run.path.stem == run.folder.best.stem else f" ({run.path.stem})" for run in runs]
+        for count in range(1, max(map(len, paths)) + 1):
+            names = ["/".join(path[-count:]) + end for path, end in zip(paths, ends, strict=True)]
+            if len({*names}) == len(names):
+                break
+        return dict(zip(names, runs, strict=True))
+
+    def split(self, run: Run) -> Tensor:
+        """Return the test images of a run with shape (N, P), from `root` where that is given."""
+        data = run.images(**({} if self.root is None else {"root": self.root}))
+        if data.spec != run.spec:
+            model = f"run {run.folder.path} models {run.spec.noun} of shape {run.spec}"
+            raise ValueError(f"{model}; its data have {data.spec}")
+        return data.images("test").float()
+
+    def chosen(self, run: Run) -> Tensor:
+        """Return the test images of a run that were chosen."""
+        return chosen_images(self.split(run), self.images)
+
+
+class Picture(ABC):
+    """A picture of trained runs.
+
+    Attributes:
+        help: a line for the help of `nfvae plot`.
+        reads_images: whether it reads the images of the runs' data.
+    """
+
+    help: ClassVar[str]
+    reads_images: ClassVar[bool] = False
+
+    @abstractmethod
+    def draw(self, given: Given) -> "Figure":
+        """Draw the picture.
+
+        Raises:
+            ValueError: for runs or images that it cannot be drawn of.
+            FileNotFoundError: if an evaluation or the given teacher is not there.
+        """
+
+
+def chosen_images(images: Tensor, chosen: Images) -> Tensor:
+    """Return the images at some indices, or the first ones."""
+    indices = list(range(min(chosen, len(images)))) if isinstance(chosen, int) else list(chosen)
+    if not all(0 <= index < len(images) for index in indices):
+        raise ValueError(f"test images are 0 ... {len(images) - 1}; got {indices}")
+    return images[indices]
+
+
+def heading(run: Run, what: str) -> str:
+    """Return the title of a picture of a run."""
+    return f"{run.folder.name}: {what} ({run.data_settings.get('dataset', 'data of your own')})"

@@ -1,0 +1,115 @@
+"""Pictures of densities of vectors, and their summary."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.commands.pictures.base import Given, Picture, heading
+from nfvae.flows import Bijection, FlowDistribution
+from nfvae.flows.planar import Planar
+from nfvae.flows.radial import Radial
+from nfvae.plots import deformation_figure, density_figure, density_gallery, uniform_figure
+from nfvae.runs import Run, density_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Density(Picture):
+    """A density of vectors beside its data; of a student its teacher too."""
+
+    help = "a density of vectors beside its data; of a student its teacher too"
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        run = given.only()
+        return density_figure(_vectors(run), _densities(given), title=heading(run, "density"))
+
+
+class Uniform(Picture):
+    """A density's data made uniform, and back; of single numbers made Beta(5, 5) too."""
+
+    help = "a density's data made uniform, and back; of single numbers made Beta(5, 5) too"
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        run = given.only()
+        return uniform_figure(_vectors(run), run.density()(), heading(run, "data made uniform by the density"))
+
+
+class Gallery(Picture):
+    """A row for each flow, a column for each data set."""
+
+    help = "densities of the plane, a row a flow and a column a data set"
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        densities: dict[str, dict[str, FlowDistribution]] = {}
+        runs = given.named()
+        data = {run.data_settings["dataset"]: _vectors(run) for run in runs.values()}
+        for name, run in runs.items():
+            dataset, flow = run.data_settings["dataset"], f"{run.settings['flow']}-{run.settings['depth']}"
+            if (features := data[dataset].shape[1]) != 2:
+                raise ValueError(f"a gallery shows densities of two numbers; {run.folder.path} has one of {features}")
+            row = flow if dataset not in densities.get(flow, {}) else name  # or a row of its own
+            densities.setdefault(row, {})[dataset] = run.density()()
+        return density_gallery(densities, data)
+
+
+class Deformation(Picture):
+    """What a planar and a radial layer do to a Gaussian cloud."""
+
+    help = "what a planar and a radial layer do to a Gaussian cloud; takes no run"
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        if given.runs:
+            raise ValueError("this picture takes no run")
+        direction, zero = torch.tensor([1.0, 1.0]), torch.zeros(())
+        maps: dict[str, Bijection] = {
+            f"planar, |u| = {size:g}": Planar.from_unconstrained(u=size * direction / 2**0.5, w=2 * direction, b=zero)
+            for size in (0.5, 1, 2, 4)
+        }
+        beside = torch.tensor([0.5, 0.0])  # not the cloud's middle
+        for beta in (-0.9, 1, 2, 4):
+            maps[f"radial, β = {beta:g}"] = Radial(beside, torch.tensor(1.0), torch.tensor(1.0 + beta))
+        return deformation_figure(maps, torch.randn(800, 2))
+
+
+def density_summary(run: Run, teacher: Path | str | None = None) -> str:
+    """Lay out how well a density fits its test vectors and how fast it is sampled; of a student also its teacher."""
+    return density_table(_densities(Given([run], teacher=teacher)), _vectors(run)).text()
+
+
+def _vectors(run: Run) -> Tensor:
+    data = run.vectors()
+    data.setup()
+    assert data.splits is not None
+    return data.splits.test
+
+
+def _densities(given: Given) -> dict[str, FlowDistribution]:
+    """Return the density of a run by what it is; of a student also its teacher's, if that can be found."""
+    run = given.only()
+    model, trained_by = run.density(), run.settings.get("teacher")
+    if not trained_by:
+        if given.teacher is not None:
+            raise ValueError(f"run {run.folder.path} is no student; --teacher names the teacher of one")
+        return {"model": model()}
+    try:
+        teacher = Run(trained_by if given.teacher is None else given.teacher)
+    except FileNotFoundError as error:
+        if given.teacher is not None:
+            raise
+        print(f"drawn without the teacher: {error}; --teacher PATH names it", file=sys.stderr)
+        return {"student": model()}
+    if teacher.spec.shape != run.spec.shape:
+        raise ValueError(
+            f"the teacher {teacher.folder.path} has shape {list(teacher.spec.shape)}; "
+            f"the student {run.folder.path} {list(run.spec.shape)}"
+        )
+    return {"teacher": teacher.density()(), "student": model()}

@@ -1,0 +1,88 @@
+"""Pictures of evaluations of several runs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.commands.pictures.base import Given, Picture
+from nfvae.plots import gain_bars
+from nfvae.runs.comparison import check_same
+from nfvae.runs.estimators import Estimator
+from nfvae.runs.estimators.annealed import Annealed
+from nfvae.runs.estimators.gap import Gap
+from nfvae.runs.estimators.importance import Importance
+from nfvae.runs.results import read_summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Overview(Picture):
+    """The evaluations of several runs by one estimator, in the picture that this has for them.
+
+    Attributes:
+        estimator: its class.
+    """
+
+    estimator: ClassVar[type[Estimator]]
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        settings = given.evaluations[self.estimator.name]
+        return overview(self.estimator, {name: read_summary(run, settings) for name, run in given.named().items()})
+
+
+class KCurve(Overview):
+    """The bound of k importance samples over k."""
+
+    help = "the bound of k importance samples over k, of evaluated runs"
+    estimator = Importance
+
+
+class Gaps(Overview):
+    """The approximation and the amortization gap of each run."""
+
+    help = "approximation and amortization gap, of runs that nfvae gap has seen (with its --limit and --budget)"
+    estimator = Gap
+
+
+class Gain(Picture):
+    """What each run gains over the first one."""
+
+    help = "what runs gain over the first one: model, bound and estimator, of runs evaluated by both estimators"
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        runs = given.named() if given.runs else {}
+        if len(runs) < 2:
+            raise ValueError("this picture takes a run to begin with, and others to set against it")
+        evaluations = [given.evaluations[kind.name] for kind in (Importance, Annealed)]
+        summaries = {name: [read_summary(run, settings) for settings in evaluations] for name, run in runs.items()}
+        check_same([(name, summary) for name, both in summaries.items() for summary in both])
+        baseline, *others = summaries
+        parts = {name: _parts(*both) for name, both in summaries.items()}
+        gains = {name: parts[baseline] - parts[name] for name in others}
+        return gain_bars(gains, baseline, _of_images(summaries[baseline][0]))
+
+
+def overview(kind: type[Estimator], summaries: Mapping[str, dict[str, Any]]) -> "Figure":
+    """Draw the evaluations of several runs by one estimator, given their summaries by the names of the runs.
+
+    Raises:
+        ValueError: for evaluations of different images.
+    """
+    check_same([*summaries.items()])
+    return kind.overview(summaries, _of_images(next(iter(summaries.values()))))
+
+
+def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
+    """Return NLL, what the -ELBO is above it, and what importance sampling says that the NLL is above it."""
+    nll = annealed["nll"]
+    return torch.tensor([nll, -annealed["elbo"] - nll, importance["nll"] - nll])
+
+
+def _of_images(summary: dict[str, Any]) -> str:
+    return "{dataset}, {split} set, {images:,} images".format(**summary)
