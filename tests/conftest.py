@@ -20,9 +20,16 @@ torch.set_num_threads(1)  # the tests are small, and run in several processes
 QUICKSTART = os.path.join(os.path.dirname(__file__), "..", "configs", "quickstart.yaml")
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the longest test, so that no process waits for it in the end."""
-    items.sort(key=lambda item: item.name != "test_the_commands_run")
+def pytest_addoption(parser):
+    parser.addoption("--exhaustive", action="store_true", help="run the sweeps too, which take some ten minutes more")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is exhaustive, unless it is asked for."""
+    if not config.getoption("exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,39 @@ from torch.func import functional_call, vmap
 
 from nfvae.flows import Bijection, Chain, DiagonalNormal, FlowDistribution, Inverse, ParametricFlow
 from nfvae.models.priors.normal import StandardNormal
-from tests.helpers.flows import ALL, CASES, CONTEXT, VARIED, has_parameters, random_context, random_flow, small_flow
+from tests.helpers.flows import (
+    ALL,
+    CASES,
+    CONTEXT,
+    EACH_CHOICE,
+    FEW,
+    VARIED,
+    has_parameters,
+    random_context,
+    random_flow,
+    small_flow,
+    swept,
+)
+from tests.helpers.sweeps import sweep
 
 BATCH = 6
 GRID = [
     *itertools.product(ALL, [0, CONTEXT], [1, 3], [1, 2, 5]),
     *((name, *sizes) for name in VARIED for sizes in [(0, 1, 1), (CONTEXT, 3, 5)]),
 ]
-on_the_grid = pytest.mark.parametrize(("name", "context", "depth", "features"), GRID)
-every_flow = pytest.mark.parametrize("name", CASES)
+
+
+def is_quick(name, context, depth, features):
+    """Whether the quick suite tries a point of the grid: each flow in one size, some of them for one coordinate too."""
+    if name in FEW and (context, depth, features) == (CONTEXT, 1, 1):
+        return True
+    return name in [*ALL, *EACH_CHOICE] and (depth, features) == (3, 5)
+
+
+on_the_grid = pytest.mark.parametrize(("name", "context", "depth", "features"), sweep(GRID, is_quick))
+every_flow = pytest.mark.parametrize("name", swept(CASES))
 every_context = pytest.mark.parametrize(
-    ("name", "context"), [*itertools.product(ALL, [0, CONTEXT]), *itertools.product(VARIED, [CONTEXT])]
+    ("name", "context"), swept([*itertools.product(ALL, [0, CONTEXT]), *itertools.product(VARIED, [CONTEXT])])
 )
 
 
