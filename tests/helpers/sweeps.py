@@ -6,15 +6,11 @@ exhaustive = pytest.mark.exhaustive
 
 
 def sweep(cases, quick):
-    """The cases of a parametrized test, those for which `quick(*case)` does not hold marked as exhaustive."""
-    swept = []
-    for case in cases:
-        values = case if isinstance(case, tuple) else (case,)
-        swept.append(pytest.param(*values, marks=[] if quick(*values) else [exhaustive]))
-    return swept
+    """Cases of one argument or several, those for which `quick(*case)` does not hold marked as exhaustive."""
+    cases = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case, marks=[] if quick(*case) else [exhaustive]) for case in cases]
 
 
-def first(cases, count=1):
-    """The cases, all but the first few marked as exhaustive."""
-    quick = list(cases)[:count]
-    return sweep(cases, lambda *case: (case if len(case) > 1 else case[0]) in quick)
+def first(values, count=1):
+    """Values of one argument, all but the first few marked as exhaustive."""
+    return [pytest.param(value, marks=[exhaustive] if place >= count else []) for place, value in enumerate(values)]
