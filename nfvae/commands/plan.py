@@ -17,6 +17,7 @@ from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
 from nfvae.training import TrainingModule
+from nfvae.training.saving import arguments
 
 _LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "callbacks")  # of a training
 _KEPT = ("dataset", "dataset_options", "binarization")
@@ -84,7 +85,7 @@ class Plan:
     @cached_property
     def module(self) -> TrainingModule:
         """What is trained, its weights as they start."""
-        spec, own = self.data.spec, self.module_class.arguments() - self.module_class.from_teacher
+        spec, own = self.data.spec, arguments(self.module_class) - self.module_class.from_teacher
         settings = self.settings["model"] | {name: plain(each) for name, each in spec._asdict().items() if name in own}
         samples = settings.get("samples", 1)
         check_memory(lambda: self.module_class(**settings), samples, self.settings["data"]["batch_size"], spec.size)

@@ -29,6 +29,7 @@ from nfvae.runs.run import DATA
 from nfvae.runs.tables import Column
 from nfvae.runs.tracking import log_results
 from nfvae.training import TASKS, FlowVAE, TrainingModule
+from nfvae.training.saving import arguments, load
 
 _MODEL = {"validate": {"val_samples"}, "test": {"test_samples"}, "predict": set[str]()}
 _TRAINER = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "enable_progress_bar"}
@@ -144,7 +145,7 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         raise ValueError(in_plain_words(str(error), parser)) from error
     with refused("trainer"):
         given = parser.instantiate(asked).as_dict()
-    data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
+    data, module = run.data(**given.get("data", {})), load(task, run, **given.get("model", {}))
     module.check_spec(data)
     other = other_data(run, data) if isinstance(data, BinarizedImages) else ""
     pl.seed_everything(0, verbose=False)  # the same samples in every call
@@ -171,12 +172,12 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
     parser.add_argument("--ckpt_path", help="The run, where it does not come first.")
     parser.add_argument("--trust", nargs="+", help=TRUST_HELP)
     offered: list[tuple[str, type, set[str]]] = [
-        ("model", task, _MODEL[command] & task.arguments()),
+        ("model", task, _MODEL[command] & arguments(task)),
         ("data", DATA[task.kind], _DATA & set(options_of(DATA[task.kind]))),
         ("trainer", pl.Trainer, _TRAINER | {_LIMITS[command]}),
     ]
     for group, owner, names in offered:
-        known = task.arguments() if owner is task else set(options_of(owner))
+        known = arguments(task) if owner is task else set(options_of(owner))
         parser.add_class_arguments(owner, group, skip=known - names, instantiate=False, fail_untyped=False)
     return parser
 

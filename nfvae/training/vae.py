@@ -86,9 +86,13 @@ class FlowVAE(TrainingModule):
         self.gradient.check(self.objective)
         self.monitor, self.images_evaluated = f"val/{self.objective.bound}", 0
 
+    @property
     @override
-    def prepare_fit(self, data: Any) -> None:
-        super().prepare_fit(data)
+    def is_warming_up(self) -> bool:
+        return self.objective.is_warming_up
+
+    @override
+    def check_model(self) -> None:
         check_vae(self.model, self.spec.size, self.objective)
 
     @override
