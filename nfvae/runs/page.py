@@ -102,8 +102,8 @@ def _settings(experiments: Sequence[Experiment], command: str) -> dict[str, str]
     for each, own in zip(experiments, settings, strict=True):
         seeds = ", ".join(str(result.seed) for result in each.results)
         folders = ", ".join(str(result.folder) for result in each.results)
-        told = _listed({name: value for name, value in own.items() if name not in shared})
-        listed[each.name] = f"{told}; seeds {seeds}; {folders}"
+        own_settings = _listed({name: value for name, value in own.items() if name not in shared})
+        listed[each.name] = f"{own_settings}; seeds {seeds}; {folders}"
     evaluation = experiments[0].results[0].summary
     listed["evaluation"] = _listed({name: evaluation.get(name) for name in ("seed", "matmul_precision")})
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

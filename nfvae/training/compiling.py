@@ -89,6 +89,11 @@ class CompileWherePays(pl.Callback):
         self.chosen = state_dict["chosen"]
 
 
+def compile_callbacks(setting: bool | str) -> list[pl.Callback]:
+    """Return what a training needs for its setting `compile`."""
+    return [CompileWherePays()] if setting == "auto" else []
+
+
 def _seconds(module: Any, step: Step, batch: Tensor) -> float:
     """Time a step with its gradients, which are thrown away: the median of several, after two that do not count."""
     times = []

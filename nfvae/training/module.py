@@ -3,31 +3,23 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, Self
 
 import pytorch_lightning as pl
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from nfvae.models import DataSpec
 from nfvae.registry import class_paths, save_plainly
 from nfvae.runs import Run
-from nfvae.runs.checkpoint import load_weights, seal
-from nfvae.training.callbacks import ReproducibleEpochs, check_callbacks
-from nfvae.training.compiling import CompileWherePays, compiled
+from nfvae.runs.checkpoint import seal
+from nfvae.training.callbacks import ReproducibleEpochs
+from nfvae.training.compiling import compile_callbacks
 from nfvae.training.optimizers import check_optimization, check_states, make_optimizer, with_schedule
+from nfvae.training.preparation import Preparation, prepare_resume
 from nfvae.training.recorder import Recorder, data_of
-from nfvae.training.saving import (
-    check_lightning_options,
-    check_loadable,
-    check_same_training,
-    load_on,
-    prepare_resume,
-    starting_weights,
-)
+from nfvae.training.saving import load_on, without_lightning_options
 from nfvae.training.teacher import Teacher
-
-_TOO_COARSE = ("16-true", "bf16-true")
 
 
 class TrainingModule(pl.LightningModule, ABC):
@@ -141,117 +133,45 @@ class TrainingModule(pl.LightningModule, ABC):
         """The form of a datum."""
         return DataSpec(tuple(self.hparams["shape"]), self.hparams.get("levels"))
 
-    def check_spec(self, data: Any) -> None:
-        """Refuse data of another form than the model's; data without an attribute `spec` are taken.
+    def check_states(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse the optimizer's states in a checkpoint, unless a subclass has an optimizer of its own.
 
         Raises:
-            ValueError: for such data.
+            ValueError: for states that do not fit the optimizer.
         """
-        if (found := getattr(data, "spec", self.spec)) != self.spec:
-            raise ValueError(f"the model expects shape {self.spec}; the data have {found}")
-
-    @final
-    def prepare_fit(self, data: Any) -> None:
-        """Check the data and the model before a training, and read the teacher where there is one.
-
-        Raises:
-            ValueError: for data of another form than the model's or the teacher's, or a model that does not fit.
-            FileNotFoundError: if there is no such teacher.
-        """
-        self.check_spec(data)
-        self.check_model()
-        if teacher := self.hparams.get("teacher"):
-            if self.teacher is None:
-                self.learn_from(Teacher(teacher, self.kind))
-            assert self.teacher is not None
-            self.teacher.check_data(data)
-
-    @final
-    def load_start(self) -> None:
-        """Take over the weights of the run that is to be started from, where there is one; raises as it does."""
-        if self.hparams["start"]:
-            load_weights(self.model, *starting_weights(self, self.hparams["start"]))
-            if self.teacher:  # whose parts are the student's, whatever it starts from
-                self.learn_from(self.teacher)
-
-    def check_resumable(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint from which the training cannot go on, states of the optimizer included.
-
-        Raises:
-            ValueError: for such a checkpoint.
-        """
-        check_same_training(self, checkpoint, self.teacher)
         if type(self).configure_optimizers is TrainingModule.configure_optimizers:
-            check_states(self.hparams, self._learning(), checkpoint)
-
-    def _learning(self) -> list[nn.Parameter]:
-        """Return the parameters that the optimizer changes."""
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+            check_states(self.hparams, self.parameters(), checkpoint)
 
     @override
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
-        cls,
-        checkpoint_path: Path | str,
-        map_location: Any = None,
-        hparams_file: None = None,
-        strict: bool | None = None,
-        weights_only: bool | None = None,
-        trust: tuple[str, ...] = (),
-        **changes: Any,
+        cls, checkpoint_path: Path | str, map_location: Any = None, *, trust: tuple[str, ...] = (), **changes: Any
     ) -> Self:
         """Load what was trained; nothing that the file holds is run.
 
         Args:
             checkpoint_path: a checkpoint, or the folder of a run, whose best one is meant.
             map_location: the device, or whatever else `torch.load` takes; by default the CPU.
-            hparams_file: Lightning's, which has to be None: the checkpoint holds its settings.
-            strict: Lightning's; False is refused, as weights always have to fit.
-            weights_only: Lightning's; False is refused, as it would run what the file holds.
             trust: "package.module:Class" of your own that the checkpoint may name; those in `changes` are trusted too.
-            changes: hyperparameters other than the saved ones.
+            changes: hyperparameters other than the saved ones. Lightning's own `strict`, `weights_only` and
+                `hparams_file` are taken with the values alone that they have here: weights have to fit, nothing in the
+                file is run, and the checkpoint holds its settings.
 
         Raises:
             FileNotFoundError: if there is no such run or checkpoint.
             ValueError: if the checkpoint is damaged, of another kind, or names a class not trusted; for a bad argument.
         """
-        options = {"strict": strict, "weights_only": weights_only, "hparams_file": hparams_file}
-        check_lightning_options(cls.__name__, options)
         run = Run(checkpoint_path, {*trust, *class_paths(changes)})
-        return load_on(cls, run, map_location, **changes)
+        return load_on(cls, run, map_location, **without_lightning_options(cls.__name__, changes))
 
     @override
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Add what makes a resumed run equal to one that was never interrupted, and what chooses how a step is run."""
-        return [ReproducibleEpochs(), *([CompileWherePays()] if self.hparams["compile"] == "auto" else [])]
-
-    @override
-    def setup(self, stage: str) -> None:
-        """Check the precision and the data, and compile the step where that is asked for."""
-        if (precision := str(self.trainer.precision)) in _TOO_COARSE:
-            raise ValueError(
-                f"precision {precision} keeps weights and densities in 16 bits, in which a flow and its inverse "
-                "disagree; take bf16-mixed, whose densities are float32, or 32-true"
-            )
-        if stage == "fit":
-            check_callbacks(self.trainer)
-            check_loadable(self)
-        data = getattr(self.trainer, "datamodule", None)
-        self.prepare_fit(data) if stage == "fit" else self.check_spec(data)
-        if self.teacher:
-            self.teacher.to(self.trainer.strategy.root_device)
-        if stage == "fit" and self.hparams["compile"] is True:
-            self.step_function = compiled(self.loss_and_metrics, self.trainer.strategy.root_device)
-
-    @override
-    def on_fit_start(self) -> None:
-        """Take over the weights that are to be started from, unless a checkpoint has just brought later ones."""
-        if not self.trainer.ckpt_path:
-            self.load_start()
+        """Add the callbacks of every training: its preparation, its metrics, and equal epochs after a resume."""
+        return [Preparation(), ReproducibleEpochs(), self.recorder, *compile_callbacks(self.hparams["compile"])]
 
     @override
     def configure_optimizers(self) -> Any:
-        optimizer = make_optimizer(self.hparams, self._learning(), self.device)
+        optimizer = make_optimizer(self.hparams, self.parameters(), self.device)
         return with_schedule(optimizer, self.hparams, lambda: self.trainer.estimated_stepping_batches)
 
     @override
@@ -263,24 +183,11 @@ class TrainingModule(pl.LightningModule, ABC):
         self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
 
     @override
-    def on_train_epoch_start(self) -> None:
-        self.recorder.begin_epoch()
-
-    @override
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.anneal(self.global_step, self.current_epoch + batch_idx / float(self.trainer.num_training_batches))
         data = self.as_batch(batch, batch_idx == 0)
         loss, metrics = self.step_function(data)
-        self.recorder.add_step(self, loss, metrics, len(data))
-        return loss
-
-    @override
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.recorder.end_step(self)
-
-    @override
-    def on_train_epoch_end(self) -> None:
-        self.recorder.end_epoch(self)
+        return self.recorder.add_step(self, loss, metrics, len(data))
 
     @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -295,14 +202,6 @@ class TrainingModule(pl.LightningModule, ABC):
         self.recorder.add_evaluation(self.evaluation_metrics(split, data), len(data), batch_idx == 0)
 
     @override
-    def on_validation_epoch_end(self) -> None:
-        self.recorder.end_validation(self)
-
-    @override
-    def on_test_epoch_end(self) -> None:
-        self.recorder.end_test(self)
-
-    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"task": self.task, "model": self.kind, "stopped": self.trainer.should_stop}
         checkpoint |= {"teacher": self.teacher.digest} if self.teacher else {}
@@ -310,5 +209,4 @@ class TrainingModule(pl.LightningModule, ABC):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.check_resumable(checkpoint)
-        prepare_resume(self.trainer, checkpoint, self.hparams["lr"])
+        prepare_resume(self, checkpoint)

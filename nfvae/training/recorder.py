@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
+from typing_extensions import override
 
 from nfvae.runs.metrics import Row
 from nfvae.training.means import Means
@@ -19,7 +20,7 @@ _CURE = (
 Sink = Callable[[Row], None]
 
 
-class Recorder:
+class Recorder(pl.Callback):
     """Collect the metrics of a module's steps, and write one row of them an epoch, before the epoch's checkpoint.
 
     Attributes:
@@ -41,12 +42,12 @@ class Recorder:
         name, value = next(iter(self.epoch_means.latest.items()))
         return name, float(value)
 
-    def begin_epoch(self) -> None:
-        """Forget the metrics of the epoch before."""
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.epoch_means, self.epoch_start = Means(), time.perf_counter()
 
-    def add_step(self, module: pl.LightningModule, loss: Tensor, metrics: Mapping[str, Tensor], count: int) -> None:
-        """Add the metrics of a training step on some data.
+    def add_step(self, module: pl.LightningModule, loss: Tensor, metrics: Mapping[str, Tensor], count: int) -> Tensor:
+        """Add the metrics of a training step on some data, and return its loss.
 
         Raises:
             FloatingPointError: if the loss is not finite; on a GPU seen every `log_every_n_steps` steps alone.
@@ -58,36 +59,40 @@ class Recorder:
         if log_now:
             name, value = self.latest()
             self.step_metrics[f"train/{name}_step"] = value
+        return loss
 
-    def end_step(self, module: pl.LightningModule) -> None:
-        """Write the metrics of the step, where there are some."""
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.step_metrics:
-            _write(module, self.step_metrics, self.step_sinks)
+            _write(pl_module, self.step_metrics, self.step_sinks)
             self.step_metrics.clear()
 
-    def end_epoch(self, module: pl.LightningModule) -> None:
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's means, with a validation of the weights as they now are."""
         if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
             return
-        means = _logged(module, "train", self.epoch_means, logger=False)
-        means |= self.validation[1] if self.validation[0] == module.global_step else {}
-        _write(module, {"seconds": time.perf_counter() - self.epoch_start, **means}, self.epoch_sinks)
+        means = _logged(pl_module, "train", self.epoch_means, logger=False)
+        means |= self.validation[1] if self.validation[0] == pl_module.global_step else {}
+        _write(pl_module, {"seconds": time.perf_counter() - self.epoch_start, **means}, self.epoch_sinks)
 
     def add_evaluation(self, metrics: Mapping[str, Tensor], count: int, first: bool) -> None:
         """Add the metrics of a batch of validation or test data."""
         self.evaluation_means = Means() if first else self.evaluation_means
         self.evaluation_means.add(metrics, count)
 
-    def end_validation(self, module: pl.LightningModule) -> None:
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the means over the validation set, which in a fit join the epoch's row."""
-        in_fit = module.trainer.state.fn == "fit"
-        found = _logged(module, "val", self.evaluation_means, logger=not in_fit, prog_bar=True)
-        if not module.trainer.sanity_checking:
-            self.validation = module.global_step, found
+        found = _logged(pl_module, "val", self.evaluation_means, logger=trainer.state.fn != "fit", prog_bar=True)
+        if not trainer.sanity_checking:
+            self.validation = pl_module.global_step, found
 
-    def end_test(self, module: pl.LightningModule) -> None:
-        """Log the means over the test set."""
-        _logged(module, "test", self.evaluation_means, prog_bar=True)
+    @override
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _logged(pl_module, "test", self.evaluation_means, prog_bar=True)
 
 
 def _logged(module: pl.LightningModule, split: str, means: Means, **options: Any) -> dict[str, float]:

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from nfvae.registry import check_choice, check_number, options_of, plain
 from nfvae.runs import Run
-from nfvae.runs.checkpoint import check_alike, load_weights, taken_from, with_later_settings
+from nfvae.runs.checkpoint import load_weights, taken_from, with_later_settings
 from nfvae.runs.digests import content_digest
-from nfvae.training.callbacks import begin_patience_anew
-from nfvae.training.optimizers import with_new_rate
 from nfvae.training.teacher import Teacher
 
 _Module = TypeVar("_Module", bound=Any)
+_LIGHTNING_OPTIONS = ("strict", "weights_only", "hparams_file")
 _COMPILED = "_orig_mod."  # in the names of weights
 _KEPT = ("optimizer", "optimizer_options", "schedule", "schedule_options", "milestones")  # with a saved state
 
@@ -71,15 +70,16 @@ def load_on(kind: type[_Module], run: Run, map_location: Any, **changes: Any) ->
         raise ValueError(f"cannot load to {map_location!r}: {next(iter(str(error).splitlines()), '')}") from error
 
 
-def check_lightning_options(kind: str, options: Mapping[str, Any]) -> None:
-    """Refuse arguments of Lightning's `load_from_checkpoint` that would load less, or run what a file holds.
+def without_lightning_options(kind: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of hyperparameters without the arguments of Lightning's own `load_from_checkpoint`.
 
     Raises:
-        ValueError: for such an argument.
+        ValueError: for an argument of Lightning's that would load less, or run what a file holds.
     """
-    for name, value in options.items():
-        if value is not None and value is not True:
+    for name in _LIGHTNING_OPTIONS:
+        if changes.get(name) is not None and changes[name] is not True:
             raise ValueError(f"{kind}.load_from_checkpoint takes no other {name} than its default")
+    return {name: value for name, value in changes.items() if name not in _LIGHTNING_OPTIONS}
 
 
 def starting_weights(module: Saved, start: str) -> tuple[dict[str, Tensor], Path]:
@@ -109,13 +109,6 @@ def check_same_training(module: Saved, checkpoint: Mapping[str, Any], teacher: T
     check_number("the checkpoint's lr", saved.get("lr", 0.0), above=0)
     if teacher and checkpoint.get("teacher") != teacher.digest:
         raise ValueError(f"the teacher, {teacher.path}, is not the one that the training began with")
-
-
-def prepare_resume(trainer: pl.Trainer, checkpoint: dict[str, Any], lr: float) -> None:
-    """Check the states of a checkpoint that a training goes on from, and set the learning rate that is set now."""
-    check_alike("checkpoint", checkpoint, _own_parts(trainer))
-    with_new_rate(checkpoint, lr)
-    begin_patience_anew(trainer, checkpoint)
 
 
 def _differences(module: Saved, saved: Mapping[str, Any], names: Collection[str]) -> str:
@@ -155,14 +148,6 @@ def _differ(saved: Any, own: Any) -> bool:
     if isinstance(saved, torch.Tensor) or isinstance(own, torch.Tensor):
         return content_digest({"": saved}) != content_digest({"": own})
     return bool((plain(saved) or None) != (plain(own) or None))
-
-
-def _own_parts(trainer: Any) -> dict[str, Any]:
-    """Return what a checkpoint of the trainer holds of its loops; of callbacks only that each has a state by name."""
-    return {
-        "loops": {"fit_loop": trainer.fit_loop.state_dict()},
-        "callbacks": {each.state_key: {} for each in trainer.callbacks},
-    }
 
 
 def _device(path: Path, map_location: Any) -> Any:
