@@ -104,7 +104,7 @@ def more(words):
         return [*SHORT, *small, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
     if words[:2] == ["plot", "k-curve"]:
         return LIMITED
-    if any(word.startswith("release/") for word in words) and words[0] in ("compare", "plot"):
+    if any(word.startswith("trained/") for word in words) and words[0] in ("compare", "plot"):
         return USUAL
     if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
         base = [] if "-c" in words else ["-c", ROOT / "configs/mnist.yaml"]
@@ -132,7 +132,7 @@ def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
     own = letters()
     write_arrays(workdir, own)
     write_pictures(workdir, own)
-    shutil.copytree(ROOT / "release", "release")
+    shutil.copytree(ROOT / "trained", "trained")
     np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
     done = set()
     for page, command in commands():
