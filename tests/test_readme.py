@@ -114,7 +114,7 @@ def more(words):
         return [*SHORT, *small, *([] if "--overwrite" in words or "--ckpt_path" in words else ["--overwrite", "true"])]
     if words[:2] == ["plot", "k-curve"]:
         return LIMITED
-    if any(word.startswith("release/") for word in words) and words[0] in ("compare", "plot"):
+    if any(word.startswith("trained/") for word in words) and words[0] in ("compare", "plot"):
         return USUAL
     if words[0] == "compare" and any(word.endswith(".yaml") for word in words):
         base = [] if "-c" in words else ["-c", ROOT / "configs/mnist.yaml"]
@@ -150,7 +150,7 @@ def write_what_commands_read(folder):
     own = letters()
     write_arrays(folder, own)
     write_pictures(folder, own)
-    shutil.copytree(ROOT / "release", "release")
+    shutil.copytree(ROOT / "trained", "trained")
     np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
 
 

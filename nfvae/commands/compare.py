@@ -14,7 +14,7 @@ from nfvae.commands.evaluate import evaluate, evaluation_trainer, show
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan, check_same_data
 from nfvae.commands.settings import settings_of
-from nfvae.commands.sweep import work_off
+from nfvae.commands.sweep import run_all
 from nfvae.registry import unknown
 from nfvae.runs import (
     EvaluationSettings,
@@ -91,6 +91,12 @@ def compare_parser() -> Parser:
     parser.add_argument("--format", default="table", choices=FORMATS, help="output format (default: table)")
     parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")
     parser.add_argument("--force", action="store_true", help="compare what was evaluated on different images, too")
+    _add_training(parser)
+    return parser
+
+
+def _add_training(parser: Parser) -> None:
+    """Add the arguments that say what is trained first."""
     parser.add_argument(
         "--fit",
         action="store_true",
@@ -104,25 +110,24 @@ def compare_parser() -> Parser:
         help="config under each of the configs; may be repeated (default: configs/mnist.yaml)",
     )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where the runs of configs are (default: runs)")
-    return parser
 
 
 def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
-    """Read what was asked for; with --fit train and evaluate first what is missing."""
-    asked = evaluation_settings(options)
+    """Read the results; with --fit train and evaluate first what is missing."""
+    evaluations = evaluation_settings(options)
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
-    _check_before_training(entries, options, asked)
+    _check_before_training(entries, options, evaluations)
     if options.fit and entries:
         found: dict[Path, list[dict[str, Any]]] = {_path(entry): [] for entry in entries}
         try:
-            work_off({_path(entry): partial(_complete, entry, asked, found[_path(entry)]) for entry in entries})
+            run_all({_path(entry): partial(_complete, entry, evaluations, found[_path(entry)]) for entry in entries})
         finally:  # the evaluations that were made are shown even where another run has diverged
             for summaries in zip(*filter(None, found.values()), strict=True):  # by estimator
                 show([*summaries])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path) for entry in entries]
     once = {run.path.resolve(): run for run in runs}.values()
-    results = [read_result(run, asked) for run in once]
-    return results + read_wandb(options.wandb, asked) if options.wandb else results
+    results = [read_result(run, evaluations) for run in once]
+    return results + read_wandb(options.wandb, evaluations) if options.wandb else results
 
 
 def _path(entry: Plan | Run) -> Path:
@@ -148,7 +153,9 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
     return list(_plans([*(options.config or [_BASE]), source], options, fit_arguments))
 
 
-def _check_before_training(entries: list[Plan | Run], options: Namespace, asked: list[EvaluationSettings]) -> None:
+def _check_before_training(
+    entries: list[Plan | Run], options: Namespace, evaluations: list[EvaluationSettings]
+) -> None:
     """Refuse what would be refused after hours of training."""
     check_columns(options.sort, options.columns, bool(options.baseline))
     plans = [entry for entry in entries if isinstance(entry, Plan)]
@@ -158,10 +165,10 @@ def _check_before_training(entries: list[Plan | Run], options: Namespace, asked:
                 raise ValueError(f"two configs name their runs {plan.folder.path}: write a `name:` into one of them")
         if options.fit:
             _check_trainable(plan, plans)
-            _check_evaluable(plan, asked[0].dataset)
+            _check_evaluable(plan, evaluations[0].dataset)
     for run in [entry for entry in entries if isinstance(entry, Run)]:
         if run.kind != "vae" or not run.checkpoint["state_dict"]:
-            for settings in asked:
+            for settings in evaluations:
                 read_summary(run, settings)  # refuses what cannot be evaluated now
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
         _chosen(pool([_planned(entry) for entry in entries]), options.baseline)
@@ -226,13 +233,13 @@ def _train(plan: Plan) -> None:
 
 
 def _check_same_settings(plan: Plan) -> None:
-    """Refuse a run that lies where another is asked for, and was trained under other settings."""
+    """Refuse a run that lies where another one belongs, and was trained under other settings."""
     check_same_data(Run(plan.folder.path), plan.data)
     saved, wanted = _outcome(plan.folder.settings()), _outcome(plan.settings)
     for key in sorted(saved.keys() | wanted.keys()):
         if saved.get(key) != wanted.get(key):
             raise ValueError(
-                f"run {plan.folder.path} was trained with {key} {saved.get(key)}, and {wanted.get(key)} is asked for: "
+                f"run {plan.folder.path} was trained with {key} {saved.get(key)}, and {wanted.get(key)} is set now: "
                 "compare the run itself, or train under another --root"
             )
 

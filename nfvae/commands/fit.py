@@ -154,7 +154,7 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         own.append(MetricProgressBar())
     elif plan.keeps_a_run:
         say = partial(print_epoch, epochs=options["max_epochs"], monitor=plan.module.monitor)
-        plan.module.epoch_sinks.append(say)
+        plan.module.recorder.epoch_sinks.append(say)
     options["enable_progress_bar"] = options["enable_progress_bar"] is not False and sys.stdout.isatty()
     if options["enable_model_summary"] is not False:
         own.append(ModelTable())
@@ -255,8 +255,8 @@ def _prepare_folder(plan: Plan) -> bool:
     pictures = map(folder.picture, plan.module.pictures)
     remove_partial(folder.best, folder.last, folder.config, folder.metrics, folder.steps, *pictures)
     steps = read_checkpoint(plan.checkpoint.path)["global_step"] if plan.checkpoint and plan.resumes else 0
-    plan.module.epoch_sinks.append(MetricFile(folder.metrics, steps).append)
-    plan.module.step_sinks.append(MetricFile(folder.steps, steps, by_line=True).append)
+    plan.module.recorder.epoch_sinks.append(MetricFile(folder.metrics, steps).append)
+    plan.module.recorder.step_sinks.append(MetricFile(folder.steps, steps, by_line=True).append)
     return is_new
 
 
@@ -293,8 +293,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     finish()
     if run.kind == "density":
         print(density_summary(run, teacher))
-    objective = getattr(plan.module, "objective", None)
-    if objective and objective.is_warming_up and trainer.global_step:
+    if plan.module.is_warming_up and trainer.global_step:
         print("the training ended before the warm-up of its objective")
     for stopped in (each for each in trainer.early_stopping_callbacks if each.stopped_epoch):
         print(f"stopped early: {stopped.monitor} was not better in the last {stopped.wait_count} validations")

@@ -17,6 +17,8 @@ from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.checkpoint import load_weights
 from nfvae.runs.run import DATA
 from nfvae.training import TrainingModule
+from nfvae.training.preparation import check_resumable, load_start, prepare_fit
+from nfvae.training.saving import arguments
 
 _LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "callbacks")  # of a training
 _KEPT = ("dataset", "dataset_options", "binarization")
@@ -84,7 +86,7 @@ class Plan:
     @cached_property
     def module(self) -> TrainingModule:
         """What is trained, its weights as they start."""
-        spec, own = self.data.spec, self.module_class.arguments() - self.module_class.from_teacher
+        spec, own = self.data.spec, arguments(self.module_class) - self.module_class.from_teacher
         settings = self.settings["model"] | {name: plain(each) for name, each in spec._asdict().items() if name in own}
         samples = settings.get("samples", 1)
         check_memory(lambda: self.module_class(**settings), samples, self.settings["data"]["batch_size"], spec.size)
@@ -97,11 +99,11 @@ class Plan:
             ValueError: for what the model or the data refuse, or a setting that a training which goes on cannot change.
         """
         self._check_others()
-        self.module.prepare_fit(self.data)
+        prepare_fit(self.module, self.data)
         if self.checkpoint:
             self._check_going_on(self.checkpoint)
         else:
-            self.module.load_start()
+            load_start(self.module)
 
     def _check_others(self) -> None:
         """Refuse to take the place of a run that the training needs."""
@@ -115,7 +117,7 @@ class Plan:
         """Refuse a checkpoint that the training cannot go on from, or other settings than it has to keep."""
         if "optimizer_states" not in run.checkpoint:
             raise ValueError(f"{run.path} was exported: no training can go on from it; --model.start begins a new one")
-        self.module.check_resumable(run.checkpoint)
+        check_resumable(self.module, run.checkpoint)
         load_weights(self.module, run.checkpoint["state_dict"], run.path)
         saved = settings_of(run)
         kept = [

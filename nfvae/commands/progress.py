@@ -163,7 +163,7 @@ class MetricProgressBar(RichProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         shown: dict[str, int | str | float | dict[str, float]] = {}
         if trainer.training:
-            name, value = cast(Any, pl_module).latest()
+            name, value = cast(Any, pl_module).recorder.latest()
             shown[name] = value
         monitor = cast(Any, pl_module).monitor
         if monitor in trainer.callback_metrics:

@@ -12,7 +12,7 @@ from nfvae.runs.locks import Busy, locked
 _PAUSE = 2.0  # seconds between two looks at what other processes do
 
 
-def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
+def run_all(tasks: Mapping[Path, Callable[[], None]]) -> None:
     """Do the task of each run, one process a run; what another process does is waited for, or taken over if it ends.
 
     Args:
@@ -21,7 +21,7 @@ def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
     Raises:
         FloatingPointError: if a run has diverged; raised when the others are done.
     """
-    left, told = dict(tasks), set()
+    left, announced = dict(tasks), set()
     diverged: list[FloatingPointError] = []
     rank = getattr(rank_zero_only, "rank", 0)  # further processes of one training do what the first one does
     while left:
@@ -32,9 +32,9 @@ def work_off(tasks: Mapping[Path, Callable[[], None]]) -> None:
                     task()
             except Busy as error:
                 busy[path] = task
-                if path not in told:
+                if path not in announced:
                     print(f"{str(error).partition(':')[0]}: its turn comes when that ends")
-                    told.add(path)
+                    announced.add(path)
             except FloatingPointError as error:
                 diverged.append(FloatingPointError(f"{path}: {error}"))
                 print(diverged[-1])

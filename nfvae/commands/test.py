@@ -29,6 +29,8 @@ from nfvae.runs.run import DATA
 from nfvae.runs.tables import Column
 from nfvae.runs.tracking import log_results
 from nfvae.training import TASKS, FlowVAE, TrainingModule
+from nfvae.training.preparation import check_spec
+from nfvae.training.saving import arguments, load
 
 _MODEL = {"validate": {"val_samples"}, "test": {"test_samples"}, "predict": set[str]()}
 _TRAINER = {"accelerator", "devices", "num_nodes", "strategy", "precision", "callbacks", "enable_progress_bar"}
@@ -122,30 +124,12 @@ def _named(path: Path, other: str) -> Path:
 
 def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any, str]:
     """Run one of Lightning's loops; return the run, what the loop gives, and what names data not of the training."""
-    first = Parser(add_help=False)
-    first.add_argument("--ckpt_path")
-    first.add_trust()
-    named = [word for word in arguments[:1] if not word.startswith("-")]
-    options, words = first.parse_known_args(arguments[len(named) :])
-    if named and options.ckpt_path:
-        raise ValueError(f"nfvae {command} takes one run; got {named[0]} and --ckpt_path {options.ckpt_path}")
-    path = next(iter(named), options.ckpt_path)
-    if {"-h", "--help"} & set(words):
-        _parser(command, FlowVAE, description).print_help()
-        raise SystemExit(0)
-    if not path:
-        raise ValueError(f"nfvae {command} needs a trained model: nfvae {command} RUN, or --ckpt_path CHECKPOINT")
+    path, words = _run_and_words(command, arguments, description)
     run = Run(path)
     task = TASKS.load(run.task)
-    parser = _parser(command, task, description)
-    try:
-        asked = parser.parse_args(words, defaults=False)
-    except ArgumentError as error:
-        raise ValueError(in_plain_words(str(error), parser)) from error
-    with refused("trainer"):
-        given = parser.instantiate(asked).as_dict()
-    data, module = run.data(**given.get("data", {})), task.from_run(run, **given.get("model", {}))
-    module.check_spec(data)
+    given = _settings(_parser(command, task, description), words)
+    data, module = run.data(**given.get("data", {})), load(task, run, **given.get("model", {}))
+    check_spec(module, data)
     other = other_data(run, data) if isinstance(data, BinarizedImages) else ""
     pl.seed_everything(0, verbose=False)  # the same samples in every call
     trainer_options = given.get("trainer", {})
@@ -160,6 +144,34 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
         return run, getattr(trainer, command)(module, data, **quietly), other
 
 
+def _run_and_words(command: str, arguments: Sequence[str], description: str | None) -> tuple[str, list[str]]:
+    """Return the run that the arguments name, and the other arguments."""
+    first = Parser(add_help=False)
+    first.add_argument("--ckpt_path")
+    first.add_trust()
+    named = [word for word in arguments[:1] if not word.startswith("-")]
+    options, words = first.parse_known_args(arguments[len(named) :])
+    if named and options.ckpt_path:
+        raise ValueError(f"nfvae {command} takes one run; got {named[0]} and --ckpt_path {options.ckpt_path}")
+    if {"-h", "--help"} & set(words):
+        _parser(command, FlowVAE, description).print_help()
+        raise SystemExit(0)
+    if not (path := next(iter(named), options.ckpt_path)):
+        raise ValueError(f"nfvae {command} needs a trained model: nfvae {command} RUN, or --ckpt_path CHECKPOINT")
+    return path, words
+
+
+def _settings(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that words give, by section."""
+    try:
+        parsed = parser.parse_args(words, defaults=False)
+    except ArgumentError as error:
+        raise ValueError(in_plain_words(str(error), parser)) from error
+    with refused("trainer"):
+        given: dict[str, Any] = parser.instantiate(parsed).as_dict()
+    return given
+
+
 def _parser(command: str, task: type[TrainingModule], description: str | None) -> ArgumentParser:
     """Offer the settings that mean something in this loop; the others are those of the training."""
     parser = ArgumentParser(
@@ -171,12 +183,12 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
     parser.add_argument("--ckpt_path", help="The run, where it does not come first.")
     parser.add_argument("--trust", nargs="+", help=TRUST_HELP)
     offered: list[tuple[str, type, set[str]]] = [
-        ("model", task, _MODEL[command] & task.arguments()),
+        ("model", task, _MODEL[command] & arguments(task)),
         ("data", DATA[task.kind], _DATA & set(options_of(DATA[task.kind]))),
         ("trainer", pl.Trainer, _TRAINER | {_LIMITS[command]}),
     ]
     for group, owner, names in offered:
-        known = task.arguments() if owner is task else set(options_of(owner))
+        known = arguments(task) if owner is task else set(options_of(owner))
         parser.add_class_arguments(owner, group, skip=known - names, instantiate=False, fail_untyped=False)
     return parser
 

@@ -175,13 +175,13 @@ def other_data(run: Run, data: BinarizedImages) -> str:
     return "" if run.data_digest in (None, digest_of(data)) else f"-data_{digest_of(data)[:SHORT_DIGEST]}"
 
 
-def _difference(done: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Say in what the summary of an evaluation differs from what is asked."""
-    if done["model_sha256"] != asked["model_sha256"]:
+def _difference(done: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """Say in what the summary of an evaluation differs from the identity of the one that is wanted."""
+    if done["model_sha256"] != identity["model_sha256"]:
         return "another checkpoint than the run now has"
     if "images_sha256" not in done:
         return "images that it does not tell from others"
-    if done["images_sha256"] != asked["images_sha256"]:
+    if done["images_sha256"] != identity["images_sha256"]:
         return "other images than the data now have"
     return "another evaluation"
 
@@ -222,8 +222,8 @@ def _is_of_summary(name: str, value: Any, texts: Collection[str] = ()) -> bool:
     """Tell whether a summary can hold a value by this name: numbers, or None for what is not known, but for texts."""
     if name in texts or name.endswith("_sha256"):
         return isinstance(value, str | None)
-    if isinstance(value, dict):
-        return all(_is_of_summary("bound", bound) for bound in value.values())
+    if name.endswith("_curve"):
+        return isinstance(value, dict) and all(_is_of_summary("bound", bound) for bound in value.values())
     return isinstance(value, int | float | None) and not isinstance(value, bool)
 
 

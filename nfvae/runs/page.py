@@ -25,7 +25,7 @@ _COLORS = (  # as pictures have them
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
     *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
 )
-_TEMPLATE = Path(__file__).with_suffix(".html")
+TEMPLATE = Path(__file__).with_suffix(".html")
 
 
 def write_page(
@@ -45,7 +45,7 @@ def write_page(
     colors = {each.name: _COLORS[place % len(_COLORS)] for place, each in enumerate(ordered)}
     first = ordered[0].results[0].summary
     shared, telling = table.shared_and_telling()
-    page = Template(_TEMPLATE.read_text("utf-8"), autoescape=True, trim_blocks=True, keep_trailing_newline=True).render(
+    page = Template(TEMPLATE.read_text("utf-8"), autoescape=True, trim_blocks=True, keep_trailing_newline=True).render(
         title=f"{first['dataset']}, {first['binarization']} binarization: {len(ordered)} posteriors compared",
         evaluation=f"{first['images']:,} images of the {first['split']} set, {described(first)}",
         shared=shared,
@@ -102,8 +102,8 @@ def _settings(experiments: Sequence[Experiment], command: str) -> dict[str, str]
     for each, own in zip(experiments, settings, strict=True):
         seeds = ", ".join(str(result.seed) for result in each.results)
         folders = ", ".join(str(result.folder) for result in each.results)
-        told = _listed({name: value for name, value in own.items() if name not in shared})
-        listed[each.name] = f"{told}; seeds {seeds}; {folders}"
+        own_settings = _listed({name: value for name, value in own.items() if name not in shared})
+        listed[each.name] = f"{own_settings}; seeds {seeds}; {folders}"
     evaluation = experiments[0].results[0].summary
     listed["evaluation"] = _listed({name: evaluation.get(name) for name in ("seed", "matmul_precision")})
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -37,15 +37,15 @@ class Result(NamedTuple):
     history: list[dict[str, float]]
 
 
-def read_result(run: Run, asked: Sequence[EvaluationSettings] = (DEFAULT,)) -> Result:
+def read_result(run: Run, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)) -> Result:
     """Read what a run and its evaluations have left; those after the first one add their NLL alone.
 
     Raises:
         FileNotFoundError: if there is no such evaluation.
         ValueError: if the run is no VAE's, or damaged.
     """
-    first, *others = (read_summary(run, settings) for settings in asked)
-    values = asked[0].path(run).with_suffix(".csv")
+    first, *others = (read_summary(run, settings) for settings in evaluations)
+    values = evaluations[0].path(run).with_suffix(".csv")
     return Result(
         run.folder.path,
         _experiment_settings(run.settings | run.data_settings, run.data_digest),
@@ -95,11 +95,11 @@ def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, 
     return summary
 
 
-def read_wandb(project: str, asked: Sequence[EvaluationSettings] = (DEFAULT,)) -> list[Result]:
+def read_wandb(project: str, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)) -> list[Result]:
     """Read the runs of a wandb project, ENTITY/PROJECT, that hold the evaluations; without values of single images.
 
     Raises:
-        ValueError: if wandb cannot be asked, or knows no such run.
+        ValueError: if wandb cannot be reached, or knows no such run.
     """
     import wandb
 
@@ -107,17 +107,17 @@ def read_wandb(project: str, asked: Sequence[EvaluationSettings] = (DEFAULT,)) -
         runs = list(wandb.Api().runs(project))
     except Exception as error:  # no account, no network, no such project
         raise ValueError(f"cannot read {project} from wandb: {error}") from error
-    results = [result for run in runs if (result := _from_wandb(run, asked))]
+    results = [result for run in runs if (result := _from_wandb(run, evaluations))]
     if not results:
-        settings = ", ".join(each.arguments() or "the default settings" for each in asked)
+        settings = ", ".join(each.arguments() or "the default settings" for each in evaluations)
         raise ValueError(f"no run of {project} holds an evaluation with {settings}")
     return results
 
 
-def _from_wandb(run: Any, asked: Sequence[EvaluationSettings]) -> Result | None:
+def _from_wandb(run: Any, evaluations: Sequence[EvaluationSettings]) -> Result | None:
     if not {"model", "data"} <= run.config.keys():
         return None
-    prefixes = [wandb_name(settings.name(run.config["data"], "best")) + "/" for settings in asked]
+    prefixes = [wandb_name(settings.name(run.config["data"], "best")) + "/" for settings in evaluations]
     if any(run.summary.get(f"{prefix}nll") is None for prefix in prefixes):
         return None
     first, *others = (
@@ -139,8 +139,8 @@ def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> d
 
     Of what several know, that of the first one stands.
     """
-    told = [summary, *others] if others else []
-    names = {f"nll_{each['estimator']}{of}": each[f"nll{of}"] for each in told for of in ("", "_se")}
+    several = [summary, *others] if others else []
+    names = {f"nll_{each['estimator']}{of}": each[f"nll{of}"] for each in several for of in ("", "_se")}
     return {**ChainMap(summary, *others), **names} | {
         "estimator": ", ".join(each["estimator"] for each in [summary, *others])
     }
@@ -151,12 +151,12 @@ def _experiment_settings(settings: dict[str, Any], digest: str | None = None) ->
 
     The digest of the data tells apart what was trained on data of one name and different content.
     """
-    told = {
+    telling = {
         name: value
         for name, value in settings.items()
         if name not in _NOT_THE_EXPERIMENT and name[0] != "_" and value is not None
     }
-    flat = {name: value for name, value in told.items() if not name.endswith("_options")}
-    for role in told.keys() - flat.keys():
-        flat |= {f"{role}.{name}": value for name, value in told[role].items()}
+    flat = {name: value for name, value in telling.items() if not name.endswith("_options")}
+    for role in telling.keys() - flat.keys():
+        flat |= {f"{role}.{name}": value for name, value in telling[role].items()}
     return dict(sorted(flat.items())) | ({"data": digest[:SHORT_DIGEST]} if digest else {})

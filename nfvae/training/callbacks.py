@@ -49,7 +49,7 @@ class Norms(pl.Callback):
             return
         learning = [parameter for parameter in pl_module.parameters() if parameter.grad is not None]
         gradients = [cast(torch.Tensor, parameter.grad) for parameter in learning]
-        row = cast(Any, pl_module).step_metrics
+        row = cast(Any, pl_module).recorder.step_metrics
         row["train/gradient_norm"] = float(get_total_norm(gradients))
         row["train/parameter_norm"] = float(get_total_norm(learning))
 
@@ -106,5 +106,5 @@ class StopAfterWarmUp(EarlyStopping):
 
     @override
     def _should_skip_check(self, trainer: pl.Trainer) -> bool:
-        warming = getattr(getattr(trainer.lightning_module, "objective", None), "is_warming_up", False)
+        warming = getattr(trainer.lightning_module, "is_warming_up", False)
         return bool(warming) or super()._should_skip_check(trainer)

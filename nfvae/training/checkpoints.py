@@ -28,8 +28,9 @@ class MovableCheckpoint(ModelCheckpoint):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        stale = self.monitor is not None and trainer.enable_validation and not getattr(pl_module, "is_validated", True)
-        if not stale:
+        recorder = getattr(pl_module, "recorder", None)
+        is_validated = recorder is None or recorder.validation[0] == trainer.global_step
+        if self.monitor is None or not trainer.enable_validation or is_validated:
             super().on_train_epoch_end(trainer, pl_module)
 
     @override

@@ -4,14 +4,12 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from typing_extensions import override
-
-from nfvae.training.rows import MetricRows
 
 _TRIALS = 7
 _SHORT = 120  # seconds of steps, which are over before compiling pays
@@ -49,16 +47,17 @@ class CompileWherePays(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.is_done or not isinstance(pl_module, MetricRows):
+        if self.is_done or not hasattr(pl_module, "step_function"):
             return
         self.is_done = True
         if self.chosen is None:
-            self.chosen, why = self._choose(trainer, pl_module, pl_module.as_batch(batch, first=True))
+            self.chosen, why = self._choose(trainer, pl_module, cast(Any, pl_module).as_batch(batch, first=True))
             trainer.print(f"compile auto: {why}; steps are {'' if self.chosen else 'not '}compiled")
         if self.chosen:
-            pl_module.step_function = self.quick or compiled(pl_module.step_function, pl_module.device)
+            module: Any = pl_module
+            module.step_function = self.quick or compiled(module.step_function, module.device)
 
-    def _choose(self, trainer: pl.Trainer, module: MetricRows, batch: Tensor) -> tuple[bool, str]:
+    def _choose(self, trainer: pl.Trainer, module: Any, batch: Tensor) -> tuple[bool, str]:
         """Say whether a compiled step is quicker, and why."""
         if trainer.world_size > 1:
             return False, "there are several processes"
@@ -70,7 +69,7 @@ class CompileWherePays(pl.Callback):
             finally:
                 module.load_state_dict(saved)
 
-    def _compare(self, steps: float, module: MetricRows, batch: Tensor) -> tuple[bool, str]:
+    def _compare(self, steps: float, module: Any, batch: Tensor) -> tuple[bool, str]:
         eager = _seconds(module, module.step_function, batch)
         if steps * eager < _SHORT:
             return False, f"the training takes less than {_SHORT} s"
@@ -90,7 +89,12 @@ class CompileWherePays(pl.Callback):
         self.chosen = state_dict["chosen"]
 
 
-def _seconds(module: MetricRows, step: Step, batch: Tensor) -> float:
+def compile_callbacks(setting: bool | str) -> list[pl.Callback]:
+    """Return what a training needs for its setting `compile`."""
+    return [CompileWherePays()] if setting == "auto" else []
+
+
+def _seconds(module: Any, step: Step, batch: Tensor) -> float:
     """Time a step with its gradients, which are thrown away: the median of several, after two that do not count."""
     times = []
     for _ in range(2 + _TRIALS):

@@ -12,7 +12,6 @@ from nfvae.flows import FlowDensity, FlowDistribution, make_density
 from nfvae.models import check_flow
 from nfvae.registry import check_choice, check_number, options_of
 from nfvae.training.module import TrainingModule
-from nfvae.training.teacher import Teacher
 
 _FIRST_WEIGHT = 0.1  # of the teacher's log-density in a warm-up
 
@@ -62,9 +61,7 @@ class DensityEstimation(TrainingModule):
         self.model = make_density(**{name: self.hparams[name] for name in self.architecture})
 
     @override
-    def prepare_fit(self, data: Any) -> None:
-        """Check the data and the flow."""
-        super().prepare_fit(data)
+    def check_model(self) -> None:
         check_flow(self.model.flow)
 
     @override
@@ -133,13 +130,10 @@ class DensityDistillation(DensityEstimation):
         check_number("warmup_epochs", self.hparams["warmup_epochs"], least=0)
         self.register_buffer("weight", torch.ones(()), persistent=False)
 
+    @property
     @override
-    def prepare_fit(self, data: Any) -> None:
-        """Read the teacher, and check it and the data."""
-        super().prepare_fit(data)
-        self.teacher = self.teacher or Teacher(self.hparams["teacher"], "density")
-        self.teacher.check_shape(self.hparams["shape"])
-        self.teacher.check_data(data)
+    def is_warming_up(self) -> bool:
+        return bool(self.weight < 1)
 
     @override
     def anneal(self, step: int, epochs: float) -> None:

@@ -67,30 +67,16 @@ class PosteriorDistillation(FlowVAE):
             check_choice("distillation gradient", self.hparams["gradient"], KL_GRADIENTS)
             self.monitor, self.mode = "val/reverse_kl", "min"
         if loaded:
-            self._learn_from(loaded)
+            self.learn_from(loaded)
 
     @override
-    def prepare_fit(self, data: Any) -> None:
-        """Read the teacher where that is still to do, and check the data."""
-        super().prepare_fit(data)
-        if self.teacher is None:
-            self._learn_from(Teacher(self.hparams["teacher"], "vae"))
-        assert self.teacher is not None
-        self.teacher.check_data(data)
-
-    @override
-    def load_start(self) -> None:
-        """Take over the weights of another student, whose decoder and prior make room for the teacher's."""
-        super().load_start()
-        if self.hparams["start"] and self.teacher:
-            self._learn_from(self.teacher)
-
-    def _learn_from(self, teacher: Teacher) -> None:
-        """Keep the teacher, and take over its decoder and prior."""
-        self.teacher = teacher
-        self.model.decoder.load_state_dict(teacher.model.decoder.state_dict())
-        self.model.likelihood.load_state_dict(teacher.model.likelihood.state_dict())
-        self.model.prior.load_state_dict(teacher.model.prior.alone())
+    def learn_from(self, teacher: Teacher) -> None:
+        """Keep the teacher, and take over its decoder, likelihood and prior, which are not trained."""
+        super().learn_from(teacher)
+        taught = teacher.model
+        self.model.decoder.load_state_dict(taught.decoder.state_dict())
+        self.model.likelihood.load_state_dict(taught.likelihood.state_dict())
+        self.model.prior.load_state_dict(taught.prior.alone())
         for part in (self.model.decoder, self.model.likelihood, self.model.prior):
             part.requires_grad_(False).eval()
 

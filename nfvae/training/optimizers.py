@@ -118,10 +118,12 @@ def check_states(
 ) -> None:
     """Refuse states of optimizer and schedule in a checkpoint that a training under these settings would not save.
 
+    Parameters that do not learn are left out.
+
     Raises:
         ValueError: for such states.
     """
-    copies = [nn.Parameter(torch.zeros_like(each, device="cpu")) for each in parameters]
+    copies = [nn.Parameter(torch.zeros_like(each, device="cpu")) for each in parameters if each.requires_grad]
     optimizer = make_optimizer(settings, copies, torch.device("cpu"))
     schedules = schedules_of(with_schedule(optimizer, settings, lambda: 1))
     for each in copies:
@@ -143,7 +145,7 @@ def check_states(
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:
-    """Build what `optimizer`, `optimizer_options` and `lr` name, Adam and AdamW fused where there is such a kernel.
+    """Build the optimizer of the parameters that learn, Adam and AdamW fused where there is such a kernel.
 
     Raises:
         ValueError: for an unknown name or option, or a value that the optimizer refuses.
@@ -151,7 +153,8 @@ def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Paramete
     name, options = settings["optimizer"], dict(settings["optimizer_options"] or {})
     if name in _FUSED and device.type in ("cpu", "cuda"):
         options = {"fused": True} | options
-    return OPTIMIZERS.make(name, options, params=parameters, lr=settings["lr"])
+    learning = [each for each in parameters if each.requires_grad]
+    return OPTIMIZERS.make(name, options, params=learning, lr=settings["lr"])
 
 
 def with_new_rate(checkpoint: Mapping[str, Any], lr: float) -> None:

@@ -1,12 +1,13 @@
 """Training by the evidence lower bound, as a LightningModule."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nfvae.estimators import GRADIENTS, check_bound, log_likelihood, make_objective
+from nfvae.estimators import GRADIENTS, Gradient, Objective, check_bound, log_likelihood, make_objective
 from nfvae.models import VAE, LogTerms, check_vae, make_vae
 from nfvae.models.vae import ARCHITECTURE
 from nfvae.registry import check_whole
@@ -78,17 +79,17 @@ class FlowVAE(TrainingModule):
         **training: Any,
     ) -> None:
         super().__init__(**training)
-        for name, least in {"samples": 1, "val_samples": 0, "test_samples": 0}.items():
-            check_whole(name, self.hparams[name], least)
+        self.objective, self.gradient = _objective_and_gradient(self.hparams)
         self.model = make_vae(**{name: self.hparams[name] for name in ARCHITECTURE})
-        self.objective = make_objective(self.hparams["objective"], self.hparams["objective_options"])
-        self.gradient = GRADIENTS.make(self.hparams["gradient"])
-        self.gradient.check(self.objective)
         self.monitor, self.images_evaluated = f"val/{self.objective.bound}", 0
 
+    @property
     @override
-    def prepare_fit(self, data: Any) -> None:
-        super().prepare_fit(data)
+    def is_warming_up(self) -> bool:
+        return self.objective.is_warming_up
+
+    @override
+    def check_model(self) -> None:
         check_vae(self.model, self.spec.size, self.objective)
 
     @override
@@ -139,3 +140,13 @@ class FlowVAE(TrainingModule):
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         z: Tensor = self.model.posterior(self.as_batch(batch, batch_idx == 0)).draw().z
         return z
+
+
+def _objective_and_gradient(settings: Mapping[str, Any]) -> tuple[Objective, Gradient]:
+    """Make what a training maximizes, and the estimator of its gradient, from checked settings."""
+    for name, least in {"samples": 1, "val_samples": 0, "test_samples": 0}.items():
+        check_whole(name, settings[name], least)
+    objective = make_objective(settings["objective"], settings["objective_options"])
+    gradient = GRADIENTS.make(settings["gradient"])
+    gradient.check(objective)
+    return objective, gradient

@@ -189,7 +189,7 @@ def test_an_interpolation_is_drawn(run, cli):
     ("words", "message"),
     [
         (["encode", RUN, "--input", "none.npy"], "there is no file none.npy; expected an .npz, .npy or .pt"),
-        (["encode", RUN, "--input", "wide.npy"], r"wide.npy has images of \[8, 9\] pixels; the run's have \[8, 8\]"),
+        (["encode", RUN, "--input", "wide.npy"], r"wide.npy has images of shape \[8, 9\]; the run's have \[8, 8\]"),
         (["score", RUN, "--input", "two.npz"], "two.npz should hold one array; got a, b"),
         (["score", RUN, "--input", "own.npy", "--estimator", "guess"], "unknown estimator 'guess'"),
         (["encode", RUN, "--input", "own.npy", "--samples", 0], "--samples must be at least 1; got 0"),

@@ -17,6 +17,7 @@ import torch
 
 from nfvae.__main__ import main
 from nfvae.estimators import Estimate, annealed_log_likelihood, log_likelihood
+from nfvae.models import DataSpec
 from nfvae.runs import Run
 from nfvae.runs.estimators.gap import Gap
 from nfvae.runs.estimators.importance import Importance
@@ -373,7 +374,7 @@ def some_estimate(means, **values):
 
 def summarize(estimate, pixels):
     """Sum up 10 samples of the posterior."""
-    return Importance(10, "posterior").summary(estimate, pixels)
+    return Importance(10, "posterior").summary(estimate, DataSpec((pixels,)))
 
 
 def test_active_units_are_free_of_monte_carlo_noise():

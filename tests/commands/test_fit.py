@@ -393,9 +393,9 @@ def test_the_home_directory_has_a_short_name_everywhere(fit, cli, workdir, monke
 def test_spawned_processes_can_take_over_all_of_a_training_without_a_terminal(workdir):
     plan = Plan(["-c", QUICKSTART, "--trainer.accelerator", "cpu"])
     trainer = _trainer(plan, ())
-    assert plan.module.epoch_sinks
-    sinks = pickle.loads(pickle.dumps((trainer.callbacks, plan.module)))[1].epoch_sinks
-    assert len(sinks) == len(plan.module.epoch_sinks)
+    assert plan.module.recorder.epoch_sinks
+    sinks = pickle.loads(pickle.dumps((trainer.callbacks, plan.module)))[1].recorder.epoch_sinks
+    assert len(sinks) == len(plan.module.recorder.epoch_sinks)
 
 
 def test_a_log_has_a_line_an_epoch_and_the_best_one_at_the_end(fit):

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from nfvae.commands import sweep
-from nfvae.commands.sweep import work_off
+from nfvae.commands.sweep import run_all
 from nfvae.runs.locks import Busy, locked
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.sweeps import exhaustive
@@ -39,7 +39,7 @@ def test_what_another_process_does_is_left_until_it_is_done(tmp_path, monkeypatc
         if done == ["a", "c"]:
             held.__exit__(None, None, None)  # the other process ends
 
-    work_off({tmp_path / name: lambda name=name: work(name) for name in "abc"})
+    run_all({tmp_path / name: lambda name=name: work(name) for name in "abc"})
     assert done == ["a", "c", "b"]
     assert capsys.readouterr().out == f"{tmp_path / 'b'} is being worked on by process {os.getpid()} on " + (
         f"{socket.gethostname()}: its turn comes when that ends\n"
@@ -54,7 +54,7 @@ def test_a_run_that_somebody_trains_alone_is_waited_for(tmp_path, monkeypatch, c
         if error := next(tries):
             raise error
 
-    work_off({tmp_path / "a": work})
+    run_all({tmp_path / "a": work})
     assert next(tries, "none left") == "none left"
     assert capsys.readouterr().out.count("its turn comes when that ends") == 1
     assert not list(tmp_path.iterdir())
@@ -67,7 +67,7 @@ def test_what_diverges_does_not_keep_the_others_from_their_turn(tmp_path, capsys
         raise FloatingPointError("the loss is not finite")
 
     with pytest.raises(FloatingPointError, match="the loss is not finite"):
-        work_off({tmp_path / "a": diverge, tmp_path / "b": lambda: done.append("b")})
+        run_all({tmp_path / "a": diverge, tmp_path / "b": lambda: done.append("b")})
     assert done == ["b"]
     assert capsys.readouterr().out == f"{tmp_path / 'a'}: the loss is not finite\n"
 

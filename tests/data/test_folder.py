@@ -149,7 +149,7 @@ def test_pictures_are_turned_as_they_are_shown(tmp_path):
     for place in range(10):
         picture.save(tmp_path / f"{place}.jpg", exif=orientation, quality=100)
     data = read(tmp_path)
-    assert data.shape == (8, 6)
+    assert data.spec.shape == (8, 6)
     assert data.splits.train[0].view(8, 6)[:, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
 
 

@@ -82,7 +82,7 @@ def test_parts_are_read_as_they_are(tmp_path, suffix):
     file = tmp_path / f"own.{suffix}"
     np.savez(file, **parts()) if suffix == "npz" else torch.save(parts(), file)
     data = splits(file)
-    assert data.shape == (6, 5)
+    assert data.spec.shape == (6, 5)
     assert torch.equal(data.splits.train, GRAY[:12].flatten(1))
     assert len(data.images("val")) == 3
 
@@ -113,7 +113,7 @@ def test_a_folder_of_pictures_is_read(tmp_path):
         write(tmp_path / "own" / name, images)
     data = splits(tmp_path / "own", "folder")
     assert torch.equal(data.splits.train, GRAY[:12].flatten(1))
-    assert splits(tmp_path / "own", "folder", size=[3, 4]).shape == (3, 4)
+    assert splits(tmp_path / "own", "folder", size=[3, 4]).spec.shape == (3, 4)
     write(tmp_path / "flat")
     assert [len(part) for part in splits(tmp_path / "flat", "folder").splits] == [16, 2, 2]
 
@@ -237,9 +237,9 @@ def test_images_along_the_last_axis_are_refused_where_that_is_unclear(tmp_path):
     with pytest.raises(ValueError, match=r"where these are 20 images of 6x6 pixels, move the last axis to the front"):
         splits(tmp_path / "last.npy")
     np.save(tmp_path / "last.npy", images[:, None])
-    assert splits(tmp_path / "last.npy", split=[0.5, 0.25, 0.25]).shape == (6, 20)
-    assert BinarizedImages.from_tensors(images, images, images[:5]).shape == (6, 20)
-    assert BinarizedImages.from_tensors(*[images[..., :4]] * 3).shape == (6, 4)
+    assert splits(tmp_path / "last.npy", split=[0.5, 0.25, 0.25]).spec.shape == (6, 20)
+    assert BinarizedImages.from_tensors(images, images, images[:5]).spec.shape == (6, 20)
+    assert BinarizedImages.from_tensors(*[images[..., :4]] * 3).spec.shape == (6, 4)
 
 
 @pytest.mark.parametrize(

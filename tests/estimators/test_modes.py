@@ -6,6 +6,7 @@ import torch
 from nfvae import elbo, inference_gaps, log_likelihood, make_vae, sandwich, simulate
 from nfvae.estimators import annealed_log_likelihood, log_weights
 from nfvae.training import DensityEstimation
+from nfvae.training.preparation import prepare_fit
 from tests.helpers.models import binary, small_vae
 
 X = torch.bernoulli(torch.full((3, 64), 0.3), generator=torch.Generator().manual_seed(0))
@@ -64,7 +65,7 @@ def test_nothing_starts_from_what_is_evaluated(estimate):
 
 def test_the_check_of_a_density_before_its_training_does_not_start_it():
     module = DensityEstimation("actnorm", 1, flow_options={"start": "data"})
-    module.prepare_fit(None)
+    prepare_fit(module, None)
     assert not module.model.flow.started
     assert module.model.flow.training
 

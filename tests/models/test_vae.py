@@ -6,9 +6,19 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 
-from nfvae.estimators import elbo, iwae, make_objective
+from nfvae.estimators import (
+    annealed_log_likelihood,
+    elbo,
+    inference_gaps,
+    iwae,
+    log_likelihood,
+    make_objective,
+    sandwich,
+    simulate,
+)
 from nfvae.estimators.objectives import beta_at
 from nfvae.models import LogTerms, Statistics, make_vae
+from nfvae.numerics import log_mean_exp
 from tests.helpers.flows import ALL
 from tests.helpers.models import PIXELS, binary, constant_vae, exact_vae, small_vae
 
@@ -131,3 +141,33 @@ def test_pictures_are_probabilities():
     for images in (vae.sample(6), vae.reconstruct(binary(6))):
         assert images.shape == (6, PIXELS)
         assert ((images > 0) & (images < 1)).all()
+
+
+def two_layers(base, coupling, z):
+    """log N(z_1) + log N(z_2 | z_1) by hand, of a Gaussian under one coupling of four latents."""
+    maps = coupling.conditioner(z[..., :2])
+    first = Normal(base.loc[..., :2], base.scale[..., :2]).log_prob(z[..., :2]).sum(-1)
+    loc = maps.scale * base.loc[..., 2:] + maps.shift
+    return first + Normal(loc, maps.scale * base.scale[..., 2:]).log_prob(z[..., 2:]).sum(-1)
+
+
+def test_two_stochastic_layers_are_couplings():
+    """q(z_1|x) q(z_2|x, z_1) and p(z_1) p(z_2|z_1) are settings of one latent vector, no class of their own."""
+    small = {"hidden": 8}
+    prior = {"flow": "realnvp", "depth": 1, "flow_options": small}
+    vae = make_vae("realnvp", 1, small, 3, latent=4, prior="flow", prior_options=prior, shape=(PIXELS,)).double()
+    for parameter in vae.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    x, z = binary(3).double(), torch.randn(5, 3, 4, dtype=torch.float64)
+    for density in (vae.prior(), vae.posterior(x)):
+        expected = two_layers(density.base, density.bijection.parts[0], z)
+        torch.testing.assert_close(density.log_prob(z), expected, atol=1e-10, rtol=1e-10)
+    with torch.no_grad():
+        evidence = log_mean_exp(vae.decode(vae.prior().sample((100_000,))[:, None]).log_prob(x))
+    annealed = annealed_log_likelihood(vae, x, 8, 500)
+    torch.testing.assert_close(annealed.log_likelihood, evidence, atol=0.6, rtol=0)
+    assert (log_likelihood(vae, x, 5000, proposal="mixture").log_likelihood < evidence + 0.3).all()
+    bounds = sandwich(vae, simulate(vae, 5), 8, 200)
+    assert (bounds.upper - bounds.log_likelihood).mean() > -0.5
+    gap = inference_gaps(vae, x, 4, 50, starts=0)
+    assert (gap.amortization > -0.05).all()

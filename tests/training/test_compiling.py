@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nfvae.training import compiling
-from nfvae.training import module as module_under_test
+from nfvae.training import preparation as module_under_test
 from tests.helpers.training import digits, module, trainer
 
 

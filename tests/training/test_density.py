@@ -14,6 +14,7 @@ from nfvae.data import TOYS, Toy, ToyVectors
 from nfvae.flows import DiagonalNormal, FlowDensity, FlowDistribution
 from nfvae.plots import density_figure
 from nfvae.runs import density_table
+from nfvae.training.preparation import prepare_fit
 from tests.helpers.flows import ALL, random_flow, small_options
 from tests.helpers.sweeps import exhaustive, sweep
 
@@ -75,7 +76,7 @@ def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
     loaded = DensityEstimation.load_from_checkpoint(path)
     torch.testing.assert_close(loaded.state_dict(), fitted.state_dict())
     student = DensityDistillation(path, **options)
-    student.prepare_fit(data)
+    prepare_fit(student, data)
     with torch.no_grad():
         torch.testing.assert_close(
             student.teacher.model().log_prob(data.splits.val), fitted.model().log_prob(data.splits.val)
@@ -134,7 +135,7 @@ def test_the_path_gradient_of_a_student_that_is_its_teacher_is_zero(gradient, tm
     options = {"flow": "planar", "depth": 3}
     run.fit(DensityEstimation(**options), data)
     student = DensityDistillation(run.checkpoint_callback.best_model_path, **options, gradient=gradient)
-    student.prepare_fit(data)
+    prepare_fit(student, data)
     student.model.load_state_dict(student.teacher.model.state_dict())
     student.loss_and_metrics(data.splits.train)[0].backward()
     largest = max(parameter.grad.abs().max().item() for parameter in student.model.parameters())

@@ -12,6 +12,7 @@ from nfvae import VAE, BinarizedImages, FlowVAE, PosteriorDistillation
 from nfvae.estimators import log_likelihood, reverse_kl
 from nfvae.models.posterior import POSTERIOR
 from nfvae.runs import Run
+from nfvae.training.preparation import prepare_fit
 from tests.helpers.checkpoints import changed
 from tests.helpers.flows import small_options
 
@@ -255,7 +256,7 @@ def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(teacher):
     with pytest.raises(
         ValueError, match="the teacher runs/teacher was trained on digits; the student's data are other_"
     ):
-        PosteriorDistillation(TEACHER).prepare_fit(Other())
+        prepare_fit(PosteriorDistillation(TEACHER), Other())
 
 
 def test_gradients_are_clipped_unless_the_trainer_says_otherwise(teacher, monkeypatch):

@@ -100,7 +100,7 @@ def test_a_training_row_weighs_images_not_batches(tmp_path):
     fitted, rows = module("none", lr=1e-9), []
     nn.init.zeros_(fitted.model.decoder.head.weight)
     nn.init.constant_(fitted.model.decoder.head.bias, -3.0)
-    fitted.epoch_sinks.append(rows.append)
+    fitted.recorder.epoch_sinks.append(rows.append)
     exact = fitted.model.decode(torch.zeros(1, 4)).log_prob(x).mean().item()
     loader = torch.utils.data.DataLoader(x, batch_size=64)
     trainer(tmp_path).fit(fitted, loader, loader)

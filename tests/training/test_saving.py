@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nfvae import BinarizedImages, FlowVAE, Run, ToyVectors
+from nfvae.models import DataSpec
 from nfvae.registry import check_number, check_sizes, plain
 from tests.helpers.training import NARROW, digits, module, trainer
 
@@ -51,7 +52,7 @@ def test_settings_of_numpy_and_pathlib_are_kept_as_plain_ones(tmp_path):
     assert {name: run.data_settings[name] for name in ("seed", "root")} == {"seed": 3, "root": "somewhere"}
     assert all(type(each) in (str, int, float) for each in map(run.settings.get, ("flow", "depth", "lr", "samples")))
     assert {type(each.p) for each in given.model.modules() if isinstance(each, nn.Dropout)} == {float}
-    assert run.vae().shape == [8, 8]
+    assert run.vae().spec == DataSpec((8, 8))
     assert FlowVAE.load_from_checkpoint(run.path).hparams["lr"] == 1e-3
     trained(tmp_path, given, digits(seed=np.int64(3)), ckpt_path=run.path)
 

@@ -24,6 +24,32 @@ if TYPE_CHECKING:
 _MARGIN = 0.1  # nats by which a bound may seem above what it bounds
 
 
+_RESULTS = (
+    Column(
+        "approximation",
+        "approximation, nats",
+        2,
+        "approximation_se",
+        meaning="log p(x) above the best ELBO of the posterior's family for each image",
+    ),
+    Column(
+        "amortization",
+        "amortization, nats",
+        2,
+        "amortization_se",
+        meaning="that ELBO above the one which the encoder gives",
+    ),
+    Column(
+        "random_start_best",
+        "random start best",
+        0,
+        percent=True,
+        meaning="share of images whose best posterior was found from a random start",
+    ),
+    Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
+)
+
+
 @dataclass
 class Gap(Chains):
     """The split of the distance between ELBO and log p(x).
@@ -59,30 +85,7 @@ class Gap(Chains):
     of_settings: ClassVar[Sequence[Column]] = (
         Column("free", "free", meaning="what is optimized for each image", names=True, of="estimator"),
     )
-    of_results = (
-        Column(
-            "approximation",
-            "approximation, nats",
-            2,
-            "approximation_se",
-            meaning="log p(x) above the best ELBO of the posterior's family for each image",
-        ),
-        Column(
-            "amortization",
-            "amortization, nats",
-            2,
-            "amortization_se",
-            meaning="that ELBO above the one which the encoder gives",
-        ),
-        Column(
-            "random_start_best",
-            "random start best",
-            0,
-            percent=True,
-            meaning="share of images whose best posterior was found from a random start",
-        ),
-        Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
-    )
+    of_results = _RESULTS
 
     @override
     def __post_init__(self) -> None:

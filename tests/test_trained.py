@@ -11,8 +11,8 @@ from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.results import read_summary
 
-RELEASE = Path(__file__).resolve().parent.parent / "release"
-RUNS = sorted(path.parent.parent for path in RELEASE.glob("*/checkpoints/best.ckpt"))
+TRAINED = Path(__file__).resolve().parent.parent / "trained"
+RUNS = sorted(path.parent.parent for path in TRAINED.glob("*/checkpoints/best.ckpt"))
 FIRST_SEEDS = [path for path in RUNS if "seed" not in path.name]
 WEIGHTS = [path for path in RUNS if Run(path).checkpoint["state_dict"]]
 TWENTY = EvaluationSettings(Importance(samples=1000), limit=20)
@@ -24,7 +24,7 @@ def test_the_two_best_hold_their_weights_and_are_small():
     best = sorted(FIRST_SEEDS, key=lambda path: read_summary(Run(path), PAPERS)["nll"])[:2]
     assert set(best) <= set(WEIGHTS)
     assert sum(map(size, best)) < LARGEST
-    assert size(RELEASE) < ALL
+    assert size(TRAINED) < ALL
 
 
 def size(folder):

@@ -1,0 +1,133 @@
+"""The metrics of a training: a row of them an epoch, and no step beyond a loss that is lost."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+from typing_extensions import override
+
+from nfvae.runs.metrics import Row
+from nfvae.training.means import Means
+
+_CURE = (
+    "scale the data to mean 0 and deviation 1, take fewer layers, or begin the flow with activation normalization "
+    "(flow chain, whose first part is {flow: actnorm, flow_options: {start: data}})"
+)
+
+Sink = Callable[[Row], None]
+
+
+class Recorder(pl.Callback):
+    """Collect the metrics of a module's steps, and write one row of them an epoch, before the epoch's checkpoint.
+
+    Attributes:
+        epoch_sinks: functions that are called with each row.
+        step_sinks: functions that are called with the metrics of single steps.
+        step_metrics: metrics of the present step, which are written at its end.
+        validation: the step after which the last validation was, and what it found.
+    """
+
+    def __init__(self) -> None:
+        self.epoch_sinks, self.step_sinks = list[Sink](), list[Sink]()
+        self.step_metrics: dict[str, float] = {}
+        self.validation: tuple[int, dict[str, float]] = (-1, {})
+        self.epoch_means, self.evaluation_means = Means(), Means()
+        self.epoch_start = time.perf_counter()
+
+    def latest(self) -> tuple[str, float]:
+        """Return name and value of the first metric on the last training batch; this waits for the device."""
+        name, value = next(iter(self.epoch_means.latest.items()))
+        return name, float(value)
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epoch_means, self.epoch_start = Means(), time.perf_counter()
+
+    def add_step(self, module: pl.LightningModule, loss: Tensor, metrics: Mapping[str, Tensor], count: int) -> Tensor:
+        """Add the metrics of a training step on some data, and return its loss.
+
+        Raises:
+            FloatingPointError: if the loss is not finite; on a GPU seen every `log_every_n_steps` steps alone.
+        """
+        self.epoch_means.add(metrics, count)
+        log_now = (module.global_step + 1) % getattr(module.trainer, "log_every_n_steps", 50) == 0
+        if (log_now or module.device.type == "cpu") and not math.isfinite(loss.item()):
+            raise _not_finite(metrics, f"step {module.global_step} of training", module.global_step == 0)
+        if log_now:
+            name, value = self.latest()
+            self.step_metrics[f"train/{name}_step"] = value
+        return loss
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.step_metrics:
+            _write(pl_module, self.step_metrics, self.step_sinks)
+            self.step_metrics.clear()
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's means, with a validation of the weights as they now are."""
+        if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
+            return
+        means = _logged(pl_module, "train", self.epoch_means, logger=False)
+        means |= self.validation[1] if self.validation[0] == pl_module.global_step else {}
+        _write(pl_module, {"seconds": time.perf_counter() - self.epoch_start, **means}, self.epoch_sinks)
+
+    def add_evaluation(self, metrics: Mapping[str, Tensor], count: int, first: bool) -> None:
+        """Add the metrics of a batch of validation or test data."""
+        self.evaluation_means = Means() if first else self.evaluation_means
+        self.evaluation_means.add(metrics, count)
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the means over the validation set, which in a fit join the epoch's row."""
+        found = _logged(pl_module, "val", self.evaluation_means, logger=trainer.state.fn != "fit", prog_bar=True)
+        if not trainer.sanity_checking:
+            self.validation = pl_module.global_step, found
+
+    @override
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _logged(pl_module, "test", self.evaluation_means, prog_bar=True)
+
+
+def _logged(module: pl.LightningModule, split: str, means: Means, **options: Any) -> dict[str, float]:
+    """Have Lightning log means over all data of all processes, and return them by name."""
+    found = {f"{split}/{name}": float(value) for name, value in means.over_processes(module.trainer).items()}
+    if not all(map(math.isfinite, found.values())):
+        after = f"the {split} set after step {module.global_step}"
+        raise _not_finite(found, f"epoch {module.current_epoch} of training" if split == "train" else after)
+    module.log_dict(found, batch_size=1, sync_dist=True, **options)  # each process has the same
+    return found
+
+
+def _write(module: pl.LightningModule, metrics: dict[str, float], sinks: list[Sink]) -> None:
+    """Log a row, and have it on disk at once."""
+    for logger in module.loggers:
+        logger.log_metrics({"epoch": module.current_epoch, **metrics}, module.global_step)
+        logger.save()
+    for sink in sinks:
+        sink({"epoch": module.current_epoch, "step": module.global_step, **metrics})
+
+
+def data_of(batch: Any) -> Tensor:
+    """Return the data of a batch, which is a tensor, or a tuple or list that begins with one.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    data = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(data, Tensor):
+        raise ValueError(f"expected a batch of data, or of data and labels; got {type(batch).__name__}")
+    return data
+
+
+def _not_finite(metrics: Mapping[str, Tensor | float], where: str, at_start: bool = False) -> FloatingPointError:
+    names = [name.rpartition("/")[2] for name, value in metrics.items() if not math.isfinite(value)]
+    listed = ", ".join(names) or "none of the metrics"
+    cure = "; no step was taken yet, so that a lower learning rate changes nothing: " + _CURE if at_start else ""
+    return FloatingPointError(f"loss is not finite in {where}; not finite: {listed}{cure}")
