@@ -103,6 +103,13 @@ def run(quickstart, workdir):
     return found
 
 
+@pytest.fixture
+def short_gaps(monkeypatch):
+    """Gaps whose local fits end after a few steps."""
+    for name, short in {"_MOST_ROUNDS": 1, "_STEPS": 3}.items():
+        monkeypatch.setattr(f"nfvae.estimators.gaps.{name}", short)
+
+
 def _command_line(arguments):
     """Run a command line that listens to Ctrl-C, its output in out.txt."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

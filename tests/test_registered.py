@@ -34,6 +34,7 @@ NEEDS = {
     ("likelihood", "own"): ["--model.decoder", "tests.helpers.own:LaplaceDecoder"],
     ("schedule", "multistep"): ["--model.milestones", "[1]"],
 }
+pytestmark = pytest.mark.usefixtures("short_gaps")
 SHORT = ["--limit", 2, "--chains", 2, "--temperatures", 3]
 ARGUMENTS = {
     "fit": ["-c", QUICKSTART, "--trainer.fast_dev_run", "true"],
@@ -44,12 +45,6 @@ ARGUMENTS = {
     "encode": ["--input", "in.npy"],
     "score": ["--input", "in.npy", "--estimator", "importance", "--samples", 2],
 }
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    for name, short in {"_MOST_ROUNDS": 1, "_STEPS": 3}.items():
-        monkeypatch.setattr(f"nfvae.estimators.gaps.{name}", short)
 
 
 def tried(cli, *words):

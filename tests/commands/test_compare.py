@@ -22,6 +22,7 @@ from nfvae.runs.page import _mean_bounds
 from nfvae.runs.tracking import _id_in
 from tests.conftest import QUICKSTART
 from tests.helpers.checkpoints import changed
+from tests.helpers.sweeps import exhaustive
 
 SEEDS = itertools.count()
 SETTINGS = {"flow": "iaf", "depth": 4, "lr": 1e-3, "dataset": "digits"}
@@ -444,6 +445,7 @@ def test_columns_are_chosen_by_name(configs, runs, cli):
     assert "unknown column 'elbow'; known columns: experiment, seeds" in error
 
 
+@exhaustive
 def test_each_config_goes_over_all_that_c_names(configs, cli):
     prior = {"prior": "mixture", "prior_options": {"components": 3}}
     Path("prior.yaml").write_text(yaml.safe_dump({"model": prior}))
@@ -475,6 +477,7 @@ def test_an_evaluation_of_another_checkpoint_is_not_shown(runs, cli):
     assert "nfvae evaluate runs/digits-none-1-seed0" in error
 
 
+@exhaustive
 def test_after_the_loop_of_the_documents_nothing_is_trained(configs, cli):
     for config in configs:
         assert cli("fit", "-c", "base.yaml", "-c", config, "--trainer.enable_progress_bar", "false")[0] == 0
@@ -483,6 +486,7 @@ def test_after_the_loop_of_the_documents_nothing_is_trained(configs, cli):
     assert "training" not in out.replace("training, s", "")
 
 
+@exhaustive
 def test_seeds_of_a_config_with_a_name_have_names_of_their_own(configs, cli):
     Path("digits/named.yaml").write_text("name: mine\nmodel: {flow: none, depth: 1}\n")
     code, _, error = cli("compare", "digits/named.yaml", *FIT, "--seeds", 0, 1, "--trainer.max_epochs", 1)

@@ -307,6 +307,7 @@ def test_two_processes_agree_with_one(run, cli):
         )
 
 
+@exhaustive
 def test_more_processes_than_parts(run):
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--limit", "30"]
     command = [sys.executable, "-m", "nfvae", "evaluate", str(run), "--samples", "50", *two]

@@ -20,6 +20,7 @@ from nfvae.runs import Run
 from tests.conftest import QUICKSTART
 from tests.helpers.flows import ALL, random_flow, small_options
 from tests.helpers.models import binary, constant_vae, small_vae
+from tests.helpers.sweeps import exhaustive
 
 QUICK = ["--trainer.max_epochs", 1, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
 
@@ -32,7 +33,8 @@ def trained(tmp_path_factory):
     wide = ["--model.latent", 40, "--model.flow", "none", "--model.depth", 1, "--name", "wide"]
     moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
     narrow = {name: ["--model.flow_options", json.dumps(small_options(name))] for name in ("iaf", "maf")}
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nfvae.estimators.gaps._MOST_ROUNDS", 1)
         for words in (
             ["fit", "-c", QUICKSTART, *QUICK, *flat, *narrow["iaf"]],
             ["evaluate", "runs/flat", "--samples", 20, "--estimator", "importance", "annealed", "--temperatures", 5],
@@ -180,6 +182,7 @@ def test_misfit_is_the_divergence_from_the_exact_posterior():
     torch.testing.assert_close(misfit, exact, rtol=1e-2, atol=1e-2)
 
 
+@exhaustive
 def test_the_posterior_picture_chooses_where_the_first_run_fits_worst(runs, cli, monkeypatch):
     shown = []
     monkeypatch.setattr(

@@ -17,6 +17,7 @@ from nfvae.data.arrays import Arrays
 from nfvae.data.gray import as_gray
 from nfvae.data.omniglot import Omniglot
 from nfvae.data.parts import drawn_splits
+from tests.helpers.sweeps import exhaustive
 
 GRAY = torch.randint(0, 256, (20, 6, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
@@ -356,6 +357,7 @@ print((peak() - before) * 1024 / Path(sys.argv[1]).stat().st_size)
 """
 
 
+@exhaustive
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_reading_takes_three_times_the_memory_of_the_file(tmp_path):
     file = tmp_path / "big.npz"

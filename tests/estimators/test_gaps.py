@@ -11,6 +11,7 @@ from nfvae.flows.actnorm import ScaleShift
 from tests.estimators.test_annealed import LATENT, gaussian_vae
 from tests.helpers.flows import ALL, random_flow
 from tests.helpers.models import binary, small_vae
+from tests.helpers.sweeps import exhaustive
 
 
 def diagonal_kl(vae):
@@ -35,7 +36,7 @@ def test_the_gaps_sum_to_the_distance_and_a_full_family_has_no_approximation_gap
     assert found["none"].approximation.mean() == pytest.approx(diagonal_kl(vae), abs=0.05)
 
 
-def test_gaps_of_an_image_do_not_depend_on_its_batch_and_leave_the_model_alone():
+def test_gaps_of_an_image_do_not_depend_on_its_batch_and_leave_the_model_alone(short_gaps):
     vae, x = small_vae("planar").double(), binary(3).double()
     before = [parameter.clone() for parameter in vae.parameters()]
     whole = inference_gaps(vae, x, 2, 10, starts=1)
@@ -142,6 +143,7 @@ def test_unknown_freedom_is_refused():
         inference_gaps(small_vae(), binary(2), free="heads")
 
 
+@exhaustive
 def test_a_poor_head_counts_as_approximation_where_the_context_is_free():
     """Where heads make the same layers of every context, only the layers themselves can be made better."""
     torch.manual_seed(0)

@@ -24,10 +24,7 @@ ESTIMATORS = {
 every_estimator = pytest.mark.parametrize("estimate", ESTIMATORS.values(), ids=ESTIMATORS)
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    for name, short in {"_MOST_ROUNDS": 1, "_STEPS": 3}.items():
-        monkeypatch.setattr(f"nfvae.estimators.gaps.{name}", short)
+pytestmark = pytest.mark.usefixtures("short_gaps")
 
 
 def model(**settings):

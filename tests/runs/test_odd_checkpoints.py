@@ -12,6 +12,7 @@ import torch
 from nfvae import FlowVAE
 from nfvae.runs import Run
 from nfvae.runs.checkpoint import seal
+from tests.helpers.sweeps import exhaustive
 from tests.helpers.training import digits, module, trainer
 
 with warnings.catch_warnings(action="ignore"):
@@ -101,6 +102,7 @@ def test_an_odd_value_is_refused_or_does_no_harm_from_python(loader, saved, work
     assert refused > 50
 
 
+@exhaustive
 def test_an_odd_value_gets_one_line_from_commands_before_anything_is_written(saved, cli):
     refused = 0
     for command, places, share in (("sample", settings, 20), ("fit", settings, 14), ("fit", of_training, 10)):
