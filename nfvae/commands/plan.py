@@ -1,4 +1,4 @@
-"""What a training is asked to be, before anything of it is done."""
+"""A training before it begins: its settings, checked."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _KEPT = ("dataset", "dataset_options", "binarization")
 
 
 class Plan:
-    """One training as it is asked for: its settings, its folder, its data and its module.
+    """One training: its settings, its folder, its data and its module.
 
     Args:
         arguments: of the command line.
