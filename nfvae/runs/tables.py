@@ -71,8 +71,8 @@ class Table:
     Args:
         rows: the numbers; None is what cannot be said.
         columns: what is shown, the first one naming the row; one that no row knows is left out.
-        chosen: whether the user chose them: no other number is shown, and each has its column in the text even where all
-            rows share it.
+        chosen: whether the user chose them: no other number is shown, and each has its column even where all rows share
+            it.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], chosen: bool = False) -> None:
