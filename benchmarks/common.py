@@ -1,5 +1,6 @@
 """What the benchmarks share: the README's models and data, the machine, and matrix arithmetic."""
 
+import contextlib
 import datetime
 import math
 import platform
@@ -105,6 +106,23 @@ def straightforward(log_weight, x, samples, rows):
         weights = torch.cat([log_weight(image.repeat(rows, 1)) for _ in range(samples // rows)])
         bounds.append(weights.logsumexp(0) - torch.log(torch.tensor(float(samples))))
     return torch.stack(bounds)
+
+
+def parsed(parser, **smallest):
+    """What the command line asks for; with --quick what it leaves open is as small as it can be."""
+    parser.add_argument("--quick", action="store_true", help="a minute's worth, which shows that everything runs")
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(**smallest)
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def if_installed(library):
+    """Leave out a library that is not installed, and say so."""
+    try:
+        yield
+    except ImportError as error:
+        print(f"left out: {library} ({error})", flush=True)
 
 
 def print_machine(*more):

@@ -1,6 +1,6 @@
 """Compare students of one teacher on MNIST: taught by its posterior, by its joint density, and trained from nothing.
 
-    python benchmarks/distillation.py [--runs runs] [--epochs 20] [--images 1000] [--samples 1000] [--seed 0]
+    python benchmarks/distillation.py [--runs runs] [--epochs 20] [--images 1000] [--samples 1000] [--seed 0] [--quick]
 
 Trains the teacher of configs/distill/teacher.yaml, whose posterior is a masked autoregressive flow; then for planar,
 radial and IAF posteriors a student of configs/distill/student.yaml by each target, and a rival by the ELBO with a
@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 import torch
-from common import ROOT, print_machine
+from common import ROOT, parsed, print_machine
 
 from nfvae import Run, reverse_kl
 from nfvae.__main__ import main as nfvae
@@ -107,10 +107,13 @@ def main():
     parser.add_argument("--images", type=int, default=1000, help="test images measured")
     parser.add_argument("--samples", type=int, default=1000, help="importance samples an image")
     parser.add_argument("--seed", type=int, default=0, help="of every training")
-    asked = parser.parse_args()
+    parser.add_argument("--batches", type=int, help="of an epoch; without it all")
+    asked = parsed(parser, epochs=1, images=10, samples=10, batches=1)
     os.environ.setdefault("WANDB_MODE", "disabled")
     print_machine()
     options = ["--trainer.max_epochs", asked.epochs, "--seed_everything", asked.seed]
+    if asked.batches:
+        options += ["--trainer.limit_train_batches", asked.batches, "--trainer.limit_val_batches", asked.batches]
     measure(train_all(asked.runs, options), asked.images, asked.samples)
 
 

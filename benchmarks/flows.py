@@ -4,6 +4,7 @@
     python benchmarks/flows.py
     python benchmarks/flows.py --rows iaf nsf --rounds 9
     python benchmarks/flows.py --rows planar radial householder linear actnorm --depth 10
+    python benchmarks/flows.py --quick
 
 A library that is not installed is left out, and so is a layer that it lacks. "forward" is the direction that a library
 computes in one pass, with log-determinant; "step" the same with the gradient of all parameters and of the input;
@@ -16,7 +17,7 @@ import statistics
 from functools import partial
 
 import torch
-from common import print_machine, seconds
+from common import if_installed, parsed, print_machine, seconds
 from torch import nn
 
 from nfvae import make_flow
@@ -208,10 +209,8 @@ def peers():
     """The layers of every library that is installed."""
     found = {}
     for name, layers in PEERS.items():
-        try:
+        with if_installed(name):
             found[name] = layers()
-        except ImportError as error:
-            print(f"left out: {name} ({error})")
     return found
 
 
@@ -251,7 +250,7 @@ def main():
     parser.add_argument("--rows", nargs="+", default=list(OURS), choices=list(OURS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--depth", type=int, default=1, help="layers, one after the other")
-    asked = parser.parse_args()
+    asked = parsed(parser, rounds=1)
     print_machine(f"D = {FEATURES}", f"batch {BATCH}")
     found = peers()
     print(f"| layer | direction | nfvae | {' | '.join(found)} | nfvae / fastest |")

@@ -1,6 +1,6 @@
 """Variance and time of each gradient estimator along a training run, and in the distillation of a density.
 
-Run: python benchmarks/gradients.py
+python benchmarks/gradients.py [--quick]
 """
 
 import argparse
@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 import torch
-from common import print_machine
+from common import parsed, print_machine
 
 from nfvae import BinarizedImages, make_flow, reverse_kl
 from nfvae.estimators import GRADIENTS, elbo, iwae
@@ -95,11 +95,11 @@ def distilled(path, marks, features=10, samples=100, lr=3e-3):
 
 def main():
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flows", nargs="+", default=["planar", "iaf", "nsf"])
     parser.add_argument("--epochs", nargs="+", type=int, default=[0, 5, 50])
     parser.add_argument("--steps", nargs="+", type=int, default=[0, 300, 1000, 3000])
-    options = parser.parse_args()
+    options = parsed(parser, flows=["planar"], epochs=[0], steps=[0])
     print_machine()
     print("| flow | epoch | bound | gradient | variance | to plain | ms | to plain |\n" + "|---" * 8 + "|")
     for flow in options.flows:

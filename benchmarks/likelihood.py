@@ -1,6 +1,6 @@
 """Time the importance-sampled likelihood against a straightforward implementation and against the arithmetic floor.
 
-    python benchmarks/likelihood.py [--rounds 5] [--flows planar iaf] [--rows 100 128] [--samples 5000]
+    python benchmarks/likelihood.py [--rounds 5] [--flows planar iaf] [--rows 100 128] [--samples 5000] [--quick]
 
 The straightforward implementation repeats an image as many times as a batch has rows, runs the whole model on the
 batch, and loops until it has K log-weights, without gradients. The floor is the matrix arithmetic of decoder and flow
@@ -13,7 +13,7 @@ import statistics
 from functools import partial
 
 import torch
-from common import build_module, matrix_rate, print_machine, seconds, straightforward
+from common import build_module, matrix_rate, parsed, print_machine, seconds, straightforward
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,7 +65,7 @@ def main():
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--matmul-precision", default="highest", choices=["highest", "high", "medium"])
-    asked = parser.parse_args()
+    asked = parsed(parser, rounds=1, flows=["planar"], rows=[100], samples=100, images=1)
     torch.set_float32_matmul_precision(asked.matmul_precision)
     print_machine(f"{matrix_rate() / 1e9:.0f} GFLOP/s")
     print("Samples a second; ours/floor, the smaller the better; straightforward/ours, the larger the better.\n")

@@ -1,7 +1,7 @@
 """Time nfvae against what a user would otherwise pick: pythae, normflows, nflows, zuko.
 
     pip install -r benchmarks/peers.txt
-    NFVAE_DATA=data python benchmarks/peers.py [--tables step likelihood] [--rounds 5] [--batches 128 1000]
+    NFVAE_DATA=data python benchmarks/peers.py [--tables step likelihood] [--rounds 5] [--batches 128 1000] [--quick]
 
 The model is that of the README's table: 784-300-300, D = 40, 300-300-784, ReLU, Bernoulli pixels; planar and radial
 with 10 layers, IAF with 4 of two hidden layers of 320. Libraries that bring a flow alone get the same encoder, decoder
@@ -19,7 +19,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from common import StepLoop, build_data, build_module, print_machine, seconds, straightforward
+from common import (
+    StepLoop,
+    build_data,
+    build_module,
+    if_installed,
+    parsed,
+    print_machine,
+    seconds,
+    straightforward,
+)
 from torch import nn
 from training import run_fit
 
@@ -125,14 +134,10 @@ PEERS = {
 }
 
 
-def steps_of(batch):
-    return 100 if batch < 500 else 20
-
-
-def step_loop(model, images, batch):
+def step_loop(model, images, batch, steps):
     """A call that gives seconds a step."""
     adam = FusedAdam if isinstance(model, Ours) else torch.optim.Adam
-    return partial(StepLoop(model.loss, model.parameters(), images, batch, adam).run, steps_of(batch), WARM_UP)
+    return partial(StepLoop(model.loss, model.parameters(), images, batch, adam).run, steps, WARM_UP)
 
 
 def pythae_model(flow):
@@ -170,11 +175,11 @@ def pythae_model(flow):
 class PythaeTrainer:
     """pythae's own training loop; its images stay as they were binarized once."""
 
-    def __init__(self, flow, images, batch):
+    def __init__(self, flow, images, batch, steps):
         from pythae.data.datasets import BaseDataset
         from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
-        self.steps = steps_of(batch)
+        self.steps = steps
         x = bernoulli_draw(images[: self.steps * batch])
         config = BaseTrainerConfig(
             output_dir=tempfile.mkdtemp(), per_device_train_batch_size=batch, num_epochs=1, no_cuda=True
@@ -204,40 +209,45 @@ def show(what, results):
         print(f"| {what} | {name} | {1e3 * value:,.1f} ms | {ratio} |", flush=True)
 
 
+def ours(flow, compile):
+    """How nfvae trains a flow, by what that is called."""
+    models = {"nfvae": partial(Ours, flow), "nfvae, bfloat16": partial(Ours, flow, precision=torch.bfloat16)}
+    if compile:
+        models["nfvae, compiled"] = partial(Ours, flow, compiled=True)
+        models["nfvae, compiled, bfloat16"] = partial(Ours, flow, compiled=True, precision=torch.bfloat16)
+    return models
+
+
 def steps(asked, images):
     print("\n| training step | library | time | to nfvae |\n|---|---|---|---|")
     for flow in asked.flows:
         for batch in asked.batches:
-            models = {
-                "nfvae": partial(Ours, flow),
-                "nfvae, compiled": partial(Ours, flow, compiled=True),
-                "nfvae, bfloat16": partial(Ours, flow, precision=torch.bfloat16),
-                "nfvae, compiled, bfloat16": partial(Ours, flow, compiled=True, precision=torch.bfloat16),
-                **PEERS[flow],
-            }
+            count = asked.steps or (100 if batch < 500 else 20)
             calls = {}
             torch.compiler.reset()  # after some eight models of one process there would be no more compiling
-            for name, make in models.items():
-                with contextlib.suppress(ImportError):
-                    calls[name] = step_loop(make(), images, batch)
-            calls["nfvae fit, compiled"] = partial(run_fit, flow, batch, steps_of(batch), asked.data_root, compile=True)
+            for name, make in (ours(flow, asked.compile) | PEERS[flow]).items():
+                with if_installed(name):
+                    calls[name] = step_loop(make(), images, batch, count)
+            fitted = "nfvae fit, compiled" if asked.compile else "nfvae fit"
+            calls[fitted] = partial(run_fit, flow, batch, count, asked.data_root, compile=asked.compile)
             if flow != "none":
-                with contextlib.suppress(ImportError):
-                    calls["pythae, not amortized, its trainer"] = PythaeTrainer(flow, images, batch)
+                with if_installed("pythae"):
+                    calls["pythae, not amortized, its trainer"] = PythaeTrainer(flow, images, batch, count)
             show(f"{flow}, {batch}", medians(calls, asked.rounds))
 
 
-def likelihoods(asked, images, count=20, samples=5000):
+def likelihoods(asked, images):
+    count, samples = asked.images, asked.samples
     print(f"\n| likelihood, {count} images x {samples:,} samples | library | time | to nfvae |\n|---|---|---|---|")
     x = bernoulli_draw(images[:count])
     for flow in ("planar", "iaf"):
         model = build_module(flow).model.eval()
         calls = {"nfvae": partial(seconds, partial(log_likelihood, model, x, samples))}
         if flow == "iaf":
-            with contextlib.suppress(ImportError):
+            with if_installed("zuko"):
                 by_zuko = partial(straightforward, Script(ZukoIAF()).log_weight, x, samples, 100)
                 calls["zuko, a plain loop"] = partial(seconds, by_zuko)
-        with contextlib.suppress(ImportError):
+        with if_installed("pythae"):
             get_nll = torch.no_grad()(pythae_model(flow).eval().get_nll)
             calls["pythae, get_nll"] = partial(seconds, partial(get_nll, x, samples, 100))
         show(flow, medians(calls, max(1, asked.rounds // 3)))
@@ -253,7 +263,12 @@ def main():
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 1000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data-root", type=Path, default=os.environ.get("NFVAE_DATA", "data"))
-    asked = parser.parse_args()
+    parser.add_argument("--steps", type=int, help="timed in each round; without it 100, or 20 of large batches")
+    parser.add_argument("--images", type=int, default=20, help="of a likelihood")
+    parser.add_argument("--samples", type=int, default=5000, help="of an image's likelihood")
+    compile = argparse.BooleanOptionalAction
+    parser.add_argument("--compile", action=compile, default=True, help="time the compiled steps too")
+    asked = parsed(parser, rounds=1, batches=[128], steps=2, images=2, samples=100, compile=False)
     print_machine()
     images = build_data(128, asked.data_root).splits.train
     asked.data_root = Path(asked.data_root).resolve()

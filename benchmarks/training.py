@@ -1,6 +1,6 @@
 """Time a training step: `nfvae fit` against a bare PyTorch loop over the same modules and against the arithmetic floor.
 
-    python benchmarks/training.py [--rounds 5] [--flows planar radial iaf] [--batches 128 1000] [--compile]
+    python benchmarks/training.py [--rounds 5] [--flows planar radial iaf] [--batches 128 1000] [--compile] [--quick]
 
 Each round runs the variants one after the other, so that a drift of the machine's speed meets all of them; medians over
 rounds are printed. `nfvae fit` runs as from the command line, progress bar, metrics.csv and offline wandb on. The floor
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from common import StepLoop, build_data, build_module, configs, matrix_rate, print_machine
+from common import StepLoop, build_data, build_module, configs, matrix_rate, parsed, print_machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from nfvae import BinarizedImages, FlowVAE
@@ -27,6 +27,7 @@ from nfvae.commands.plan import Plan
 from nfvae.runs.tracking import finish
 
 WARM_UP = 30
+NEVER = 1000  # an epoch that no measurement comes to
 
 
 class BareLoop(StepLoop):
@@ -65,7 +66,8 @@ def run_fit(flow, batch, steps, data_root, compile):
     clock = Clock(steps)
     arguments = [*(word for path in configs(flow) for word in ("-c", path)),
                  "--data.batch_size", batch, "--data.root", data_root,
-                 "--trainer.max_steps", WARM_UP + steps + 1, "--trainer.check_val_every_n_epoch", 1000,
+                 "--trainer.max_steps", WARM_UP + steps + 1,
+                 "--trainer.max_epochs", NEVER, "--trainer.check_val_every_n_epoch", NEVER,
                  "--overwrite", "true", "--model.compile", "true" if compile else "false"]  # fmt: skip
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         fit(Plan([str(argument) for argument in arguments]), callbacks=[clock])
@@ -73,8 +75,8 @@ def run_fit(flow, batch, steps, data_root, compile):
     return clock.seconds
 
 
-def measure(flow, batch, rounds, data_root, compile):
-    steps = 200 if batch < 500 else 50
+def measure(flow, batch, rounds, steps, data_root, compile):
+    steps = steps or (200 if batch < 500 else 50)
     module, data = build_module(flow), build_data(batch, data_root)
     bare = BareLoop(module, data, batch, compile)
     times = {"bare": [], "fit": [], "floor": []}
@@ -95,9 +97,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--flows", nargs="+", default=["none", "planar", "radial", "iaf"])
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 1000])
+    parser.add_argument("--steps", type=int, help="timed in each round; without it 200, or 50 of large batches")
     parser.add_argument("--compile", action="store_true", help="compile the step, in both loops")
     parser.add_argument("--data-root", type=Path, default=os.environ.get("NFVAE_DATA", "data"))
-    asked = parser.parse_args()
+    asked = parsed(parser, rounds=1, flows=["planar"], batches=[128], steps=2)
     root = Path(asked.data_root).resolve()
     print_machine(f"{matrix_rate() / 1e9:.0f} GFLOP/s")
     print(
@@ -108,7 +111,7 @@ def main():
         os.chdir(folder)
         for batch in asked.batches:
             for flow in asked.flows:
-                measure(flow, batch, asked.rounds, root, asked.compile)
+                measure(flow, batch, asked.rounds, asked.steps, root, asked.compile)
 
 
 if __name__ == "__main__":

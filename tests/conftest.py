@@ -3,8 +3,10 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -18,11 +20,19 @@ from tests.helpers.idx import write_mnist
 torch.set_num_threads(1)  # the tests are small, and run in several processes
 
 QUICKSTART = os.path.join(os.path.dirname(__file__), "..", "configs", "quickstart.yaml")
+QUICK = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false"]
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the longest test, so that no process waits for it in the end."""
-    items.sort(key=lambda item: item.name != "test_the_commands_run")
+def pytest_addoption(parser):
+    parser.addoption("--exhaustive", action="store_true", help="run the sweeps too, which take some ten minutes more")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is exhaustive, unless it is asked for."""
+    if not config.getoption("exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
 
 
 @pytest.fixture(autouse=True)
@@ -71,10 +81,26 @@ def fit(cli):
     """Train the quickstart for a few epochs, or as told."""
 
     def call(*arguments):
-        quick = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false"]
-        return cli("fit", "-c", QUICKSTART, *quick, *arguments)
+        return cli("fit", "-c", QUICKSTART, *QUICK, *arguments)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory):
+    """A folder in which the quickstart has been trained for two epochs."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    with contextlib.chdir(folder):
+        assert main(["fit", "-c", os.path.abspath(QUICKSTART), *map(str, QUICK)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(quickstart, workdir):
+    """The run of the quickstart, as `fit()` leaves it."""
+    shutil.copytree(quickstart / "runs", "runs")
+    (found,) = Path("runs").iterdir()
+    return found
 
 
 def _command_line(arguments):

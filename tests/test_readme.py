@@ -1,5 +1,6 @@
 """The README and the docs say what is true: their commands and examples run as printed."""
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nfvae.__main__ import main
 from nfvae.commands import COMMANDS
 from nfvae.estimators import BUDGETS, gaps
 from nfvae.flows import FLOWS
 from nfvae.runs import RunFolder
 from tests.helpers.own_images import letters, write_arrays, write_pictures
+from tests.helpers.sweeps import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -26,6 +29,14 @@ USUAL = ["--chains", 4, "--temperatures", 200]  # though budgets are short here
 SHORT = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
 FEW, MOST = ("iaf", "none", "planar"), 4  # configs of a folder with more than so many
 CONVOLUTIONS = {"conv.yaml", "resnet.yaml"}
+EXAMPLES = {
+    "letters": ("docs/data.md", "class Letters"),
+    "scaled": ("docs/extending.md", "class ScaledNormal"),
+    "bend": ("docs/extending.md", "class Bend"),
+    "sharp": ("docs/extending.md", "class SharpDecoder"),
+}
+AFTER = {"docs/recipes.md": "docs/extending.md"}  # whose run it tests
+QUICK = ["docs/using.md"]  # by `pytest` without --exhaustive, after the README's
 ASSIGNED = re.compile(r'^(\w+)="(.*)"$', re.MULTILINE)
 PLACEHOLDER = re.compile(r"(?<!:)\b[A-Z]{3,}\b|\.\.\.|x\.y:Z|your\.")
 
@@ -118,47 +129,83 @@ def more(words):
     }.get(words[0], [])
 
 
-def test_the_commands_run(cli, mnist_root, workdir, monkeypatch):
-    """One after the other, each training one short epoch."""
-    monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
-    monkeypatch.syspath_prepend(str(workdir))
-    for budget in BUDGETS:
-        monkeypatch.setitem(BUDGETS, budget, (2, 8))
-    for name, short in {"_STEPS": 5, "_MOST_ROUNDS": 1}.items():
-        monkeypatch.setattr(gaps, name, short)
-    example_module("letters", "docs/data.md", "class Letters")
-    example_module("scaled", "docs/extending.md", "class ScaledNormal")
-    example_module("bend", "docs/extending.md", "class Bend")
+@contextlib.contextmanager
+def short_commands(folder, mnist_root):
+    """A folder with all that the commands read, in which they take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("NFVAE_DATA", str(mnist_root))
+        patch.syspath_prepend(str(folder))
+        for budget in BUDGETS:
+            patch.setitem(BUDGETS, budget, (2, 8))
+        for name, short in {"_STEPS": 5, "_MOST_ROUNDS": 1}.items():
+            patch.setattr(gaps, name, short)
+        yield
+        for name in EXAMPLES:
+            sys.modules.pop(name, None)
+
+
+def write_what_commands_read(folder):
+    for name, (page, text) in EXAMPLES.items():
+        example_module(name, page, text)
     own = letters()
-    write_arrays(workdir, own)
-    write_pictures(workdir, own)
+    write_arrays(folder, own)
+    write_pictures(folder, own)
     shutil.copytree(ROOT / "trained", "trained")
     np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
+
+
+def run_commands(pages):
+    """Run the commands of some pages one after the other, each training one short epoch."""
     done = set()
     for page, command in commands():
         words = [found for word in shlex.split(command)[1:] for found in expanded(word)]
         words, target = (words[:-2], Path(words[-1])) if ">" in words else (words, None)
         assert words[0] in {*COMMANDS, "--help", "--print_shtab"}, (page, command)
-        if len(words) == 1 or tuple(words) in done or "--help" in words or "--help.trainer" in words:
+        ignored = len(words) == 1 or tuple(words) in done or "--help" in words or "--help.trainer" in words
+        if page not in pages or ignored:
             continue
         done.add(tuple(words))
         for word in words:
             if re.fullmatch(r"runs/[\w-]+", word) and not Path(word).exists():  # the table's other runs
                 source = "short/plane-none" if "plane" in word else TRAINED
                 shutil.copytree(source, word)
+        asked = [str(word) for word in [*words, *more(words)]]
         if "ddp" in words or "--print_config" in words:  # which start or end processes
-            asked = [sys.executable, "-m", "nfvae", *map(str, [*words, *more(words)])]
-            ended = subprocess.run(asked, capture_output=True, text=True)
-            code, said, error = ended.returncode, ended.stdout, ended.stderr
+            ended = subprocess.run([sys.executable, "-m", "nfvae", *asked], capture_output=True, text=True)
+            assert ended.returncode == 0, (page, command, ended.stderr)
+            if target and target.suffix:
+                target.write_text(ended.stdout)
         else:
-            code, said, error = cli(*words, *more(words))
-        assert code == 0, (page, command, error)
-        if target and target.suffix:
-            target.write_text(said)
-    assert len(done) > 20
-    assert RunFolder(TRAINED).evaluation("evaluation-test-importance-20-first30").is_file()
-    for name in ("letters", "scaled", "bend"):
-        sys.modules.pop(name)
+            assert main(asked) == 0, (page, command)
+    return done
+
+
+@pytest.fixture(scope="module")
+def after_readme(tmp_path_factory, mnist_root):
+    """The folder in which the README's commands have run."""
+    folder = tmp_path_factory.mktemp("readme")
+    with short_commands(folder, mnist_root):
+        write_what_commands_read(folder)
+        assert len(run_commands(["README.md"])) > 10
+    return folder
+
+
+def test_the_commands_of_the_readme_run(after_readme):
+    assert RunFolder(after_readme / TRAINED).evaluation("evaluation-test-annealed-2x8-first30").is_file()
+
+
+def groups():
+    """The pages with commands but the README, each alone or with the one that its commands come after."""
+    pages = dict.fromkeys(page for page, _ in commands() if page not in ("README.md", *AFTER.values()))
+    return [f"{AFTER.get(page, '')} {page}".strip() for page in pages]
+
+
+@pytest.mark.parametrize("pages", sweep(groups(), lambda pages: pages in QUICK))
+def test_the_commands_of_a_page_run(pages, after_readme, workdir, mnist_root):
+    shutil.copytree(after_readme, workdir, dirs_exist_ok=True)
+    with short_commands(workdir, mnist_root):
+        run_commands(pages.split())
 
 
 @pytest.mark.parametrize("name", FLOWS)

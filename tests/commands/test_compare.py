@@ -1,5 +1,6 @@
 """Runs side by side: pooled over seeds, compared image by image, laid out, trained where missing."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -13,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from nfvae.__main__ import main
 from nfvae.commands.compare import _chosen
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
 from nfvae.runs.comparison import sortable
@@ -188,9 +190,8 @@ def test_bits_and_kl_are_pooled_over_seeds_and_shown_where_they_are_requested():
         comparison_table(pool(runs), columns=["bpd"])
 
 
-@pytest.fixture
-def configs(workdir):
-    """A base config on the digits, and two posteriors over it."""
+def written_configs():
+    """A base config on the digits, and two posteriors over it, in the current folder."""
     small = {"latent": 4, "context": 4, "encoder_options": {"hidden": [16]}}
     data = {"dataset": "digits", "binarization": "threshold", "batch_size": 200}
     Path("base.yaml").write_text(yaml.safe_dump({"model": small, "data": data, "trainer": {"max_epochs": 2}}))
@@ -198,6 +199,26 @@ def configs(workdir):
     for flow, depth in (("none", 1), ("planar", 2)):
         Path(f"digits/{flow}.yaml").write_text(yaml.safe_dump({"model": {"flow": flow, "depth": depth}}))
     return ["digits/none.yaml", "digits/planar.yaml"]
+
+
+@pytest.fixture
+def configs(workdir):
+    return written_configs()
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A folder in which the runs of the configs are trained and evaluated."""
+    folder = tmp_path_factory.mktemp("compared")
+    with contextlib.chdir(folder):
+        assert main([str(word) for word in ["compare", *written_configs(), *FIT]]) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(configs, compared):
+    """The configs' runs, trained and evaluated."""
+    shutil.copytree(compared / "runs", "runs")
 
 
 def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(configs, cli, monkeypatch):
@@ -246,7 +267,7 @@ def test_an_interrupted_training_is_resumed(configs, cli):
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
 
 
-def test_the_page_needs_nothing_else(configs, cli):
+def test_the_page_needs_nothing_else(configs, runs, cli):
     code, _, error = cli("compare", *configs, *FIT, "--baseline", "none", "--html", "page.html")
     assert code == 0, error
     page = Path("page.html").read_text()
@@ -277,8 +298,7 @@ class FakeRun:
         return [{"train/elbo_step": -3.0}, {"epoch": 0, "seconds": 2.5, "val/elbo": -2.0}]
 
 
-def test_runs_are_read_from_wandb(configs, cli, monkeypatch):
-    assert cli("compare", *configs, *FIT)[0] == 0
+def test_runs_are_read_from_wandb(runs, cli, monkeypatch):
     folder = Path("runs/digits-planar-2-seed0")
 
     class Api:
@@ -341,8 +361,7 @@ def test_mistakes_get_one_line(arguments, message, configs, cli):
     assert len(re_errors := [line for line in error.splitlines() if "nfvae: error" in line]) == 1, re_errors
 
 
-def test_a_run_that_was_not_evaluated_names_the_command(configs, cli):
-    assert cli("compare", configs[0], *FIT)[0] == 0
+def test_a_run_that_was_not_evaluated_names_the_command(runs, cli):
     code, _, error = cli("compare", "runs/digits-none-1-seed0")
     assert code == 2
     assert "nfvae evaluate runs/digits-none-1-seed0; there is evaluation-test-importance-30-first40" in error
@@ -373,8 +392,7 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
         assert not Path("runs").exists()
 
 
-def test_a_run_trained_otherwise_is_not_taken_for_the_one_asked_for(configs, cli):
-    assert cli("compare", configs[0], *FIT)[0] == 0
+def test_a_run_trained_otherwise_is_not_taken_for_the_one_asked_for(configs, runs, cli):
     for words in (["--model.lr", 0.1], ["--trainer.max_epochs", 3], ["--trainer.gradient_clip_val", 0.1]):
         code, _, error = cli("compare", configs[0], *FIT, *words)
         assert code == 2
@@ -384,7 +402,7 @@ def test_a_run_trained_otherwise_is_not_taken_for_the_one_asked_for(configs, cli
     assert "training other/digits-none-1-seed0" in out
 
 
-def test_further_estimators_stand_beside_the_first(configs, cli):
+def test_further_estimators_stand_beside_the_first(configs, runs, cli):
     annealed = ["--estimator", "importance", "annealed", "--temperatures", 5]
     code, out, error = cli("compare", *configs[:2], *FIT, *annealed)
     assert code == 0, error
@@ -408,7 +426,7 @@ def test_further_estimators_stand_beside_the_first(configs, cli):
     assert (row["nll"], row["nll_importance"]) == (alone[1]["nll"], alone[0]["nll"])
 
 
-def test_columns_are_chosen_by_name(configs, cli):
+def test_columns_are_chosen_by_name(configs, runs, cli):
     chosen = ["--columns", "experiment", "gap", "epoch_seconds"]
     code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "markdown")
     assert code == 0, error
@@ -438,8 +456,7 @@ def test_each_config_goes_over_all_that_c_names(configs, cli):
         assert {**prior, "flow": flow, "latent": 4}.items() <= model.items()
 
 
-def test_one_run_named_twice_is_one_run(configs, cli):
-    assert cli("compare", configs[0], *FIT)[0] == 0
+def test_one_run_named_twice_is_one_run(runs, cli):
     folder = "runs/digits-none-1-seed0"
     twice = [folder, f"{folder}/checkpoints/best.ckpt"]
     code, out, error = cli("compare", *twice, *LIMITED, "--format", "json")
@@ -447,8 +464,7 @@ def test_one_run_named_twice_is_one_run(configs, cli):
     assert [row["seeds"] for row in json.loads(out)] == [1]
 
 
-def test_an_evaluation_of_another_checkpoint_is_not_shown(configs, cli):
-    assert cli("compare", configs[0], *FIT)[0] == 0
+def test_an_evaluation_of_another_checkpoint_is_not_shown(runs, cli):
     folder = Path("runs/digits-none-1-seed0")
     shutil.copy(folder / "checkpoints/last.ckpt", folder / "checkpoints/best.ckpt")
     with changed(folder / "checkpoints/best.ckpt") as saved:

@@ -19,6 +19,7 @@ from nfvae.runs.locks import locked
 from tests.commands.test_fit import BEST, LAST, RUN, assert_one_line, curve, rows
 from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
+from tests.helpers.sweeps import first
 
 EVALUATE = ["evaluate", RUN, "--samples", 10]
 SUMMARY = RUN / "evaluation-test-importance-10.json"
@@ -146,7 +147,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", first(DAMAGES))
 def test_a_damaged_evaluation_is_refused_by_compare_and_made_again_by_evaluate(damage, run, cli):
     nll, values, _ = evaluated(cli)
     DAMAGES[damage]()
@@ -215,7 +216,9 @@ def test_a_part_that_is_cut_or_anothers_is_made_again(run, cli):
         assert not parts.exists()
 
 
-@pytest.mark.parametrize("change", ["fewer", "more", "short", "text", "a field less", "no seconds", "odd seconds"])
+@pytest.mark.parametrize(
+    "change", first(["fewer", "more", "short", "text", "a field less", "no seconds", "odd seconds"])
+)
 def test_a_part_that_was_changed_and_sealed_is_made_again(change, run, cli, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("nfvae.runs.evaluation.Evaluation.settle", lambda self: None)

@@ -26,6 +26,7 @@ from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
 from tests.helpers.idx import write_mnist
 from tests.helpers.own_images import write_dataset
+from tests.helpers.sweeps import first, sweep
 
 CONFIGS = Path(QUICKSTART).parent
 RUN = Path("runs/digits-iaf-4-seed0")
@@ -59,7 +60,10 @@ def test_every_config_is_run_by_a_test():
     assert sorted(map(name_of, CONFIGS.rglob("*.yaml"))) == sorted([*run, *data])
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=name_of)
+ONE_OF_EACH = ("networks/relu", "posteriors/planar", "priors/flow", "finetune/iwae")
+
+
+@pytest.mark.parametrize("overlay", sweep(OVERLAYS, lambda path: name_of(path) in ONE_OF_EACH), ids=name_of)
 def test_every_overlay_runs(overlay, cli, mnist_root):
     words = ["-c", MNIST, "-c", overlay, "--data.root", mnist_root]
     code, _, error = cli("fit", *words, "--trainer.fast_dev_run", "true")
@@ -101,7 +105,7 @@ def test_every_data_set_has_a_config():
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
-@pytest.mark.parametrize("base", ["quickstart", "mnist"])
+@pytest.mark.parametrize("base", first(["quickstart", "mnist"]))
 def test_every_data_set_has_a_config_that_runs(base, path, cli, workdir, monkeypatch):
     monkeypatch.setenv("NFVAE_DATA", str(workdir))
     write_dataset(path.stem, workdir)
@@ -160,8 +164,7 @@ def test_the_same_command_twice_gives_the_same_metrics(fit):
     assert curve(Path("runs/one"), "val/elbo") != curve(Path("runs/three"), "val/elbo")
 
 
-def test_an_existing_run_is_not_overwritten_silently(fit):
-    assert fit()[0] == 0
+def test_an_existing_run_is_not_overwritten_silently(run, fit):
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     code, _, error = fit()
     assert code == 2
@@ -216,9 +219,8 @@ def test_a_folder_of_runs_may_become_one_itself(fit):
     assert Path("runs/group/one/checkpoints/best.ckpt").is_file()
 
 
-def test_a_run_that_was_moved_keeps_its_best_checkpoint(fit, cli):
+def test_a_run_that_was_moved_keeps_its_best_checkpoint(run, cli):
     """Its score is known wherever the run lies, so a worse epoch does not take its place."""
-    assert fit()[0] == 0
     Path("moved").mkdir()
     moved = RUN.rename("moved/run")
     last = moved / "checkpoints/last.ckpt"
@@ -233,8 +235,7 @@ def test_a_run_that_was_moved_keeps_its_best_checkpoint(fit, cli):
     assert (moved / "checkpoints/best.ckpt").read_bytes() == before
 
 
-def test_resuming_needs_the_checkpoint_alone_and_extends_the_run(fit, cli):
-    assert fit()[0] == 0
+def test_resuming_needs_the_checkpoint_alone_and_extends_the_run(run, cli):
     code, _, error = cli("fit", "--ckpt_path", LAST, "--trainer.max_epochs", 3)
     assert code == 0, error
     assert [epoch for epoch, _ in curve(RUN, "val/elbo")] == [0, 1, 2]
@@ -290,7 +291,7 @@ def listen_to_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.6, 2.4, 3.2])
+@pytest.mark.parametrize("seconds", first([1.6, 0.3, 0.8, 2.4, 3.2]))
 def test_ctrl_c_twice_in_the_start_is_no_traceback(seconds, workdir):
     command = [sys.executable, "-m", "nfvae", "fit", "-c", QUICKSTART, "--trainer.max_epochs", "10000"]
     process = subprocess.Popen(
@@ -364,7 +365,7 @@ def test_a_training_of_nothing_is_an_error(fit):
 NAMES = ["1e3", "-2E-4", "1_0e5", "010", "1:30", "null", "true", "~x", "#x", "2020-01-01", "a: b", "[a]", "'q'"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first(NAMES, 3))
 def test_a_run_may_have_any_name(name, fit, cli):
     one_step = ["--trainer.limit_train_batches", 1, "--trainer.max_epochs"]
     assert fit(f"--name={name}", *one_step, 1)[0] == 0
@@ -417,8 +418,7 @@ def test_a_warm_up_that_does_not_end_is_told(fit):
     assert "ended before the warm-up of its objective\n" in fit("--model.objective_options.warmup_epochs", 9)[1]
 
 
-def test_validate_and_test_report_a_trained_run(fit, cli):
-    assert fit()[0] == 0
+def test_validate_and_test_report_a_trained_run(run, cli):
     code, out, error = cli("validate", "--ckpt_path", BEST)
     assert code == 0, error
     assert "val/elbo" in out
@@ -430,15 +430,13 @@ def test_validate_and_test_report_a_trained_run(fit, cli):
         assert_one_line(code, error, "trainer.devices 99 are more processes than this machine can run")
 
 
-def test_predict_writes_one_draw_for_each_test_image(fit, cli):
-    assert fit()[0] == 0
+def test_predict_writes_one_draw_for_each_test_image(run, cli):
     assert cli("predict", "--ckpt_path", BEST)[0] == 0
     assert torch.load(RUN / "latents.pt").shape == (256, 16)
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_sample_draws_a_png(count, fit, cli):
-    assert fit()[0] == 0
+def test_sample_draws_a_png(count, run, cli):
     code, out, error = cli("sample", RUN, "--count", count)
     assert code == 0, error
     assert Path(out.strip()).read_bytes().startswith(b"\x89PNG")
@@ -539,8 +537,7 @@ def test_a_corrupt_idx_file_gets_one_line(fit, tmp_path):
     assert_one_line(code, error, "cannot read MNIST under .*; put its four IDX files into")
 
 
-def test_a_checkpoint_of_another_latent_size_gets_one_line_and_is_kept(fit):
-    assert fit()[0] == 0
+def test_a_checkpoint_of_another_latent_size_gets_one_line_and_is_kept(run, fit):
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     code, _, error = fit("--ckpt_path", LAST, "--model.latent", 5)
     assert_one_line(code, error, "the checkpoint has latent 16 where the model has 5")
@@ -570,8 +567,7 @@ def test_other_commands_name_their_mistakes_too(arguments, message, cli):
     assert_one_line(code, error, message)
 
 
-def test_sample_of_no_images_gets_one_line(fit, cli):
-    assert fit()[0] == 0
+def test_sample_of_no_images_gets_one_line(run, cli):
     code, _, error = cli("sample", RUN, "--count", 0)
     assert_one_line(code, error, "--count must be at least 1; got 0")
 
@@ -646,11 +642,13 @@ STOP = "{class_path: EarlyStopping, init_args: {monitor: val/elbo, mode: max, pa
 
 @pytest.mark.parametrize(
     "ends",
-    [
-        ["--trainer.max_epochs", 9, "--trainer.callbacks", f"[{STOP}]"],
-        ["--trainer.max_epochs", 9, "--trainer.max_steps", 25],
-        ["--trainer.max_epochs", 9999, "--trainer.max_time", "00:00:00:02"],
-    ],
+    first(
+        [
+            ["--trainer.max_epochs", 9, "--trainer.callbacks", f"[{STOP}]"],
+            ["--trainer.max_epochs", 9, "--trainer.max_steps", 25],
+            ["--trainer.max_epochs", 9999, "--trainer.max_time", "00:00:00:02"],
+        ]
+    ),
     ids=["EarlyStopping", "max_steps", "max_time"],
 )
 def test_a_training_that_has_ended_is_not_trained_further(ends, fit, cli):

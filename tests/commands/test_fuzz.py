@@ -8,9 +8,11 @@ import pytest
 from nfvae.__main__ import main
 from nfvae.commands.parsers import training_parser
 from nfvae.training import TASKS
+from tests.helpers.sweeps import exhaustive
 
 VALUES = ["null", "abc", "-1", "0", "1000000000000", "nan", "inf", "", "ünï😀", "[]", "{}", "[1, -2]", "0.5", "true"]
 EVERY = 1 if os.environ.get("NFVAE_FUZZ") else 9  # NFVAE_FUZZ=1 tries all of them, which takes some minutes
+QUICK_EVERY = 12  # of those without --exhaustive
 SMALL = {
     "vae": ["--data.dataset=digits", "--model.latent=2", "--model.context=2", "--model.depth=1", "--model.flow=planar"],
     "density": ["--task=density", "--data.count=50", "--model.depth=1", "--model.flow=planar"],
@@ -27,7 +29,8 @@ def cases():
         for place, key in enumerate(keys):
             for turn, value in enumerate(VALUES):
                 if (place + turn) % EVERY == 0:
-                    found.append(pytest.param([*small, f"--{key}={value}"], id=f"{task} {key}={value}"))
+                    marks = [exhaustive] if len(found) % QUICK_EVERY else []
+                    found.append(pytest.param([*small, f"--{key}={value}"], id=f"{task} {key}={value}", marks=marks))
     return found
 
 

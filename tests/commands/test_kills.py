@@ -17,6 +17,7 @@ from nfvae.runs import Run, RunFolder
 from nfvae.training import FlowVAE
 from tests.conftest import QUICKSTART
 from tests.helpers.kills import in_a_child
+from tests.helpers.sweeps import exhaustive, first, sweep
 
 TINY = [
     *("--model.latent", 2, "--model.context", 2, "--model.flow", "planar", "--model.depth", 1),
@@ -30,7 +31,7 @@ FOLDER = RunFolder("runs/a")
 OTHER_DISK = Path("/dev/shm")
 
 
-@pytest.fixture(params=["one disk", "two disks"])
+@pytest.fixture(params=first(["one disk", "two disks"]))
 def disk(request, workdir, monkeypatch, tmp_path_factory):
     """An empty folder, on the disk that holds temporary files, or on another one."""
     if request.param == "two disks":
@@ -107,8 +108,9 @@ def start_or_resume():
     return ["fit", "--ckpt_path", "runs/a"] if FOLDER.is_trained else FIT
 
 
-def test_a_training_survives_a_kill_at_any_moment(disk):
-    survives(FIT, start_or_resume, every=2 if disk == "one disk" else 4)
+@pytest.mark.parametrize("every", first([12, 2]))
+def test_a_training_survives_a_kill_at_any_moment(every, disk):
+    survives(FIT, start_or_resume, every=every if disk == "one disk" else 2 * every)
 
 
 @pytest.fixture
@@ -119,15 +121,18 @@ def trained(workdir):
     return "trained"
 
 
+@exhaustive
 def test_a_resumed_training_survives_a_kill_at_any_moment(trained):
     survives(RESUME, lambda: RESUME, trained, every=2)
 
 
-def test_an_evaluation_survives_a_kill_at_any_moment(trained):
-    survives(EVALUATE, lambda: EVALUATE, trained, every=2)
+@pytest.mark.parametrize("every", first([8, 2]))
+def test_an_evaluation_survives_a_kill_at_any_moment(every, trained):
+    survives(EVALUATE, lambda: EVALUATE, trained, every)
     assert not list(FOLDER.path.glob("*.partial"))
 
 
+@exhaustive
 def test_a_training_that_replaces_another_survives_a_kill_at_any_moment(trained):
     """At any moment there is the old run, here or aside, or a checkpoint of the new one."""
     replace = [*FIT, "--overwrite", "true", "--seed_everything", 5]
@@ -171,7 +176,7 @@ def test_every_command_is_stopped():
     assert WRITING.keys() == COMMANDS.keys()
 
 
-@pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize("name", sweep(WRITING, lambda name: name in ("fit", "evaluate", "encode")))
 def test_a_signal_before_a_file_takes_its_name_leaves_no_litter_and_harms_nothing(name, trained):
     np.save("in.npy", np.zeros((3, 8, 8)))
     Path("b.yaml").write_text("name: b\n")
@@ -196,7 +201,7 @@ def test_a_signal_before_a_file_takes_its_name_leaves_no_litter_and_harms_nothin
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+@pytest.mark.parametrize("name", first(["validate", "test", "predict"]))
 def test_a_signal_in_a_loop_of_lightning_ends_the_command_alike(name, stop, trained, monkeypatch):
     begin(trained)
     before = contents()
@@ -208,7 +213,7 @@ def test_a_signal_in_a_loop_of_lightning_ends_the_command_alike(name, stop, trai
     assert contents() == before
 
 
-@pytest.mark.parametrize("bytes_of_a_file", [100, 1_000, 12_000])
+@pytest.mark.parametrize("bytes_of_a_file", first([1_000, 100, 12_000]))
 @pytest.mark.parametrize("command", [RESUME, EVALUATE], ids=["resume", "evaluate"])
 def test_a_write_that_fails_costs_one_line_and_nothing_else(command, bytes_of_a_file, trained):
     begin(trained)

@@ -19,6 +19,7 @@ from nfvae.commands import sweep
 from nfvae.commands.sweep import run_all
 from nfvae.runs.locks import Busy, locked
 from tests.conftest import QUICKSTART, in_the_background
+from tests.helpers.sweeps import exhaustive
 
 SMALL = {
     "model": {"latent": 4, "context": 4, "encoder_options": {"hidden": [16]}},
@@ -94,6 +95,7 @@ def metrics(folder):
         return [{**row, "seconds": ""} for row in csv.DictReader(file)]
 
 
+@exhaustive
 def test_two_workers_train_each_run_once_and_end_with_the_same_table(experiments):
     command = compare(experiments, "--format", "json")
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -164,6 +166,7 @@ def on_two_nodes(*arguments):
     return "".join(out for out, _ in outs)
 
 
+@exhaustive
 def test_two_nodes_train_as_two_processes_do_and_evaluate_as_one(cli, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     fit = ["fit", "-c", Path(QUICKSTART).resolve(), "--trainer.max_epochs", "2"]

@@ -8,6 +8,7 @@ from nfvae.flows.autoregressive import IAF
 from nfvae.flows.sequential import _Unrolled, sequential_inverse
 from nfvae.flows.univariate import UNIVARIATES
 from tests.helpers.flows import CONTEXT, random_context, random_flow
+from tests.helpers.sweeps import first
 
 every_map = pytest.mark.parametrize("univariate", list(UNIVARIATES))
 
@@ -83,8 +84,8 @@ def pass_by_pass(conditioner, y):
 
 @every_map
 @pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("hidden_layers", [1, 2, 3])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
+@pytest.mark.parametrize("hidden_layers", first([2, 1, 3]))
+@pytest.mark.parametrize("activation", first(["relu", "tanh", "silu"]))
 def test_sequential_inverse_and_its_gradients_are_those_of_full_passes(univariate, layer, hidden_layers, activation):
     options = {"univariate": univariate, "hidden": 11, "hidden_layers": hidden_layers, "activation": activation}
     flow, h = make_flow("iaf", 6, CONTEXT, 2, **options).double(), random_context(CONTEXT, 3)

@@ -8,6 +8,7 @@ from nfvae.flows.linear import ORDERS
 from nfvae.flows.sylvester import VARIANTS
 from nfvae.flows.univariate import UNIVARIATES
 from nfvae.registry import options_of
+from tests.helpers.sweeps import sweep
 
 CONTEXT = 3
 SMALL = {
@@ -33,8 +34,15 @@ def choices():
 ALL = sorted(FLOWS)
 VARIED = list(choices())
 CASES = [*ALL, *VARIED]
+EACH_CHOICE = [*{case.partition(":")[2]: case for case in reversed(VARIED)}.values()]
+"""Every choice once, with the first flow that takes it."""
 FEW = ["none", "cholesky", "planar", "radial", "iaf", "maf"]
 """For what a flow takes no part in but by its contract, as an estimator."""
+
+
+def swept(cases):
+    """Cases, all but every registered flow and every choice once exhaustive."""
+    return sweep(cases, lambda case, *_: case in ALL or case in EACH_CHOICE)
 
 
 def small_options(name):
