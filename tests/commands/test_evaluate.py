@@ -194,7 +194,8 @@ def test_a_sandwich_is_made_of_images_of_the_model(run, cli):
 
 
 def test_the_gaps_add_up(run, cli, monkeypatch):
-    monkeypatch.setattr("nfvae.estimators.gaps._MOST_ROUNDS", 2)
+    for name, short in {"_MOST_ROUNDS": 2, "_STEPS": 50}.items():
+        monkeypatch.setattr(f"nfvae.estimators.gaps.{name}", short)
     code, out, error = cli("gap", run, "--limit", 5, "--budget", "small")
     assert code == 0, error
     summary, columns = evaluation("test-gap-4x50-first5")
@@ -259,9 +260,9 @@ STOPS = {signal.SIGINT: 130, signal.SIGKILL: -9, signal.SIGTERM: 143}
 @pytest.mark.parametrize("stop", first(STOPS))
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, run, cli, monkeypatch):
     shutil.copytree(run, "runs/whole")
-    assert cli("evaluate", "runs/whole", "--samples", 4000)[0] == 0
-    partial = run / "evaluation-test-importance-4000.partial"
-    with in_the_background("evaluate", run, "--samples", 4000) as process:
+    assert cli("evaluate", "runs/whole", "--samples", 1500)[0] == 0
+    partial = run / "evaluation-test-importance-1500.partial"
+    with in_the_background("evaluate", run, "--samples", 1500) as process:
         deadline = time.monotonic() + 120
         while not (done := list(partial.glob("*.pt"))) and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -269,16 +270,16 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_values(stop, r
         process.join(60)
         assert process.exitcode == STOPS[stop]
     assert len(done) == 1
-    assert not (run / "evaluation-test-importance-4000.json").exists()
+    assert not (run / "evaluation-test-importance-1500.json").exists()
     text = Path("out.txt").read_text()
     assert "Traceback" not in text
     assert (stop != signal.SIGKILL) == ("the same command goes on" in text)
     left = []
     step = LikelihoodChunks.predict_step
     monkeypatch.setattr(LikelihoodChunks, "predict_step", lambda *a: left.append(len(a[1])) or step(*a))
-    assert cli("evaluate", run, "--samples", 4000)[0] == 0
+    assert cli("evaluate", run, "--samples", 1500)[0] == 0
     assert sum(left) <= 156
-    assert_same_values(evaluation("test-importance-4000"), evaluation("test-importance-4000", Path("runs/whole")))
+    assert_same_values(evaluation("test-importance-1500"), evaluation("test-importance-1500", Path("runs/whole")))
 
 
 def assert_same_values(one, other):

@@ -26,7 +26,7 @@ from tests.conftest import QUICKSTART, in_the_background
 from tests.helpers.checkpoints import changed
 from tests.helpers.idx import write_mnist
 from tests.helpers.own_images import write_dataset
-from tests.helpers.sweeps import first, sweep
+from tests.helpers.sweeps import exhaustive, first, sweep
 
 CONFIGS = Path(QUICKSTART).parent
 RUN = Path("runs/digits-iaf-4-seed0")
@@ -244,6 +244,7 @@ def test_resuming_needs_the_checkpoint_alone_and_extends_the_run(run, cli):
     assert [epoch for epoch, _ in curve(RUN, "val/elbo")] == [0, 1, 2, 3, 4]
 
 
+@exhaustive
 def test_a_run_killed_in_mid_epoch_resumes_and_ends_as_the_uninterrupted_one(fit, cli):
     whole = [
         "--trainer.max_epochs",

@@ -108,7 +108,7 @@ def start_or_resume():
     return ["fit", "--ckpt_path", "runs/a"] if FOLDER.is_trained else FIT
 
 
-@pytest.mark.parametrize("every", first([12, 2]))
+@pytest.mark.parametrize("every", first([24, 2]))
 def test_a_training_survives_a_kill_at_any_moment(every, disk):
     survives(FIT, start_or_resume, every=every if disk == "one disk" else 2 * every)
 
@@ -126,7 +126,7 @@ def test_a_resumed_training_survives_a_kill_at_any_moment(trained):
     survives(RESUME, lambda: RESUME, trained, every=2)
 
 
-@pytest.mark.parametrize("every", first([8, 2]))
+@pytest.mark.parametrize("every", first([24, 2]))
 def test_an_evaluation_survives_a_kill_at_any_moment(every, trained):
     survives(EVALUATE, lambda: EVALUATE, trained, every)
     assert not list(FOLDER.path.glob("*.partial"))

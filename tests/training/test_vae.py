@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from nfvae import VAE, BinarizedImages, FlowVAE, make_vae
 from nfvae.commands.progress import MetricProgressBar
 from tests.helpers.flows import ALL
+from tests.helpers.sweeps import exhaustive, first
 from tests.helpers.training import digits, module, trainer
 
 WIDE = {"hidden": [64]}
@@ -222,7 +223,7 @@ def test_lightnings_own_moving_average_of_the_weights_works(tmp_path):
         torch.testing.assert_close(value, fitted.state_dict()[key])
 
 
-@pytest.mark.parametrize("flow", ["iaf", "planar", "radial"])
+@pytest.mark.parametrize("flow", first(["planar", "iaf", "radial"]))
 def test_compiled_step_is_the_same_step(flow):
     fitted, x = module(flow), torch.bernoulli(torch.full((8, 64), 0.3))
     compiled = torch.compile(fitted.loss_and_metrics, fullgraph=True, backend="aot_eager")
@@ -310,6 +311,7 @@ def test_progress_bar_shows_the_elbo(tmp_path):
     assert {"elbo", "val"} == set(shown[-1])
 
 
+@exhaustive
 def test_two_processes_train_and_validate_each_on_their_shard(tmp_path):
     run = trainer(tmp_path, devices=2, strategy="ddp_spawn")
     run.fit(module(), digits())
