@@ -10,7 +10,7 @@ from nfvae.commands import end
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a run that failed, 2 for a mistake in what was asked."""
+    """Run one command and return its exit code: 0, 1 for a run that failed, 2 for a user's mistake."""
     if arguments is None:
         return _as_program()
     from nfvae.commands.cli import run

@@ -33,6 +33,7 @@ EXAMPLES = {
     "letters": ("docs/data.md", "class Letters"),
     "scaled": ("docs/extending.md", "class ScaledNormal"),
     "bend": ("docs/extending.md", "class Bend"),
+    "sharp": ("docs/extending.md", "class SharpDecoder"),
 }
 AFTER = {"docs/recipes.md": "docs/extending.md"}  # whose run it tests
 QUICK = ["docs/using.md"]  # by `pytest` without --exhaustive, after the README's

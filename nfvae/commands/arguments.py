@@ -121,7 +121,7 @@ def _path(given: str) -> Path:
 
 
 def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> None:
-    """Check where a file is to go, a picture unless told.
+    """Check where a file is to go, by default a picture.
 
     Raises:
         ValueError: for a folder, or the name of another kind of file.

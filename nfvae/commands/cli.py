@@ -23,7 +23,7 @@ nfvae --print_shtab SHELL prints a script by which a shell completes all of it."
 
 
 def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int:
-    """Run one command; a mistake in what was asked gives one line and exit code 2, a diverged run exit code 1.
+    """Run one command; a user's mistake gives one line and exit code 2, a diverged run exit code 1.
 
     Args:
         arguments: the command and its arguments.
@@ -77,7 +77,7 @@ def _overview() -> str:
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
-    """Return what a mistake in what was asked raises; Lightning's own kind only where Lightning was needed."""
+    """Return the exceptions that a user's mistake raises; Lightning's own kind only where Lightning was needed."""
     lightning = sys.modules.get("pytorch_lightning.utilities.exceptions")
     torch = sys.modules.get("torch")
     own = (ValueError, OSError, MemoryError, ModuleNotFoundError, argparse.ArgumentError)

@@ -56,7 +56,7 @@ def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
     last.ckpt, and at the end the task's pictures; RUNS is `trainer.default_root_dir`.
 
     Args:
-        plan: what is asked for.
+        plan: the training.
         callbacks: further ones.
 
     Raises:
@@ -208,7 +208,7 @@ class _FirstStep(pl.Callback):
         """
         if not self.plan.checkpoint:
             path = trainer.ckpt_path
-            raise ValueError(f"{path} would be resumed without being asked for: move it, or give another --name")
+            raise ValueError(f"{path} would be resumed without a request: move it, or give another --name")
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

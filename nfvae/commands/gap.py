@@ -29,7 +29,7 @@ def gap_command(arguments: list[str]) -> None:
     try:
         write_figure(path, overview(Gap, {summary["run"]: summary for summary in summaries}))
         print(path, file=out)
-    except ValueError as error:  # of runs on different images, whose numbers are told all the same
+    except ValueError as error:  # of runs on different images, whose numbers are printed all the same
         print(f"no picture: {error}", file=out)
     show(summaries, options.format)
 

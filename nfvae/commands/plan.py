@@ -1,4 +1,4 @@
-"""What a training is asked to be, before anything of it is done."""
+"""A training before it begins: its settings, checked."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from nfvae.commands.parsers import parse
 from nfvae.commands.settings import read_sources, settings_of, task_of
 from nfvae.commands.trainer import check_trainer
 from nfvae.data import BinarizedImages, ToyVectors
-from nfvae.data.images import digest_of
 from nfvae.registry import plain
 from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.checkpoint import load_weights
@@ -25,7 +24,7 @@ _KEPT = ("dataset", "dataset_options", "binarization")
 
 
 class Plan:
-    """One training as it is asked for: its settings, its folder, its data and its module.
+    """One training: its settings, its folder, its data and its module.
 
     Args:
         arguments: of the command line.
@@ -145,7 +144,7 @@ def check_same_data(run: Run, data: Any) -> None:
     Raises:
         ValueError: for such data.
     """
-    if run.data_digest and isinstance(data, BinarizedImages) and digest_of(data) != run.data_digest:
+    if run.data_digest and getattr(data, "digest", run.data_digest) != run.data_digest:
         raise ValueError(
             f"run {run.folder.path} was trained on other images than those under {data.root}: "
             "--model.start begins a new training with its weights, under another --name"

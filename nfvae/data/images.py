@@ -114,6 +114,12 @@ class BinarizedImages(pl.LightningDataModule):
         return fixed_draw(part, 0) if split == "train" and self.is_dynamic else part
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the gray images of all splits, whatever their binarization; a checkpoint holds it."""
+        self.setup()
+        return str(self.hparams[DIGEST])
+
+    @property
     def statistics(self) -> Statistics:
         """Statistics of each training pixel: its mean in [0, 1], and the deviation of a binary pixel of this mean."""
         mean = mean_image(_part(self.splits, "train")) / (255 if self.is_dynamic else 1)
@@ -147,12 +153,6 @@ class BinarizedImages(pl.LightningDataModule):
     def _gray(self) -> Splits:
         """The images as they are read, kept until they are binarized."""
         return read_checked(self.reader, self.hparams["dataset"], self.spec.shape, self.root, self.hparams["download"])
-
-
-def digest_of(data: BinarizedImages) -> str:
-    """Return the SHA-256 of the gray images of all splits, whatever their binarization; a checkpoint holds it."""
-    data.setup()
-    return str(data.hparams[DIGEST])
 
 
 def _part(splits: Splits | None, name: str) -> Tensor:

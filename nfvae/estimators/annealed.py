@@ -20,7 +20,7 @@ _MOST_TEMPERATURES = 100_000
 
 
 class AnnealedEstimate(NamedTuple):
-    """What C chains say of each of B images; float64, shape (B,) unless told, in nats.
+    """Estimates from C chains for each of B images; float64, shape (B,) unless noted, in nats.
 
     Attributes:
         log_likelihood: log p̂(x) = log (1/C) Σ_c w_c, in expectation a lower bound of log p(x).

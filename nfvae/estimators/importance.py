@@ -24,7 +24,7 @@ Monte Carlo Rendering, SIGGRAPH 1995.
 
 
 class Estimate(NamedTuple):
-    """What K samples say of each of B images; float64, shape (B,) unless told, in nats.
+    """Estimates from K samples for each of B images; float64, shape (B,) unless noted, in nats.
 
     Attributes:
         log_likelihood: log p̂(x) = log (1/K) Σ_k w_k, in expectation a lower bound of log p(x).

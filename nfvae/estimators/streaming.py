@@ -65,7 +65,7 @@ def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
     Args:
         seed: of the whole estimate.
         index: of the image in its data set.
-        like: a tensor of the type and on the device asked for, its last dimension D.
+        like: a tensor of the wanted type and on the wanted device, its last dimension D.
     """
     generator = image_generator(seed, index, "", like.device)
     while True:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nfvae.flows.base import Flow, Given, Parameters, ParametricFlow, Shapes, check_context, check_exact
-from nfvae.flows.bijection import Bijection, Chain, Identity, Inverse, layers_of
+from nfvae.flows.bijection import Bijection, Chain, Identity, Inverse, check_points, layers_of
 from nfvae.flows.density import FlowDensity
 from nfvae.flows.distribution import DiagonalNormal, Draw, FlowDistribution
 from nfvae.registry import Registry
@@ -27,6 +27,7 @@ __all__ = [
     "Shapes",
     "check_context",
     "check_exact",
+    "check_points",
     "layers_of",
     "make_density",
     "make_flow",

@@ -58,9 +58,9 @@ class ActNorm(ParametricFlow):
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
         start: `identity`, or `data`, as in the paper: the first batch in training sets scale and shift so that what
-            comes out of it has mean 0 and variance 1, in the direction that is asked first. A buffer remembers, so
+            comes out of it has mean 0 and variance 1, in the direction that is called first. A buffer remembers, so
             that a reloaded flow does not start again. As a posterior's flow that would whiten the mixture of the
-            posteriors of all images: hence the identity, unless told otherwise.
+            posteriors of all images: hence the identity by default.
 
     Raises:
         ValueError: for sizes below 1 or an unknown start.

@@ -44,5 +44,5 @@ def mixed_type(device: torch.device) -> torch.dtype | None:
 
 
 def in_precision(device: torch.device, mixed: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Switch automatic mixed precision on again, as it was where `mixed_type` was asked."""
+    """Switch automatic mixed precision on again, as it was when `mixed_type` was called."""
     return nullcontext() if mixed is None else torch.autocast(device.type, mixed)

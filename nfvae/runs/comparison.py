@@ -140,9 +140,9 @@ def _name(settings: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
     alike = [other for other in all_settings if _kind(other) == _kind(settings)]
     own, others = _flat(settings), [_flat(other) for other in alike]
     differing = [path for path in own if any(other.get(path) != own[path] for other in others)]
-    told = [f"{path[-1]}={own[path]}" for path in differing if not _is_implied(path[0], settings, alike)]
+    words = [f"{path[-1]}={own[path]}" for path in differing if not _is_implied(path[0], settings, alike)]
     flow, depth, is_student = _kind(settings)
-    return " ".join([f"{flow}-{depth}", *(["student"] if is_student else []), *told])
+    return " ".join([f"{flow}-{depth}", *(["student"] if is_student else []), *words])
 
 
 def _kind(settings: Mapping[str, Any]) -> tuple[Any, Any, bool]:

@@ -19,7 +19,6 @@ from typing_extensions import override
 
 from nfvae.data import BinarizedImages
 from nfvae.data.batches import data_digest
-from nfvae.data.images import digest_of
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
 from nfvae.runs.densities import draw_seconds
@@ -172,7 +171,7 @@ def described(summary: Mapping[str, Any]) -> str:
 
 def other_data(run: Run, data: BinarizedImages) -> str:
     """Return what the name of a file says of images that are not those of the training; nothing of those."""
-    return "" if run.data_digest in (None, digest_of(data)) else f"-data_{digest_of(data)[:SHORT_DIGEST]}"
+    return "" if run.data_digest in (None, data.digest) else f"-data_{data.digest[:SHORT_DIGEST]}"
 
 
 def _difference(done: Mapping[str, Any], identity: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ class RunFolder:
         return self.path / f"{name}.png"
 
     def drawn(self, name: str) -> Path:
-        """Return where a picture goes that is asked for later."""
+        """Return where a picture goes that is drawn later."""
         return self.path / "plots" / f"{name}.png"
 
     def report(self, command: str) -> Path:

@@ -75,10 +75,7 @@ def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, 
         ValueError: if it is damaged, or of another checkpoint.
     """
     command = settings.command(run.folder.path)
-    if run.kind != "vae":
-        raise ValueError(
-            f"{run.folder.path} holds a density of vectors; VAEs are compared: nfvae plot gallery shows it"
-        )
+    run.check_kind("vae")
     path = settings.path(run)
     try:
         summary = read_evaluation(path)

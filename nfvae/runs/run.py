@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -19,7 +19,23 @@ from nfvae.runs.trust import trained_with
 
 DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedImages, "density": ToyVectors}
 """Data that each kind of model is trained on."""
-_KINDS = {"vae": "a VAE", "density": "a density of vectors"}
+
+
+class _Kind(NamedTuple):
+    """How a kind of model is called, and what commands there are for a run of it."""
+
+    words: str
+    remedy: str
+
+
+_KINDS = {
+    "vae": _Kind("a VAE", "nfvae sample {run} draws its images, nfvae evaluate {run} estimates its likelihood"),
+    "density": _Kind(
+        "a density of vectors",
+        "nfvae plot density {run} draws it, nfvae test {run} gives its NLL, nfvae plot gallery shows several, and in "
+        "Python nfvae.Run('{run}').density()() is a distribution with sample and log_prob",
+    ),
+}
 
 
 class Run:
@@ -99,14 +115,14 @@ class Run:
 
     def vae(self) -> VAE:
         """Return the model, which has to be a VAE; another one is refused by a ValueError."""
-        self._check_kind("vae")
+        self.check_kind("vae")
         model = self.model()
         assert isinstance(model, VAE)
         return model
 
     def density(self) -> FlowDensity:
         """Return the model, which has to be a density of vectors; another one is refused by a ValueError."""
-        self._check_kind("density")
+        self.check_kind("density")
         model = self.model()
         assert isinstance(model, FlowDensity)
         return model
@@ -126,32 +142,28 @@ class Run:
 
     def images(self, **changes: Any) -> BinarizedImages:
         """Return the images that a VAE was trained on, with other settings where given; raises what they raise."""
-        self._check_kind("vae")
+        self.check_kind("vae")
         data = self.data(**changes)
         assert isinstance(data, BinarizedImages)
         return data
 
     def vectors(self) -> ToyVectors:
         """Return the vectors that a density was trained on; raises what `data` and `density` do."""
-        self._check_kind("density")
+        self.check_kind("density")
         data = self.data()
         assert isinstance(data, ToyVectors)
         return data
 
-    def _check_kind(self, kind: str) -> None:
+    def check_kind(self, kind: str) -> None:
+        """Refuse a model of another kind than that which is needed.
+
+        Raises:
+            ValueError: for such a model.
+        """
         if self.kind != kind:
-            raise ValueError(f"{self.path} holds {_KINDS[self.kind]}; expected {_KINDS[kind]}{_remedy(self)}")
-
-
-def _remedy(run: Run) -> str:
-    """Say what there is to do with a run of its kind."""
-    path = run.folder.path
-    if run.kind == "vae":
-        return f": nfvae sample {path} draws its images, nfvae evaluate {path} estimates its likelihood"
-    return (
-        f": nfvae plot density {path} draws it, nfvae test {path} gives its NLL, and in Python "
-        f"nfvae.Run({str(path)!r}).density()() is a distribution with sample and log_prob"
-    )
+            held, remedy = _KINDS[self.kind]
+            instead = remedy.format(run=self.folder.path)
+            raise ValueError(f"{self.path} holds {held}; expected {_KINDS[kind].words}: {instead}")
 
 
 def _as_path(path: Path | str) -> Path:

@@ -36,7 +36,7 @@ class Column(NamedTuple):
         sign: -1 where the number is shown with its sign turned.
         percent: whether a share is shown in percent.
         meaning: what the number says, in a sentence.
-        names: whether rows are told apart by it, as by their estimator.
+        names: whether it distinguishes rows, as their estimator does.
         of: key of the column whose value decides whether a row has this one, as samples belong to an estimator.
         pooled: whether a comparison has its mean over runs.
     """
@@ -71,8 +71,8 @@ class Table:
     Args:
         rows: the numbers; None is what cannot be said.
         columns: what is shown, the first one naming the row; one that no row knows is left out.
-        chosen: whether they were asked for: no other number is told, and each has its place in the text even where all
-            rows share it.
+        chosen: whether the user chose them: no other number is shown, and each has its column even where all rows share
+            it.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], chosen: bool = False) -> None:

@@ -99,12 +99,12 @@ def wandb_settings(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, 
     online = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)
     own: dict[str, Any] = {"project": "nfvae", "mode": None if online else "offline"}
     if settings:
-        model, task = settings["model"], settings["task"]
+        model = settings["model"]
         flow = model["flow"].rpartition(":")[2].lower()
         optimized = model.get("target") or model.get("objective") or ("reverse_kl" if model.get("teacher") else "nll")
         own |= {
             "group": experiment_name(settings),
-            "job_type": "distill" if task == "distill" else "train",
+            "job_type": "distill" if model.get("teacher") else "train",
             "tags": [flow, f"depth {model['depth']}", optimized],
             "config": {**settings, "nfvae": __version__},
         }

@@ -79,7 +79,7 @@ def check_callbacks(trainer: pl.Trainer) -> None:
 
 
 def begin_patience_anew(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Have early stopping go on with the patience that is set now; after a stop that was asked to go on, from zero."""
+    """Have early stopping go on with the patience that is set now; after a resumed stop, from zero."""
     for callback in trainer.early_stopping_callbacks:
         if state := checkpoint.get("callbacks", {}).get(callback.state_key):
             state["patience"] = callback.patience

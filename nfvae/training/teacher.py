@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from nfvae.data import BinarizedImages
-from nfvae.data.images import digest_of
 from nfvae.flows import check_exact
 from nfvae.runs import Run
 
@@ -37,9 +35,10 @@ class Teacher:
             raise FileNotFoundError(
                 f"{error}; a teacher is trained first, as {command}; --model.teacher names one that has moved"
             ) from error
+        run.check_kind(kind)
         self.settings, self.dataset = run.settings, run.data_settings.get("dataset")
         self.digest, self.data_digest = run.digest(), run.data_digest
-        self.model: Any = (run.vae() if kind == "vae" else run.density()).requires_grad_(False)
+        self.model: Any = run.model().requires_grad_(False)
         check_exact(f"the density of the teacher {path}", self.model)
 
     def to(self, device: torch.device) -> None:
@@ -64,7 +63,7 @@ class Teacher:
         dataset = getattr(data, "hparams", {}).get("dataset")
         if dataset and self.dataset and dataset != self.dataset:
             raise ValueError(f"the teacher {self.path} was trained on {self.dataset}; the student's data are {dataset}")
-        if self.data_digest and isinstance(data, BinarizedImages) and digest_of(data) != self.data_digest:
+        if self.data_digest and getattr(data, "digest", self.data_digest) != self.data_digest:
             raise ValueError(
                 f"the teacher {self.path} was trained on other images, or another split of them, than the student's: "
                 "images that it has seen would validate its student"

@@ -384,7 +384,7 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
         (["runs/nothing"], "there is no run runs/nothing"),
         (["digits/same.yaml", "digits/other.yaml"], "two configs name their runs runs/one"),
         (["--baseline=planar", "digits/deep.yaml"], "several experiments are called planar: planar-3, planar-2"),
-        (["density"], "density holds a density of vectors; VAEs are compared"),
+        (["density"], "holds a density of vectors; expected a VAE"),
         (["exported/vae"], "run exported/vae has no evaluation-test-importance-30-first40, and was exported without"),
     ):
         code, _, error = cli("compare", *arguments, *configs, *FIT)

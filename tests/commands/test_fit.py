@@ -337,7 +337,7 @@ def test_a_stray_checkpoint_of_a_job_is_refused_and_a_requeued_job_goes_on(fit, 
     stray.parent.mkdir()
     shutil.copy("runs/a/checkpoints/last.ckpt", stray)
     code, _, error = fit("--name", "b")
-    assert_one_line(code, error, "runs/b/hpc_ckpt_1.ckpt would be resumed without being asked for")
+    assert_one_line(code, error, "runs/b/hpc_ckpt_1.ckpt would be resumed without a request")
     assert [*stray.parent.iterdir()] == [stray]
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # saved in the first epoch, from which it begins anew
     assert fit("--name", "b")[0] == 0

@@ -155,3 +155,9 @@ def test_data_say_their_form():
     assert str(DataSpec((28, 28))) == "[28, 28]"
     assert str(DataSpec((3, 32, 32), 256)) == "[3, 32, 32] with 256 levels"
     assert (DataSpec((8,), None).size, DataSpec((8,), None).noun, DataSpec((3, 4, 4)).noun) == (8, "vectors", "images")
+
+
+@pytest.mark.parametrize("shape", [(7, 1), (7, 4), ()])
+def test_data_of_another_size_have_no_density(shape):
+    with pytest.raises(ValueError, match=r"expected data with shape \(\*, 3\); got"):
+        BernoulliPixels(torch.zeros(7, 3)).log_prob(torch.zeros(shape))

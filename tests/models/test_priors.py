@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 
 import pytest
 import torch
@@ -247,3 +248,11 @@ def test_a_mixture_far_from_zero_loses_nothing(offset):
     parts, z = DiagonalNormal(loc, torch.full_like(loc, 1e-3)), loc[:2] + 1e-3
     expected = (parts.log_prob(z[:, None]) - math.log(5)).logsumexp(-1)
     torch.testing.assert_close(Mixture(parts, torch.zeros(5).double()).log_prob(z), expected, atol=1e-5, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(PRIORS))
+def test_points_of_another_size_are_refused(name):
+    vae = small_vae(prior=PRIORS.make(name, latent=3, shape=(12,)))
+    for shape in ((5, 1), (5, 4), ()):
+        with pytest.raises(ValueError, match=rf"expected points with shape \(\*, 3\); got {re.escape(str(shape))}"):
+            vae.prior().log_prob(torch.zeros(shape))

@@ -1,13 +1,14 @@
 """FlowVAE under a Lightning Trainer."""
 
 import copy
+import inspect
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
-from nfvae import VAE, BinarizedImages, FlowVAE
+from nfvae import VAE, BinarizedImages, FlowVAE, make_vae
 from nfvae.commands.progress import MetricProgressBar
 from tests.helpers.flows import ALL
 from tests.helpers.sweeps import exhaustive, first
@@ -317,3 +318,12 @@ def test_two_processes_train_and_validate_each_on_their_shard(tmp_path):
     saved = torch.load(run.checkpoint_callback.best_model_path, weights_only=True)
     assert saved["global_step"] == 2  # 1,285 // 2 // 256
     assert run.callback_metrics["val/elbo"].isfinite()
+
+
+def test_the_settings_of_a_vae_are_those_of_make_vae():
+    """The command line reads them from the training module, Python from `make_vae`: one list, in two signatures."""
+    plain = inspect.signature(make_vae).parameters
+    trained = inspect.signature(FlowVAE).parameters
+    for name, parameter in plain.items():
+        default = trained[name].default
+        assert (tuple(default) if name == "shape" else default) == parameter.default, name

@@ -67,6 +67,8 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
         Formula: Σ ((x - 1/2) l - |l|/2) + log Π sigmoid(|l|), whose one logarithm for many pixels takes a fraction of
         the time of a softplus for each, at the same precision. Transforms of `torch.func` and exports see the softplus.
         """
+        if value.shape[-1:] != self.logits.shape[-1:]:
+            raise ValueError(f"expected data with shape (*, {self.logits.shape[-1]}); got {tuple(value.shape)}")
         x = value if value.is_floating_point() else value.to(self.logits.dtype)
         if torch._C._are_functorch_transforms_active() or torch.compiler.is_exporting():
             logits = at_least_float32(self.logits)

@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from torch.nn import functional
 from typing_extensions import override
 
-from nfvae.flows import DiagonalNormal
+from nfvae.flows import DiagonalNormal, check_points
 from nfvae.models.likelihoods import Statistics
 from nfvae.models.posterior import Posterior
 from nfvae.numerics import double
@@ -61,6 +61,7 @@ class Mixture(MixtureSameFamily):
         middle of the components, as squares are multiplied out.
         """
         parts = self.component_distribution
+        check_points(value, self.event_shape[-1])
         if not isinstance(parts, DiagonalNormal) or parts.loc.ndim > 2:
             return super().log_prob(value)  # type: ignore[no-untyped-call, no-any-return]
         z, loc, scale, logits = map(double, (value, parts.loc, parts.scale, self.mixture_distribution.logits))

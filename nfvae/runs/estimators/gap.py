@@ -143,7 +143,8 @@ class Gap(Chains):
     @override
     @classmethod
     def overview(cls, summaries: Mapping[str, Summary], title: str) -> "Figure":
-        return gap_bars(summaries, title)
+        free = {summary.get("free", cls.free) for summary in summaries.values()} - {cls.free}
+        return gap_bars(summaries, ", free: ".join([title, *sorted(free)]))
 
 
 def _what_pays(summary: Summary) -> str:
