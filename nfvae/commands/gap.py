@@ -2,7 +2,7 @@
 
 import sys
 
-from nfvae.commands.arguments import Parser
+from nfvae.commands.arguments import Parser, chosen_estimators
 from nfvae.commands.evaluate import estimation_parser, show, summarize
 from nfvae.commands.pictures.evaluations import overview
 from nfvae.runs import Run
@@ -25,7 +25,8 @@ def gap_command(arguments: list[str]) -> None:
     """
     options = gap_parser().parse_args(arguments)
     summaries = summarize(options)
-    path, out = Run(options.runs[0]).folder.drawn("gap"), sys.stdout if options.format == "table" else sys.stderr
+    name = "-".join(["gap", *chosen_estimators(options)[0].qualifiers()])
+    path, out = Run(options.runs[0]).folder.drawn(name), sys.stdout if options.format == "table" else sys.stderr
     try:
         write_figure(path, overview(Gap, {summary["run"]: summary for summary in summaries}))
         print(path, file=out)

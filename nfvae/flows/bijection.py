@@ -25,6 +25,9 @@ class Bijection(Transform, ABC):
     Args:
         shape: (*, D), where * is the batch shape of the bijection's tensors; for vectors w it is `w.shape`.
 
+    Raises:
+        ValueError: for a shape without D.
+
     Attributes:
         features: D.
         batch_shape: the batch shape of the bijection's tensors.
@@ -39,6 +42,8 @@ class Bijection(Transform, ABC):
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
+        if not isinstance(shape, Sequence) or not shape or shape[-1] < 1:
+            raise ValueError(f"a bijection takes the shape (*, D) of its tensors, such as w.shape; got {shape!r}")
         self.features, self.batch_shape = shape[-1], torch.Size(shape[:-1])
 
     @final

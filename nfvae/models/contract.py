@@ -1,6 +1,6 @@
 """What the parts of a VAE owe each other, tried on two images before a training begins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
     """
     flow, encoder, dtype = model.posterior.flow, model.posterior.encoder, next(model.parameters()).dtype
     with evaluating(model), torch.random.fork_rng(devices=[]):
-        x = torch.zeros(_IMAGES, pixels, dtype=dtype)
+        x = torch.arange(_IMAGES, dtype=dtype)[:, None].repeat(1, pixels)  # images that differ
         encoded = _result("encoder", encoder, encoder, x)
         if not isinstance(encoded, tuple) or len(encoded) != len(Encoding._fields):
             fields = ", ".join(Encoding._fields)
@@ -89,9 +89,13 @@ def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> 
 
 
 def _checked(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
+    if type(flow).forward is not Flow.forward:
+        raise ValueError(f"flow {_name(flow)} has a forward of its own; write given and build, which forward calls")
     bijection = _result("flow", flow, flow, h)
     if not isinstance(bijection, Bijection):
         raise ValueError(f"flow {_name(flow)} gives {type(bijection).__name__}; expected a Bijection")
+    if bijection.exact != flow.exact:
+        raise ValueError(f"flow {_name(flow)} has exact = {flow.exact}, its bijection {bijection.exact}: one is wrong")
     y, log_det = _mapped(flow, bijection.forward_and_log_det, z, "")
     back, inverse_log_det = _mapped(flow, bijection.inverse_and_log_det, y, "inverse ")
     if (miss := float((back - z).abs().max())) > _ROUND_TRIP:
@@ -100,7 +104,31 @@ def _checked(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
         raise ValueError(f"flow {_name(flow)}: log-determinants of forward and inverse do not cancel, by {miss:.2g}")
     if not type(flow).__module__.startswith("nfvae."):  # the others are tested, and forty gradients take their time
         _check_jacobian(flow, bijection, z, y, log_det)
+        if h is not None and flow.context and z.shape[-2:-1] == h.shape[:1]:
+            _check_given(flow, h, z, y)
     return y
+
+
+def _check_given(flow: Flow, h: Tensor, z: Tensor, y: Tensor) -> None:
+    """Refuse a flow whose `given` is no dict of tensors of each image, or does not decide what an image's points do."""
+    given = flow.given(h)
+    if not isinstance(given, Mapping):
+        raise ValueError(f"flow {_name(flow)}: given returns {type(given).__name__}; expected a dict of tensors")
+    for name, value in given.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"flow {_name(flow)}: given has {name} of {kind}; expected floating numbers: see build")
+        if value.shape[:1] != h.shape[:1]:
+            got = f"given has {name} with shape {tuple(value.shape)}"
+            raise ValueError(
+                f"flow {_name(flow)}: {got}; it should begin with the batch, {tuple(h.shape[:1])}: "
+                "what is the same for all images belongs into build"
+            )
+    flow.given(h[1:])  # whatever a flow keeps of a context must not matter
+    first = _result("flow", flow, flow.build, {name: value[:1] for name, value in given.items()})
+    alone = _mapped(flow, first.forward_and_log_det, z[..., :1, :], "")[0]
+    if float((alone - y[..., :1, :]).abs().max()) > _ROUND_TRIP:
+        raise ValueError(f"flow {_name(flow)}: what is given of an image does not decide its map; build sees more")
 
 
 def _check_jacobian(flow: Flow, bijection: Bijection, z: Tensor, y: Tensor, log_det: Tensor) -> None:

@@ -81,7 +81,8 @@ def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, 
         summary = read_evaluation(path)
     except FileNotFoundError as error:
         others = ", ".join(run.folder.evaluations())
-        choices = "--estimator, --samples, --proposal, --budget, --limit and --seed choose"
+        names = [*settings.estimator.arguments, "limit", "seed"]
+        choices = f"{', '.join(f'--{name}' for name in names[:-1])} and --{names[-1]} choose"
         there = f"; there is {others} ({choices})" if others else ""
         how = f": {command}" if run.checkpoint["state_dict"] else ", and was exported without the weights for one"
         raise FileNotFoundError(f"run {run.folder.path} has no {path.stem}{how}{there}") from error

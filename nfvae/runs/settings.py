@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nfvae.data import SPLITS
-from nfvae.registry import check_choice, check_number
+from nfvae.registry import check_choice, check_number, check_seed
 from nfvae.runs.estimators import Estimator
 from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.run import Run
@@ -50,8 +50,10 @@ class EvaluationSettings(NamedTuple):
         """Refuse settings that no evaluation can have.
 
         Raises:
-            ValueError: for an unknown split, a limit below 1, or images where the estimator simulates its own.
+            ValueError: for an unknown split, a limit below 1, a seed out of range, or images where the estimator
+                simulates its own.
         """
+        check_seed("seed", self.seed)
         if self.limit is not None:
             check_number("limit", self.limit, least=1)
         for name in ("split", "dataset", "binarization"):

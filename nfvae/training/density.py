@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.estimators import KL_GRADIENTS, reverse_kl
-from nfvae.flows import FlowDensity, FlowDistribution, make_density
+from nfvae.flows import FlowDensity, FlowDistribution, check_exact, make_density
 from nfvae.models import check_flow
 from nfvae.registry import check_choice, check_number, options_of
 from nfvae.training.module import TrainingModule
@@ -89,6 +89,8 @@ class DensityEstimation(TrainingModule):
     @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the NLL of the data."""
+        if split == "test":
+            check_exact("the NLL of a test", self.model)
         return {"nll": -self.model().log_prob(batch).mean()}
 
     @override

@@ -73,6 +73,7 @@ def test_a_toy_of_your_own_is_fitted(cli):
             ["--model.encoder_options", '{"hidden": "abc"}'],
             "hidden takes the widths of the layers.* got 'abc'",
         ),
+        (["--model.likelihood", "own"], "MLPDecoder gives numbers, and the likelihood own takes a decoder that gives"),
         (["--model.flow_options", '{"hidden": [64]}'], "hidden must be a whole number; got \\[64\\]"),
         (["--model.objective_options", '{"beta": "a"}'], "beta must be a number; got 'a'"),
     ],
@@ -320,6 +321,15 @@ BREACHES = {
     "OtherArguments": ("model.flow", "cannot build flow 'tests.helpers.broken:OtherArguments'"),
     "WideEncoder": ("model.encoder", r"encoder WideEncoder gives loc with shape \(2, 3\); expected \(2, 2\)"),
     "TwoThings": ("model.encoder", "encoder TwoThings gives 2 things; expected loc, log_scale, h"),
+    "OneForAll": (
+        "model.flow",
+        r"OneForAll: given has shift with shape \(1, 1\); it should begin with the batch, \(2,\)",
+    ),
+    "WholeNumbers": ("model.flow", r"WholeNumbers: given has mask of torch.int64; expected floating numbers"),
+    "ListGiven": ("model.flow", "ListGiven: given returns list; expected a dict of tensors"),
+    "SeesMore": ("model.flow", "SeesMore: what is given of an image does not decide its map; build sees more"),
+    "OwnForward": ("model.flow", "OwnForward has a forward of its own; write given and build, which forward calls"),
+    "SaysExact": ("model.flow", "SaysExact has exact = True, its bijection False: one is wrong"),
     "FewPixels": (
         "model.decoder",
         r"decoder FewPixels gives numbers with shape \(3, 2, 1, 3\); expected \(3, 2, 1, 64\)",

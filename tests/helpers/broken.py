@@ -6,7 +6,10 @@ from torch import nn
 from nfvae.data import ImageDataset, Splits, Toy
 from nfvae.estimators import Objective
 from nfvae.flows import Bijection, DiagonalNormal, Flow
+from nfvae.flows.actnorm import ScaleShift
+from nfvae.flows.planar import PlanarFlow
 from nfvae.models import BernoulliPixels, Decoder, Encoder, Encoding, Prior
+from tests.helpers.own import Estimated
 
 
 class Halved(Bijection):
@@ -106,6 +109,53 @@ class Coarse(Halved):
 
 class CoarseFlow(Gives):
     bijection = Coarse
+
+
+class GivesGiven(Flow):
+    """A flow whose `given` is wrong in one way."""
+
+    def given(self, h):
+        return {"shift": h[:, :1]}
+
+    def build(self, given):
+        shift = given["shift"].expand(-1, self.features)
+        return ScaleShift(torch.zeros_like(shift), shift)
+
+
+class OneForAll(GivesGiven):
+    def given(self, h):
+        return {"shift": h[:1, :1]}
+
+
+class WholeNumbers(GivesGiven):
+    def given(self, h):
+        return super().given(h) | {"mask": torch.ones(len(h), dtype=torch.long)}
+
+
+class ListGiven(GivesGiven):
+    def given(self, h):
+        return [h]
+
+    def build(self, given):
+        return super().build({"shift": given[0][:, :1]})
+
+
+class SeesMore(GivesGiven):
+    def given(self, h):
+        self.h = h
+        return super().given(h)
+
+    def build(self, given):
+        return super().build({"shift": self.h[:, :1].mean(0, keepdim=True).expand_as(given["shift"]) + given["shift"]})
+
+
+class OwnForward(GivesGiven):
+    def forward(self, h=None):
+        return super().forward(h)
+
+
+class SaysExact(PlanarFlow):
+    bijection = Estimated
 
 
 class NotYet(Gives):

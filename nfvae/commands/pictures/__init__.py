@@ -57,4 +57,7 @@ def draw(
         ValueError: for an unknown name, or runs or images that the picture cannot be drawn of.
         FileNotFoundError: if an evaluation or the given teacher is not there.
     """
-    return PICTURES.make(name).draw(Given(runs, images, evaluations, root, teacher))
+    figure = PICTURES.make(name).draw(Given(runs, images, evaluations, root, teacher))
+    if not hasattr(figure, "savefig"):
+        raise ValueError(f"picture {name} gives {type(figure).__name__}; expected a matplotlib Figure")
+    return figure

@@ -31,8 +31,24 @@ class Decoder(nn.Module, ABC):
     @torch.no_grad()
     def init_output_bias(self, bias: Tensor) -> None:
         """Start the output bias, with shape (outputs, P); one that is trained already is left alone."""
+        if self.output_bias is not None and bias.numel() != self.output_bias.numel():
+            expected = self.output_bias.numel()
+            raise ValueError(f"expected an output bias of {expected} numbers; got shape {tuple(bias.shape)}")
         if self.output_bias is not None and not self.output_bias.any():
             self.output_bias.copy_(bias.flatten())
+
+
+def check_outputs(decoder: Decoder, outputs: int) -> None:
+    """Refuse to build a decoder of numbers where the likelihood takes none.
+
+    Raises:
+        ValueError: for fewer outputs than 1.
+    """
+    if outputs < 1:
+        raise ValueError(
+            f"{type(decoder).__name__} gives numbers, and the likelihood own takes a decoder that gives p(x|z) itself: "
+            "choose another likelihood, or a decoder of your own"
+        )
 
 
 class TrunkDecoder(Decoder):
@@ -47,6 +63,7 @@ class TrunkDecoder(Decoder):
 
     def __init__(self, trunk: nn.Module, width: int, shape: Sequence[int], outputs: int = 1) -> None:
         super().__init__()
+        check_outputs(self, outputs)
         self.trunk, self.outputs = trunk, outputs
         self.head = Linear(width, outputs * math.prod(shape))
         with torch.no_grad():  # noise of the latents must not drown the pixel means that training starts from

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from nfvae.models.decoders.base import ImageDecoder
+from nfvae.models.decoders.base import ImageDecoder, check_outputs
 from nfvae.networks import Gated, halved, he, height_and_width
 from nfvae.registry import check_sizes
 
@@ -26,6 +26,7 @@ class ConvDecoder(ImageDecoder):
     """
 
     def __init__(self, latent: int, shape: Sequence[int], outputs: int = 1, channels: int = 32) -> None:
+        check_outputs(self, outputs)
         check_sizes(channels=channels)
         sides, c = height_and_width(shape), channels
         half, quarter = halved(sides), halved(halved(sides))

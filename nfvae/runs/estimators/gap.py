@@ -93,6 +93,10 @@ class Gap(Chains):
         check_choice("free tensor", self.free, FREE)
 
     @override
+    def described(self) -> str:
+        return super().described() + ("" if self.free == "layers" else f", free: {self.free}")
+
+    @override
     def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> GapEstimate:
         chains = self.chains, self.temperatures
         return inference_gaps(model, images.x, *chains, free=self.free, seed=seed, indices=indices)
