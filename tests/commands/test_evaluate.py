@@ -124,6 +124,7 @@ def test_one_image_and_one_sample_leave_unsaid_what_they_cannot_say(run, cli):
     assert "how far to believe these likelihoods is not known" in " ".join(out.split())
 
 
+@exhaustive
 def test_a_finished_evaluation_answers_until_something_differs(run, cli, monkeypatch):
     computed = []
     step = LikelihoodChunks.predict_step
@@ -194,7 +195,7 @@ def test_a_sandwich_is_made_of_images_of_the_model(run, cli):
 
 
 def test_the_gaps_add_up(run, cli, monkeypatch):
-    for name, short in {"_MOST_ROUNDS": 2, "_STEPS": 50}.items():
+    for name, short in {"_MOST_ROUNDS": 1, "_STEPS": 50}.items():
         monkeypatch.setattr(f"nfvae.estimators.gaps.{name}", short)
     code, out, error = cli("gap", run, "--limit", 5, "--budget", "small")
     assert code == 0, error

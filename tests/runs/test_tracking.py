@@ -11,7 +11,7 @@ import yaml
 from nfvae.runs import RunFolder
 from nfvae.runs.tracking import RunLogger, _id_in, finish, wandb_settings
 from tests.conftest import QUICKSTART
-from tests.helpers.sweeps import first
+from tests.helpers.sweeps import exhaustive, first
 from tests.helpers.wandb_log import WandbRun
 
 RUN = Path("runs/digits-iaf-4-seed0")
@@ -147,6 +147,7 @@ def test_nothing_that_goes_wrong_in_wandb_ends_a_training(broken, fit, cli, no_w
     finish(says=False)
 
 
+@exhaustive
 def test_a_density_is_judged_by_its_smallest_nll(cli, no_wandb_account):
     small = ["--data.count", 500, "--model.depth", 1, "--trainer.max_epochs", 2]
     code, _, error = cli("fit", "--task", "density", "--name", RUN.name, *small)
