@@ -40,12 +40,12 @@ def _checked(options: Namespace) -> dict[str, EvaluationSettings]:
     Raises:
         ValueError: for a value out of range, also where the picture does not use it.
     """
+    check_seed("--seed", options.seed)
     estimators = {name: kind.of(vars(options)) for name, kind in options.estimators.items()}
     given = {"limit": options.limit, "seed": options.seed}
     evaluations = {name: EvaluationSettings(estimator, **given) for name, estimator in estimators.items()}
     for evaluation in evaluations.values():
         evaluation.check()
-    check_seed("--seed", options.seed)
     for index in [] if isinstance(options.images, int) else options.images:
         check_number("--images", index, least=0)
     for name in ("data.root", "teacher"):
