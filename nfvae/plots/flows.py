@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.flows import Bijection, Chain, FlowDistribution, Identity, layers_of
-from nfvae.models import VAE, DataSpec
+from nfvae.models import VAE
 from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
 from nfvae.plots.images import height_and_width, show
 
@@ -75,7 +75,7 @@ def check_plane(models: Mapping[str, VAE]) -> None:
 @styled
 @torch.no_grad()
 def posterior_contours(
-    models: Mapping[str, VAE], images: Tensor, spec: DataSpec, titles: Sequence[str] = (), side: int = 150
+    models: Mapping[str, VAE], images: Tensor, shape: Sequence[int], titles: Sequence[str] = (), side: int = 150
 ) -> "Figure":
     """Draw q(z|x) as contours over the exact posterior on a grid, a row for each model and a column for each image.
 
@@ -85,7 +85,7 @@ def posterior_contours(
     Args:
         models: VAEs with two latents, by name.
         images: binary images with shape (N, P), as floats.
-        spec: of the images.
+        shape: height and width of an image.
         titles: of the columns.
         side: points of an axis, which reaches four standard deviations of the widest q to either side.
 
@@ -99,7 +99,7 @@ def posterior_contours(
     heights = [0.45, *([1] * len(models))]
     panels = figure.subplots(1 + len(models), len(images), squeeze=False, height_ratios=heights)
     for axes, x in zip(panels[0], images, strict=True):
-        show(axes, x.view(height_and_width(spec)))
+        show(axes, x.view(height_and_width(shape)))
         axes.set_axis_off()
     for axes, title in zip(panels[0], titles, strict=False):
         axes.set_title(title)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nfvae.models import VAE, DataSpec
+from nfvae.models import VAE
 from nfvae.plots.canvas import fitted, new_figure, styled
 
 if TYPE_CHECKING:
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def height_and_width(spec: DataSpec) -> tuple[int, int]:
+def height_and_width(shape: Sequence[int]) -> tuple[int, int]:
     """Return height and width of images that can be drawn.
 
     Raises:
         ValueError: for data of another form.
     """
-    if len(spec.shape) != 2:
-        raise ValueError(f"gray images are drawn, of height and width; got {spec.noun} of shape {spec}")
-    return spec.shape[0], spec.shape[1]
+    if len(shape) != 2:
+        raise ValueError(f"gray images are drawn, of height and width; got data of shape {list(shape)}")
+    return shape[0], shape[1]
 
 
 def show(axes: "Axes", image: Tensor) -> None:
@@ -33,7 +33,7 @@ def show(axes: "Axes", image: Tensor) -> None:
 @styled
 def image_grid(
     images: Tensor,
-    spec: DataSpec,
+    shape: Sequence[int],
     columns: int = 8,
     title: str = "",
     row_labels: Sequence[str] = (),
@@ -43,7 +43,7 @@ def image_grid(
 
     Args:
         images: pixel values in [0, 1] with shape (N, P).
-        spec: of the images.
+        shape: height and width of an image.
         columns: images a row.
         title: over the picture.
         row_labels: to the left of the rows.
@@ -51,7 +51,7 @@ def image_grid(
     """
     from torchvision.utils import make_grid
 
-    height, width = height_and_width(spec)
+    height, width = height_and_width(shape)
     grid = make_grid(images.cpu().view(-1, 1, height, width), nrow=columns, padding=1, pad_value=0.5)[0]
     rows, length = grid.shape
     figure = new_figure(7, 7 * rows / length + 0.4 * bool(title) + 0.4 * bool(column_labels))
@@ -69,12 +69,12 @@ def _middles(side: int, labels: Sequence[str]) -> list[float]:
 
 
 def reconstruction_grid(
-    x: Tensor, reconstructions: Tensor, spec: DataSpec, columns: int = 8, title: str = ""
+    x: Tensor, reconstructions: Tensor, shape: Sequence[int], columns: int = 8, title: str = ""
 ) -> "Figure":
     """Draw images and under each row of them their reconstructions; both with shape (N, P)."""
     pairs = torch.stack([x.view(-1, columns, x.shape[-1]), reconstructions.view(-1, columns, x.shape[-1])], 1)
     labels = ["input", "decoded"] * len(pairs)
-    return image_grid(pairs.flatten(0, 2), spec, columns, title, labels)
+    return image_grid(pairs.flatten(0, 2), shape, columns, title, labels)
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def latent_traversal(
     model: VAE,
     z: Tensor,
     latents: list[int],
-    spec: DataSpec,
+    shape: Sequence[int],
     reach: float = 3.0,
     steps: int = 9,
     title: str = "",
@@ -93,7 +93,7 @@ def latent_traversal(
         model: the VAE.
         z: the point, with shape (D,).
         latents: which latents move.
-        spec: of the images.
+        shape: height and width of an image.
         reach: of the prior's standard deviations.
         steps: images a row.
         title: over the picture.
@@ -103,14 +103,14 @@ def latent_traversal(
         points[row, :, latent] = values
     rows = [f"z[{latent}] = {round(float(z[latent]), 1) + 0.0:+.1f}" for latent in latents]  # and no -0.0
     columns = [f"{value:+.2f}" for value in values.tolist()]
-    figure = image_grid(model.decode(points).mean.flatten(0, 1), spec, steps, title, rows, columns)
+    figure = image_grid(model.decode(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
     figure.axes[0].set_xlabel("value given to the latent; to the left its own value at this point")
     return figure
 
 
 @torch.no_grad()
 def interpolation_grid(
-    model: VAE, first: Tensor, second: Tensor, spec: DataSpec, steps: int = 8, title: str = ""
+    model: VAE, first: Tensor, second: Tensor, shape: Sequence[int], steps: int = 8, title: str = ""
 ) -> "Figure":
     """Decode points on the way from one image's latent to another's, a row for each pair, the images at its ends.
 
@@ -120,7 +120,7 @@ def interpolation_grid(
         model: the VAE.
         first: images with shape (N, P).
         second: images with shape (N, P).
-        spec: of the images.
+        shape: height and width of an image.
         steps: decoded images a row.
         title: over the picture.
     """
@@ -128,6 +128,6 @@ def interpolation_grid(
     way = torch.stack([torch.lerp(start, end, share) for share in torch.linspace(0, 1, steps).tolist()], 1)
     images = torch.cat([first[:, None], model.decode(way).mean, second[:, None]], 1)
     columns = ["image", *(f"{share:.2f}" for share in torch.linspace(0, 1, steps).tolist()), "image"]
-    figure = image_grid(images.flatten(0, 1), spec, steps + 2, title, column_labels=columns)
+    figure = image_grid(images.flatten(0, 1), shape, steps + 2, title, column_labels=columns)
     figure.axes[0].set_xlabel("share of the way between the latents of the images at both ends")
     return figure

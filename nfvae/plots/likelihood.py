@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators import AnnealedEstimate, Estimate, GapEstimate, SandwichEstimate, k_values
-from nfvae.models import DataSpec
 from nfvae.plots.canvas import fitted, headline, line_style, new_figure, styled, wrapped
 from nfvae.plots.images import height_and_width, show
 
@@ -21,7 +20,7 @@ _SMALLEST_SHARE = -8  # log10 of the smallest share of a weight that the histogr
 
 @styled
 def likelihood_figure(
-    estimate: Estimate, weights: Tensor, images: Tensor, spec: DataSpec, title: str = "", worst: int = 8
+    estimate: Estimate, weights: Tensor, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
     """Show how far to believe importance-sampled likelihoods: log-weights, K-curve, and the images that fare worst.
 
@@ -29,7 +28,7 @@ def likelihood_figure(
         estimate: the estimates of N images.
         weights: log-weights of some of the images, with shape (K, some).
         images: the images with shape (N, P).
-        spec: of the images.
+        shape: height and width of an image.
         title: the run, and what was evaluated.
         worst: how many of the images with the largest k̂ are drawn.
     """
@@ -37,7 +36,7 @@ def likelihood_figure(
     left, right = top.subplots(1, 2)
     _weight_histogram(left, weights)
     _paired_curve(right, k_values(len(weights)), estimate.k_curve)
-    _worst_images(bottom, estimate, images, spec, worst)
+    _worst_images(bottom, estimate, images, shape, worst)
     return figure
 
 
@@ -101,11 +100,11 @@ def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
     axes.set_title(f"K-curve (± paired error to k = {counts[-1]})")
 
 
-def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, spec: DataSpec, worst: int) -> None:
+def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, shape: Sequence[int], worst: int) -> None:
     khat = estimate.khat
     known = not bool(khat.isnan().any())
     title = "images with the largest k̂" if known else "first images; k̂ takes 25 samples at least"
-    _images_by(figure, khat, "k̂", title, estimate.log_likelihood, images, spec, worst)
+    _images_by(figure, khat, "k̂", title, estimate.log_likelihood, images, shape, worst)
 
 
 def _images_by(
@@ -115,7 +114,7 @@ def _images_by(
     title: str,
     bound: Tensor,
     images: Tensor,
-    spec: DataSpec,
+    shape: Sequence[int],
     count: int,
 ) -> None:
     """Draw the images where a value is largest, or the first ones where it is not known."""
@@ -126,21 +125,21 @@ def _images_by(
     for axes in panels:
         axes.set_axis_off()
     for axes, index in zip(panels, order.tolist(), strict=False):
-        show(axes, images[index].view(height_and_width(spec)).float())
+        show(axes, images[index].view(height_and_width(shape)).float())
         value = f"{name} {values[index]:.2f}\n" if known else ""
         axes.set_title(f"image {index}\n{value}{-bound[index]:.1f} nats", fontsize=10)
 
 
 @styled
 def annealed_figure(
-    estimate: AnnealedEstimate, images: Tensor, spec: DataSpec, title: str = "", worst: int = 8
+    estimate: AnnealedEstimate, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
     """Show how far to believe annealed importance sampling: spread and acceptance along the path, and the bounds.
 
     Args:
         estimate: the estimates of N images.
         images: the images with shape (N, P).
-        spec: of the images.
+        shape: height and width of an image.
         title: the run, and what was evaluated.
         worst: how many of the images whose log-weights spread most are drawn.
     """
@@ -153,20 +152,20 @@ def annealed_figure(
     middle.set_ylim(0, 1.02)
     middle.set_title("moves between temperatures")
     _bounds(right, _lower_bounds(estimate))
-    _most_spread(bottom, estimate, images, spec, worst)
+    _most_spread(bottom, estimate, images, shape, worst)
     return figure
 
 
 @styled
 def sandwich_figure(
-    estimate: SandwichEstimate, images: Tensor, spec: DataSpec, title: str = "", worst: int = 8
+    estimate: SandwichEstimate, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
     """Show the bounds of simulated images from both sides: image by image, and their means.
 
     Args:
         estimate: the estimates of N images.
         images: the images with shape (N, P).
-        spec: of the images.
+        shape: height and width of an image.
         title: the run, and what was evaluated.
         worst: how many of the images whose log-weights spread most are drawn.
     """
@@ -182,18 +181,20 @@ def sandwich_figure(
     left.set_title("what lies between the two bounds")
     left.legend()
     _bounds(right, _lower_bounds(estimate) | {"backwards": estimate.upper})
-    _most_spread(bottom, estimate, images, spec, worst)
+    _most_spread(bottom, estimate, images, shape, worst)
     return figure
 
 
 @styled
-def gap_figure(estimate: GapEstimate, images: Tensor, spec: DataSpec, title: str = "", worst: int = 8) -> "Figure":
+def gap_figure(
+    estimate: GapEstimate, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
+) -> "Figure":
     """Show where the distance between ELBO and log p(x) comes from, image by image.
 
     Args:
         estimate: the gaps of N images.
         images: the images with shape (N, P).
-        spec: of the images.
+        shape: height and width of an image.
         title: the run, and what was evaluated.
         worst: how many of the images with the largest amortization gap are drawn.
     """
@@ -209,7 +210,7 @@ def gap_figure(estimate: GapEstimate, images: Tensor, spec: DataSpec, title: str
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     values = estimate.amortization
     title = "images with the largest amortization gap"
-    _images_by(bottom, values, "gap", title, estimate.log_likelihood, images, spec, worst)
+    _images_by(bottom, values, "gap", title, estimate.log_likelihood, images, shape, worst)
     return figure
 
 
@@ -290,9 +291,9 @@ def _most_spread(
     figure: "SubFigure",
     estimate: AnnealedEstimate | SandwichEstimate,
     images: Tensor,
-    spec: DataSpec,
+    shape: Sequence[int],
     worst: int,
 ) -> None:
     known = not bool(estimate.spread.isnan().any())
     title = "images whose log-weights spread most" if known else "first images; a single chain has no spread"
-    _images_by(figure, estimate.spread, "spread", title, estimate.log_likelihood, images, spec, worst)
+    _images_by(figure, estimate.spread, "spread", title, estimate.log_likelihood, images, shape, worst)

@@ -36,7 +36,7 @@ class Reconstructions(Picture):
         run = given.only()
         model, x = run.vae(), given.chosen(run)
         columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
-        return reconstruction_grid(x, model.reconstruct(x), run.spec, columns, heading(run, "test images"))
+        return reconstruction_grid(x, model.reconstruct(x), run.spec.shape, columns, heading(run, "test images"))
 
 
 class Traversal(Picture):
@@ -55,7 +55,7 @@ class Traversal(Picture):
         first = images[0] if not isinstance(images, int) else 0
         start = model.posterior(chosen_images(x, [first])).rsample()[0]
         title = heading(run, f"test image {first}, one latent moved")
-        return latent_traversal(model, start, latents, run.spec, title=title)
+        return latent_traversal(model, start, latents, run.spec.shape, title=title)
 
 
 class Interpolation(Picture):
@@ -72,11 +72,11 @@ class Interpolation(Picture):
         if len(x) % 2:
             raise ValueError(f"an interpolation goes between pairs of images; got {len(x)}")
         return interpolation_grid(
-            run.vae(), x[::2], x[1::2], run.spec, title=heading(run, "from one test image to another")
+            run.vae(), x[::2], x[1::2], run.spec.shape, title=heading(run, "from one test image to another")
         )
 
 
 def sample_figure(run: Run, count: int, temperature: float = 1.0) -> "Figure":
     """Draw images from the model of a run."""
     what = "pixel probabilities of samples" + ("" if temperature == 1 else f" at temperature {temperature:g}")
-    return image_grid(run.vae().sample(count, temperature), run.spec, min(_COLUMNS, count), heading(run, what))
+    return image_grid(run.vae().sample(count, temperature), run.spec.shape, min(_COLUMNS, count), heading(run, what))

@@ -32,7 +32,7 @@ class Posteriors(Picture):
         if isinstance(images, int):
             images = posterior_misfit(next(iter(models.values())), x).argsort(descending=True)[:_CHOSEN].tolist()
             x = x[images]
-        return posterior_contours(models, x, first.spec, [f"test image {index}" for index in images])
+        return posterior_contours(models, x, first.spec.shape, [f"test image {index}" for index in images])
 
 
 class Layers(Picture):

@@ -131,7 +131,7 @@ class Annealed(Chains):
 
     @override
     def figure(self, model: VAE, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
-        return annealed_figure(estimate, images, spec, title)
+        return annealed_figure(estimate, images, spec.shape, title)
 
     @override
     @classmethod

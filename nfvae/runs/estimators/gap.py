@@ -127,7 +127,7 @@ class Gap(Chains):
     def figure(
         self, model: VAE, estimate: GapEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
     ) -> "Figure":
-        return gap_figure(estimate, images, spec, title)
+        return gap_figure(estimate, images, spec.shape, title)
 
     @override
     @classmethod

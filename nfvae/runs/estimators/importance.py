@@ -99,7 +99,7 @@ class Importance(Estimator):
         weights = log_weights(
             model, images[some].float(), self.samples, proposal=self.proposal, seed=seed, indices=some
         )
-        return likelihood_figure(estimate, weights, images, spec, title)
+        return likelihood_figure(estimate, weights, images, spec.shape, title)
 
     @override
     @classmethod

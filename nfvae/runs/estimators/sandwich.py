@@ -73,7 +73,7 @@ class Sandwich(Annealed):
     def figure(
         self, model: VAE, estimate: SandwichEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
     ) -> "Figure":
-        return sandwich_figure(estimate, images, spec, title)
+        return sandwich_figure(estimate, images, spec.shape, title)
 
     @override
     @classmethod
