@@ -65,8 +65,7 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
     torch.set_float32_matmul_precision(options.matmul_precision)
     runs = [Run(path) for path in dict.fromkeys(options.runs)]
     trainer = evaluation_trainer(**_section(options, "trainer"))
-    printed = redirect_stdout(sys.stdout if options.format == "table" else sys.stderr)
-    with printed:
+    with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
         return evaluate(runs, evaluation_settings(options), trainer, getattr(options, "data.root"))
 
 

@@ -72,8 +72,7 @@ class EvaluationSettings(NamedTuple):
             trained_on: the settings of the training's data.
             checkpoint: the name of the checkpoint's file, without its ending.
         """
-        usual = {"seed": 0, "matmul_precision": "highest"}
-        usual |= {key: trained_on.get(key) for key in ("dataset", "binarization")}
+        usual = self._field_defaults | {key: trained_on.get(key) for key in ("dataset", "binarization")}
         parts = {
             "first_images": f"first{self.first_images}",
             "seed": f"seed{self.seed}",
@@ -92,12 +91,12 @@ class EvaluationSettings(NamedTuple):
 
     def arguments(self) -> str:
         """Return the arguments of the command that makes this evaluation."""
-        named = [] if self.estimator.commands[0] == self.estimator.name else ["--estimator", self.estimator.name]
-        default = self._field_defaults
+        estimator, default = self.estimator, self._field_defaults
+        implied = estimator.name in (estimator.commands[0], default["estimator"].name)
+        named = [] if implied else ["--estimator", estimator.name]
         given = {key: value for key, value in self._asdict().items() if key != "estimator" and value != default[key]}
         words = [f"--{_ARGUMENTS.get(key, key)} {value}" for key, value in given.items()]
-        named = [] if self.estimator.name == default["estimator"].name else named
-        return " ".join([*named, *self.estimator.words(), *words])
+        return " ".join([*named, *estimator.words(), *words])
 
     def command(self, run: Path) -> str:
         """Return the command that makes this evaluation of a run."""
