@@ -130,6 +130,12 @@ def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> 
         raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
 
 
+def described(choices: Mapping[str, Any]) -> str:
+    """Return the names of choices, each with its `help`, as lines of a command's description."""
+    width = max(map(len, choices)) + 2
+    return "\n    ".join(f"{name:{width}}{choice.help}" for name, choice in choices.items())
+
+
 def chosen_estimators(options: argparse.Namespace) -> list[Estimator]:
     """Return the estimators that the arguments of `Parser.add_estimators` ask for, by default the first one.
 

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from nfvae.commands.arguments import Parser, evaluation_settings, refused
+from nfvae.commands.arguments import Parser, described, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.commands.trainer import check_processes
@@ -42,12 +42,9 @@ def evaluate_command(arguments: list[str]) -> None:
 def evaluate_parser() -> Parser:
     """Return the parser of the command."""
     estimators = estimator_classes("evaluate")
-    width = max(map(len, estimators)) + 2
-    lines = "\n    ".join(f"{name:{width}}{kind.help}" for name, kind in estimators.items())
+    description = str(evaluate_command.__doc__).replace("{estimators}", described(estimators))
     images = "number of images, the first ones (default: all; 100 of sandwich)"
-    return estimation_parser(
-        "nfvae evaluate", str(evaluate_command.__doc__).replace("{estimators}", lines), estimators, images
-    )
+    return estimation_parser("nfvae evaluate", description, estimators, images)
 
 
 @rank_zero_only

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nfvae.commands.arguments import Parser, check_file, offer
+from nfvae.commands.arguments import Parser, check_file, described, offer
 from nfvae.commands.pictures import PICTURES, draw
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import EvaluationSettings, Run
@@ -59,9 +59,8 @@ def _checked(options: Namespace) -> dict[str, EvaluationSettings]:
 
 def plot_parser() -> Parser:
     """Return the parser of the command."""
-    width = max(map(len, PICTURES)) + 2
-    lines = "\n    ".join(f"{name:{width}}{PICTURES.load(name).help}" for name in PICTURES)
-    parser = Parser("nfvae plot", str(plot_command.__doc__).replace("{pictures}", lines))
+    pictures = described({name: PICTURES.load(name) for name in PICTURES})
+    parser = Parser("nfvae plot", str(plot_command.__doc__).replace("{pictures}", pictures))
     offer(parser.add_argument("kind", metavar="KIND", help=", ".join(PICTURES)), PICTURES)
     parser.add_runs("runs", "*")
     parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)

@@ -59,15 +59,12 @@ class Evaluation:
         settings.check()
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.images(**{name: value for name, value in changes.items() if value is not None})
-        spec, given = run.spec, data.hparams["dataset"]
-        if data.spec != spec:
-            model = f"run {run.folder.path} models {spec.noun} of shape {spec}"
-            raise ValueError(f"{model}; those of {given} have {data.spec}")
-        self.run, self.spec, self.notice, self.estimator = run, spec, "", settings.estimator
+        run.check_spec(data.spec, data.hparams["dataset"])
+        self.run, self.spec, self.notice, self.estimator = run, run.spec, "", settings.estimator
         self.seed, split = settings.seed, settings.images_of
         self.images = self.estimator.images(run.vae, lambda: data.images(split), settings.first_images, settings.seed)
         self.identity = {
-            "dataset": given,
+            "dataset": data.hparams["dataset"],
             "binarization": data.hparams["binarization"],
             "split": split,
             "images": len(self.images.x),

@@ -154,6 +154,17 @@ class Run:
         assert isinstance(data, ToyVectors)
         return data
 
+    def check_spec(self, spec: DataSpec, dataset: str) -> None:
+        """Refuse data of another form than those that the model was trained on.
+
+        Raises:
+            ValueError: for such data.
+        """
+        if spec != self.spec:
+            raise ValueError(
+                f"run {self.folder.path} models {self.spec.noun} of shape {self.spec}; those of {dataset} have {spec}"
+            )
+
     def check_kind(self, kind: str) -> None:
         """Refuse a model of another kind than that which is needed.
 

@@ -211,7 +211,7 @@ def test_data_that_have_moved_are_named(workdir, cli):
         assert code == 0, error
     code, _, error = cli("plot", "layers", "runs/letters", "--data.root", "wide.npz")
     assert (code, error.count("\n")) == (2, 1)
-    assert "models images of shape [8, 8]; its data have [8, 4]" in error
+    assert "models images of shape [8, 8]; those of arrays have [8, 4]" in error
 
 
 def test_a_student_is_drawn_with_its_teacher_where_that_is_known(runs, cli, monkeypatch):

@@ -46,9 +46,7 @@ class Given(NamedTuple):
     def split(self, run: Run) -> Tensor:
         """Return the test images of a run with shape (N, P), from `root` where that is given."""
         data = run.images(**({} if self.root is None else {"root": self.root}))
-        if data.spec != run.spec:
-            model = f"run {run.folder.path} models {run.spec.noun} of shape {run.spec}"
-            raise ValueError(f"{model}; its data have {data.spec}")
+        run.check_spec(data.spec, data.hparams["dataset"])
         return data.images("test").float()
 
     def chosen(self, run: Run) -> Tensor:
