@@ -4,6 +4,7 @@ import sys
 
 from nfvae.commands.arguments import Parser, chosen_estimators
 from nfvae.commands.evaluate import estimation_parser, show, summarize
+from nfvae.commands.pictures.base import names_of
 from nfvae.commands.pictures.evaluations import overview
 from nfvae.runs import Run
 from nfvae.runs.estimators import estimator_classes
@@ -28,7 +29,8 @@ def gap_command(arguments: list[str]) -> None:
     name = "-".join(["gap", *chosen_estimators(options)[0].qualifiers()])
     path, out = Run(options.runs[0]).folder.drawn(name), sys.stdout if options.format == "table" else sys.stderr
     try:
-        write_figure(path, overview(Gap, {summary["run"]: summary for summary in summaries}))
+        names = names_of([Run(path) for path in dict.fromkeys(options.runs)])
+        write_figure(path, overview(Gap, dict(zip(names, summaries, strict=True))))
         print(path, file=out)
     except ValueError as error:  # of runs on different images, whose numbers are printed all the same
         print(f"no picture: {error}", file=out)

@@ -113,6 +113,14 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
     return [each for group in groups for each in _apart(_name(group[0].settings, all_settings), group)]
 
 
+def experiment_names(results: Sequence[Result]) -> list[str]:
+    """Return the names of experiments of one run each; none where two runs have the same settings."""
+    settings = [result.settings for result in results]
+    if any(settings.count(each) > 1 for each in settings):
+        return []
+    return [_name(each, settings) for each in settings]
+
+
 def _apart(name: str, group: list[Result]) -> list[Experiment]:
     """Return the experiments of runs that have the same settings."""
     if _has_own_seeds(group):

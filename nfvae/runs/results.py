@@ -46,13 +46,10 @@ def read_result(run: Run, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)
     """
     first, *others = (read_summary(run, settings) for settings in evaluations)
     values = evaluations[0].path(run).with_suffix(".csv")
-    return Result(
-        run.folder.path,
-        _experiment_settings(run.settings | run.data_settings, run.data_digest),
-        run.data_settings.get("seed"),
-        _with_others(first, others),
-        read_values(values)["log_likelihood"] if values.is_file() else _UNKNOWN,
-        run.folder.history(),
+    return unread_result(run)._replace(
+        summary=_with_others(first, others),
+        log_likelihood=read_values(values)["log_likelihood"] if values.is_file() else _UNKNOWN,
+        history=run.folder.history(),
     )
 
 
@@ -65,6 +62,12 @@ def planned_result(folder: Path, settings: dict[str, Any], seed: int | None) -> 
         seed: of weights, order and every draw.
     """
     return Result(folder, _experiment_settings(settings), seed, {}, _UNKNOWN, [])
+
+
+def unread_result(run: Run) -> Result:
+    """Return the result of a run without any of its numbers: of which experiment it is."""
+    settings = _experiment_settings(run.settings | run.data_settings, run.data_digest)
+    return Result(run.folder.path, settings, run.data_settings.get("seed"), {}, _UNKNOWN, [])
 
 
 def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, Any]:

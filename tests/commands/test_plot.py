@@ -135,7 +135,7 @@ def test_what_a_run_gains_adds_up(runs, cli, monkeypatch):
     )
     assert cli("plot", "gain", "runs/wide", "runs/flat", "--samples", 20, "--temperatures", 5)[0] == 0
     (gains,) = drawn
-    model, bound, estimator = gains["flat"].tolist()
+    model, bound, estimator = gains["iaf-4"].tolist()
     (wide, flat), (wide_annealed, flat_annealed) = (
         [json.loads(Path(f"runs/{run}/evaluation-test-{name}.json").read_text()) for run in ("wide", "flat")]
         for name in ("importance-20", "annealed-4x5")
@@ -235,9 +235,11 @@ def test_a_student_is_drawn_with_its_teacher_where_that_is_known(runs, cli, monk
     assert "has shape [8, 8]; the student runs/student [2]" in error
 
 
-def test_runs_are_named_by_as_little_of_their_paths_as_tells_them_apart(runs):
+def test_runs_are_named_by_their_experiments_or_else_by_the_ends_of_their_paths(runs):
     shutil.copytree("runs/flat", "other/flat")
-    paths = ["runs/flat", "runs/wide", "runs/flat", "runs/flat/checkpoints/last.ckpt"]
+    paths = ["runs/flat", "runs/wide", "runs/flat"]
+    assert [*Given([Run(path) for path in paths]).named()] == ["iaf-4", "none-1"]
+    paths.append("runs/flat/checkpoints/last.ckpt")
     assert [*Given([Run(path) for path in paths]).named()] == ["flat", "wide", "flat (last)"]
     assert [*Given([Run(path) for path in ("runs/flat", "other/flat")]).named()] == ["runs/flat", "other/flat"]
 

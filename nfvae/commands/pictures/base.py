@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from nfvae.runs import EvaluationSettings, Run
+from nfvae.runs import EvaluationSettings, Run, experiment_names, unread_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Images = int | Sequence[int]
+_LONGEST_NAME = 40  # characters of an experiment's name in a picture
 
 
 class Given(NamedTuple):
@@ -31,17 +32,11 @@ class Given(NamedTuple):
         return self.runs[0]
 
     def named(self) -> dict[str, Run]:
-        """Return the runs, each once, by the last parts of their paths that tell them apart."""
+        """Return the runs, each once, by the names of `names_of`."""
         if not self.runs:
             raise ValueError("this picture takes runs; got none")
         runs = [*{run.path.resolve(): run for run in self.runs}.values()]
-        paths = [run.folder.path.resolve().parts for run in runs]
-        ends = ["" if run.path.stem == run.folder.best.stem else f" ({run.path.stem})" for run in runs]
-        for count in range(1, max(map(len, paths)) + 1):
-            names = ["/".join(path[-count:]) + end for path, end in zip(paths, ends, strict=True)]
-            if len({*names}) == len(names):
-                break
-        return dict(zip(names, runs, strict=True))
+        return dict(zip(names_of(runs), runs, strict=True))
 
     def split(self, run: Run) -> Tensor:
         """Return the test images of a run with shape (N, P), from `root` where that is given."""
@@ -73,6 +68,20 @@ class Picture(ABC):
             ValueError: for runs or images that it cannot be drawn of.
             FileNotFoundError: if an evaluation or the given teacher is not there.
         """
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return names for different runs: those of their experiments, or else the ends of their paths that differ."""
+    names = experiment_names([unread_result(run) for run in runs])
+    if names and all(len(name) <= _LONGEST_NAME for name in names):
+        return names
+    paths = [run.folder.path.resolve().parts for run in runs]
+    ends = ["" if run.path.stem == run.folder.best.stem else f" ({run.path.stem})" for run in runs]
+    for count in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(path[-count:]) + end for path, end in zip(paths, ends, strict=True)]
+        if len({*names}) == len(names):
+            break
+    return names
 
 
 def chosen_images(images: Tensor, chosen: Images) -> Tensor:
