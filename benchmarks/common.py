@@ -38,7 +38,7 @@ def matrix_rate():
 
 
 def configs(flow):
-    """The files of docs/results.md, "Five posteriors, sixty epochs"."""
+    """The files of docs/appendix.md, "Five posteriors, sixty epochs"."""
     return [ROOT / f"configs/{name}.yaml" for name in ("mnist", "networks/relu", f"posteriors/{flow}")]
 
 

@@ -59,16 +59,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "fit": Command("nfvae.commands.fit", "train, or go on with a training that was interrupted"),
-    "validate": Command("nfvae.commands.test", "report a trained model on the validation set"),
-    "test": Command("nfvae.commands.test", "report a trained model on the test set"),
+    "fit": Command("nfvae.commands.fit", "train a model, or resume an interrupted training"),
+    "validate": Command("nfvae.commands.test", "compute the metrics of a trained model on the validation set"),
+    "test": Command("nfvae.commands.test", "compute the metrics of a trained model on the test set"),
     "predict": Command("nfvae.commands.test", "write a posterior sample of each test image"),
-    "evaluate": Command("nfvae.commands.evaluate", "estimate the likelihood of trained runs"),
-    "gap": Command("nfvae.commands.gap", "say why the ELBO of trained runs misses the likelihood"),
-    "compare": Command("nfvae.commands.compare", "compare runs in one table; train what is missing"),
-    "export": Command("nfvae.commands.export", "write trained runs as small folders, to be shared"),
-    "plot": Command("nfvae.commands.plot", "draw a picture of trained runs"),
-    "encode": Command("nfvae.commands.encode", "encode images of your own into posterior samples"),
-    "score": Command("nfvae.commands.encode", "say how likely images of your own are under a run"),
-    "sample": Command("nfvae.commands.sample", "draw images from a trained run"),
+    "evaluate": Command("nfvae.commands.evaluate", "estimate the log-likelihood of trained models, with its error"),
+    "gap": Command("nfvae.commands.gap", "split the gap between ELBO and log-likelihood: encoder or flow?"),
+    "compare": Command("nfvae.commands.compare", "compare runs or configs in one table"),
+    "export": Command("nfvae.commands.export", "copy trained runs into small folders to share"),
+    "plot": Command("nfvae.commands.plot", "draw a picture of trained models"),
+    "encode": Command("nfvae.commands.encode", "encode your images into posterior samples"),
+    "score": Command("nfvae.commands.encode", "compute log p(x) of your images"),
+    "sample": Command("nfvae.commands.sample", "draw images from a trained model"),
 }

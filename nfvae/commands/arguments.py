@@ -14,8 +14,9 @@ from nfvae.data import SPLITS
 from nfvae.registry import check_choice, trust
 from nfvae.runs import EvaluationSettings
 from nfvae.runs.estimators import Estimator
+from nfvae.runs.tables import FORMATS
 
-TRUST_HELP = "your own classes that the checkpoint may name (default: those the run was trained with in this folder)"
+TRUST_HELP = "your own classes that a checkpoint may import (default: those of runs that you trained in this folder)"
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -73,23 +74,23 @@ class Parser(argparse.ArgumentParser):
 
     def add_runs(self, name: str, nargs: str | None, others: str = "") -> None:
         """Add trained runs as positional arguments, with the classes that their checkpoints may name."""
-        text = f"folder of a run, as runs/NAME, or a checkpoint{others}"
+        text = f"folder of a run such as runs/NAME, or a checkpoint{others}"
         self.add_argument(name, type=Path, nargs=nargs, metavar=name.upper().removesuffix("S"), help=text)
         self.add_trust()
 
     def add_evaluation(
-        self, estimators: Mapping[str, type[Estimator]], images: str = "number of images, the first ones (default: all)"
+        self, estimators: Mapping[str, type[Estimator]], images: str = "use only the first N images (default: all)"
     ) -> None:
         """Add the settings of an evaluation by one of some estimators; `evaluation_settings` reads them."""
         if len(estimators) > 1:
-            text = f"{' | '.join(estimators)}, or several of them (default: {next(iter(estimators))})"
+            text = f"estimators of log p(x): {', '.join(estimators)} (default: {next(iter(estimators))})"
             offer(self.add_argument("--estimator", nargs="+", metavar="NAME", help=text), estimators)
         self.add_estimators(estimators)
-        offer(self.add_argument("--split", help="train, val or test (default: test)"), SPLITS)
+        offer(self.add_argument("--split", help="part of the data: train, val or test (default: test)"), SPLITS)
         self.add_argument("--limit", "--images", type=int, help=images)
         self.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
         for name in ("dataset", "binarization"):
-            self.add_argument(f"--data.{name}", help=f"another {name} than in training")
+            self.add_argument(f"--data.{name}", help=f"{name} to evaluate on, if not that of the training")
 
     def add_estimators(self, estimators: Mapping[str, type[Estimator]], **defaults: Any) -> None:
         """Add the arguments of estimators, some of them with other defaults than theirs."""
@@ -99,6 +100,13 @@ class Parser(argparse.ArgumentParser):
             default = defaults.get(name, argument.default)
             text = argument.help if default is None else f"{argument.help} (default: {default})"
             offer(self.add_argument(f"--{name}", type=argument.type, default=default, help=text), argument.choices)
+
+    def add_layout(self) -> None:
+        """Add what a table shows, and in which form."""
+        text = "numbers to show, named as in --format json; all shows every one (default: the most important)"
+        self.add_argument("--columns", nargs="+", default=[], metavar="NAME", help=text)
+        self.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
+        self.add_argument("--caption", default="", help="caption of a LaTeX table, in which the best numbers are bold")
 
     def add_trust(self) -> None:
         """Add the classes of your own that a checkpoint may name."""

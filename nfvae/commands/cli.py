@@ -18,8 +18,8 @@ _SAID_IN_VAIN = ("litlogger", "litmodels", "TPU", "GPU available: False", "Loadi
 _DESCRIPTION = "Train, measure and compare variational autoencoders whose posterior is a normalizing flow."
 _OTHERS = """
 
-nfvae COMMAND --help says what a command takes, nfvae --version the version;
-nfvae --print_shtab SHELL prints a script by which a shell completes all of it."""
+nfvae COMMAND --help lists the arguments of a command, nfvae --version prints the version,
+nfvae --print_shtab SHELL prints a completion script for bash, zsh, fish or tcsh."""
 
 
 def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int:

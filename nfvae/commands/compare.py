@@ -29,10 +29,9 @@ from nfvae.runs import (
 )
 from nfvae.runs.comparison import check_columns
 from nfvae.runs.estimators import estimator_classes
-from nfvae.runs.evaluation import described
+from nfvae.runs.evaluation import described, described_images
 from nfvae.runs.page import write_page
 from nfvae.runs.results import planned_result, read_summary
-from nfvae.runs.tables import FORMATS
 from nfvae.runs.tracking import finish
 
 _BASE = Path("configs/mnist.yaml")
@@ -43,10 +42,11 @@ _MAY_DIFFER = {  # without another outcome
 
 
 def compare_command(arguments: list[str]) -> None:
-    """Compare trained runs in one table: runs that differ in their seeds alone are one line, pooled.
+    """Compare trained runs, or configs that are trained first, in one table.
 
-    Errors are standard errors over seeds where there are several, else over images. With --baseline the last columns
-    say how much higher the NLL is than the baseline's, paired image by image: ± over images, then over seeds.
+    Runs that differ only in their random seed are one row: their mean with its standard error over seeds. Other errors
+    are over images. With --baseline the last columns are the difference of the NLL to the baseline, paired image by
+    image, with its standard errors over images and over seeds.
     """
     parser = compare_parser()
     options, fit_arguments = parser.parse_known_args(arguments)
@@ -61,13 +61,14 @@ def compare_command(arguments: list[str]) -> None:
         check_comparable(results)
     experiments = pool(results)
     baseline = _chosen(experiments, options.baseline)
-    table = comparison_table(experiments, baseline, options.sort, options.columns)
+    table = comparison_table(experiments, baseline, options.sort, options.columns, options.caption)
     if options.format == "table":
         for said in dict.fromkeys(_evaluations(result.summary) for result in results):
             print(f"evaluations: {said}")
     print(table.render(options.format))
     if options.html:
-        write_page(options.html, experiments, baseline, table, shlex.join(["nfvae", "compare", *arguments]))
+        whole = comparison_table(experiments, baseline, options.sort, options.columns or ["all"])
+        write_page(options.html, experiments, baseline, whole, shlex.join(["nfvae", "compare", *arguments]))
         print(f"written: {options.html}")
 
 
@@ -76,21 +77,20 @@ def compare_parser() -> Parser:
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
     parser.add_evaluation(estimator_classes("compare"))
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="compare the evaluated runs of a wandb project, too")
     parser.add_argument(
-        "--baseline", help="a run, a flow, or an experiment in the table that the others are compared with"
+        "--wandb", metavar="ENTITY/PROJECT", help="also compare the evaluated runs of this wandb project"
     )
-    parser.add_argument("--sort", default="nll", help="name of a number, as --format json has it (default: nll)")
+    parser.add_argument("--baseline", help="run, flow or experiment that all others are compared with, image by image")
     parser.add_argument(
-        "--columns",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="what is shown, as --sort (default: all but kl and bits_per_pixel)",
+        "--sort", default="nll", help="number that the rows are sorted by, named as in --format json (default: nll)"
     )
-    parser.add_argument("--format", default="table", choices=FORMATS, help="output format (default: table)")
-    parser.add_argument("--html", type=Path, help="write a page with table, curves and samples, too")
-    parser.add_argument("--force", action="store_true", help="compare what was evaluated on different images, too")
+    parser.add_layout()
+    parser.add_argument("--html", type=Path, help="also write a page with the table, curves and samples")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="compare runs that were evaluated on different images or by different estimators",
+    )
     _add_training(parser)
     return parser
 
@@ -100,16 +100,18 @@ def _add_training(parser: Parser) -> None:
     parser.add_argument(
         "--fit",
         action="store_true",
-        help="train and evaluate first what is missing, under the names that fit gives; other settings go to fit",
+        help="first train and evaluate what is missing, under the names of nfvae fit; other arguments go to fit",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", help="of each config (default: its own)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="random seeds to train each config with (default: the seed in the config)"
+    )
     parser.add_argument(
         *("-c", "--config"),
         type=Path,
         action="append",
-        help="config under each of the configs; may be repeated (default: configs/mnist.yaml)",
+        help="config that each compared config is added to; can be repeated (default: configs/mnist.yaml)",
     )
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="where the runs of configs are (default: runs)")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of the trained runs (default: runs)")
 
 
 def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
@@ -265,7 +267,4 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
 
 def _evaluations(summary: dict[str, Any]) -> str:
     """Say which evaluations are compared."""
-    return (
-        f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization, "
-        f"{summary['images']:,} images, {described(summary)}, seed {summary['seed']}"
-    )
+    return f"{described_images(summary)}, {described(summary)}, seed {summary['seed']}"

@@ -1,4 +1,4 @@
-"""`nfvae encode` and `nfvae score`: a trained model on images of one's own."""
+"""`nfvae encode` and `nfvae score`: a trained model on your own images."""
 
 import csv
 import zipfile
@@ -29,15 +29,15 @@ _ESTIMATOR = "annealed"  # by which images are scored by default
 
 
 def encode_command(arguments: list[str]) -> None:
-    """Encode images: samples of the posterior with their log-densities.
+    """Encode images into posterior samples.
 
-    Writes an .npz of
+    Writes an .npz with
 
-    z      posterior samples with shape (samples, N, D)
-    log_q  their log-densities log q(z|x) with shape (samples, N), in nats
-    mean   their mean with shape (N, D)
-    loc, log_scale  of the Gaussian that the flow starts from, with shape (N, D)
-    input_sha256  of the binary images, 32 bytes
+    z               posterior samples with shape (samples, N, D)
+    log_q           their log-densities log q(z|x) with shape (samples, N), in nats
+    mean            their mean with shape (N, D)
+    loc, log_scale  parameters of the Gaussian before the flow, with shape (N, D)
+    input_sha256    digest of the binary images, 32 bytes
     """
     options = encode_parser().parse_args(arguments)
     check_sizes(**{"--samples": options.samples})
@@ -53,7 +53,7 @@ def encode_command(arguments: list[str]) -> None:
 def encode_parser() -> Parser:
     """Return the parser of the command."""
     parser = _parser("nfvae encode", encode_command.__doc__)
-    parser.add_argument("--samples", type=int, default=10, help="of each image (default: 10)")
+    parser.add_argument("--samples", type=int, default=10, help="posterior samples per image (default: 10)")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/encoded-INPUT.npz)")
     return parser
 
@@ -71,10 +71,10 @@ def _encoded(model: VAE, x: Tensor, samples: int) -> dict[str, NDArray[np.floati
 
 
 def score_command(arguments: list[str]) -> None:
-    """Score images by their likelihood under the model, as to find those that are unlike its training images.
+    """Compute log p(x) of images, for example to find images unlike those of the training.
 
-    Writes a .csv with a row an image: its index, log p(x) in nats, the standard error of that, and a SHA-256 of all
-    images, by which the results of other images are not replaced.
+    Writes a .csv with one row per image: index, log p(x) in nats, its standard error, and a digest of all images.
+    Results of other images are not overwritten.
     """
     options = score_parser().parse_args(arguments)
     [estimator] = chosen_estimators(options)
@@ -93,7 +93,7 @@ def score_parser() -> Parser:
     """Return the parser of the command."""
     parser = _parser("nfvae score", score_command.__doc__)
     estimators = estimator_classes("score")
-    text = f"{' | '.join(estimators)} (default: {_ESTIMATOR})"
+    text = f"estimator of log p(x): {' or '.join(estimators)} (default: {_ESTIMATOR})"
     offer(parser.add_argument("--estimator", nargs=1, default=[_ESTIMATOR], metavar="NAME", help=text), estimators)
     parser.add_estimators(estimators, samples=1000, budget="small")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/scores-INPUT.csv)")
@@ -107,8 +107,8 @@ def _parser(name: str, description: str | None) -> Parser:
         "--input",
         type=Path,
         required=True,
-        help="images in an .npz, .npy or .pt with one array of shape (N, height, width): binary, or gray, which are "
-        "then binarized as the test images of the run",
+        help="an .npz, .npy or .pt file with one array of shape (N, height, width); gray images are binarized in the "
+        "same way as the test images of the run",
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
@@ -128,7 +128,7 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
         raise ValueError(f"{options.input} has images of shape {[*images.shape[1:]]}; the run's have {run.spec}")
     digest = content_digest({"images": images})
     if path.exists() and _input_digest(path) != digest:
-        raise ValueError(f"{path} is there already, and not of these images: give another --output, or remove it")
+        raise ValueError(f"{path} exists and has results of other images: give another --output, or delete it")
     return path, model, model.as_data(images), digest
 
 

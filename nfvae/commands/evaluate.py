@@ -16,45 +16,52 @@ from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.commands.trainer import check_processes
 from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
-from nfvae.runs.columns import columns
-from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes
+from nfvae.runs.columns import columns, shown_columns
+from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes, estimator_label
+from nfvae.runs.evaluation import described_images
 from nfvae.runs.folder import wandb_name
-from nfvae.runs.tables import FORMATS, paragraph
+from nfvae.runs.tables import paragraph
 from nfvae.runs.tracking import log_results
 
 _ALL_DEVICES: dict[str, Any] = {"accelerator": "auto", "devices": "auto", "strategy": "auto", "num_nodes": 1}
 
 
 def evaluate_command(arguments: list[str]) -> None:
-    """Estimate the log-likelihood of trained runs, and say how far to believe it.
+    """Estimate the log-likelihood of trained models in nats per image, with its error.
 
     {estimators}
 
-    Writes RUN/evaluation-SPLIT-ESTIMATOR-SIZE.json, the values of every image as .csv and a figure as .png; the name
-    lists every setting that is not the default: proposal, limit, seed, precision, data set, binarization, and a
-    checkpoint that is not the best.
-    An interrupted call goes on where it was; a finished one is not repeated.
+    Writes RUN/evaluation-SPLIT-ESTIMATOR-SIZE.json with the results, a .csv with the values of every image, and a
+    figure as .png. The name of the files lists every setting that is not the default.
+
+    An interrupted evaluation resumes when the command is repeated. A finished one is not computed again.
     """
     options = evaluate_parser().parse_args(arguments)
-    show(summarize(options), options.format)
+    show(summarize(options), options.format, options.columns, options.caption)
 
 
 def evaluate_parser() -> Parser:
     """Return the parser of the command."""
     estimators = estimator_classes("evaluate")
     description = str(evaluate_command.__doc__).replace("{estimators}", described(estimators))
-    images = "number of images, the first ones (default: all; 100 of sandwich)"
+    images = "use only the first N images (default: all; for sandwich: 100 simulated images)"
     return estimation_parser("nfvae evaluate", description, estimators, images)
 
 
 @rank_zero_only
-def show(summaries: list[dict[str, Any]], format: str = "table") -> None:
-    """Print a table of summaries, and how far to believe them."""
-    print(Table(summaries, columns()).render(format))
-    if format == "table":
-        for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
-            judged = [summary for summary in summaries if summary["estimator"] == estimator]
-            print(paragraph(ESTIMATORS.load(estimator).verdict(judged)))
+def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence[str] = (), caption: str = "") -> None:
+    """Print a table of summaries, with the columns of some names, and how accurate the numbers are."""
+    rows = [{**summary, "label": estimator_label(summary)} for summary in summaries]
+    table = Table(rows, shown_columns(names, columns()), bool(names) and [*names] != ["all"], caption)
+    if format != "table":
+        print(table.render(format))
+        return
+    for images in dict.fromkeys(map(described_images, summaries)):
+        print(f"{images}, nats per image")
+    print(table.text())
+    for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
+        judged = [summary for summary in summaries if summary["estimator"] == estimator]
+        print(paragraph(ESTIMATORS.load(estimator).verdict(judged)))
 
 
 def summarize(options: Namespace) -> list[dict[str, Any]]:
@@ -70,7 +77,7 @@ def evaluate(
     runs: Sequence[Run], evaluations: Sequence[EvaluationSettings], trainer: pl.Trainer, root: str | None = None
 ) -> list[dict[str, Any]]:
     """Make evaluations of runs as far as they are not there, and return the summary of each run and evaluation."""
-    with ended_by_signals(lambda: "the same command goes on from here"):
+    with ended_by_signals(lambda: "repeat the command to resume"):
         every = (Evaluation(run, settings, root) for run in runs for settings in evaluations)
         return [{"run": _name(each), **_summary(each, trainer)} for each in every]
 
@@ -108,21 +115,24 @@ def estimation_parser(
     parser = Parser(name, description)
     parser.add_runs("runs", "+")
     parser.add_evaluation(estimators, images)
-    parser.add_argument("--data.root", help="another folder of the data than in training")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
+    parser.add_argument("--data.root", help="folder of the data, if not that of the training")
+    parser.add_layout()
     parser.add_argument(
         "--matmul_precision",
         choices=["highest", "high", "medium"],
         default="highest",
-        help="of float32 matrix products: high has TF32 on a GPU, medium the networks in bfloat16 (default: highest)",
+        help="precision of matrix products: high allows TF32 on a GPU, medium bfloat16 in networks (default: highest)",
     )
     for name in ("accelerator", "devices", "strategy"):
-        parser.add_argument(f"--trainer.{name}", default="auto", help="as for Lightning's Trainer (default: auto)")
+        parser.add_argument(f"--trainer.{name}", default="auto", help=f"{name} of Lightning's Trainer (default: auto)")
     parser.add_argument(
-        "--trainer.num_nodes", type=int, default=1, help="machines, started by torchrun or SLURM (default: 1)"
+        "--trainer.num_nodes", type=int, default=1, help="number of machines, started by torchrun or SLURM (default: 1)"
     )
     parser.add_argument(
-        "--trainer.enable_progress_bar", type=lambda word: word.lower() != "false", default=True, help="true or false"
+        "--trainer.enable_progress_bar",
+        type=lambda word: word.lower() != "false",
+        default=True,
+        help="whether to show a progress bar: true or false",
     )
     return parser
 

@@ -14,10 +14,10 @@ from nfvae.runs.folder import RunFolder
 
 
 def export_command(arguments: list[str]) -> None:
-    """Write trained runs as small folders, to be shared: settings, weights, metrics, and evaluations in sums.
+    """Copy trained runs into small folders: settings, weights, metrics, and evaluations without single images.
 
-    Every command takes such a folder for a run, as far as its weights are there; no training can go on from it.
-    Rounded to 16 bits the weights are another model, which has to be evaluated anew.
+    Every command takes such a folder as a run, except that a training cannot resume from it. Weights that are rounded
+    to 16 bits are another model, which must be evaluated anew.
     """
     options = export_parser().parse_args(arguments)
     check_choice("--weights choice", options.weights, WEIGHTS)
@@ -40,8 +40,10 @@ def export_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser("nfvae export", export_command.__doc__)
     parser.add_runs("runs", "+")
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where a folder for each run goes")
-    text = f"{' | '.join(WEIGHTS)}: as they are, in 16 bits, left out (default: full)"
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="FOLDER", help="folder to write to; each run gets a folder in it"
+    )
+    text = "full: as they are, half: rounded to 16 bits, none: left out (default: full)"
     offer(parser.add_argument("--weights", default="full", help=text), WEIGHTS)
     return parser
 

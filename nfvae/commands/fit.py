@@ -37,7 +37,7 @@ _PICTURED_IMAGES = 32
 
 
 def fit_command(arguments: list[str]) -> None:
-    """Train, or go on with a training that was interrupted."""
+    """Train a model, or resume an interrupted training."""
     plan = Plan(arguments)
     if plan.is_requeued and plan.folder.is_trained:
         plan = Plan([*arguments, "--ckpt_path", str(plan.folder.path)])
@@ -94,9 +94,7 @@ def _train_in_folder(plan: Plan, trainer: pl.Trainer) -> None:
 def _train(plan: Plan, trainer: pl.Trainer) -> None:
     if plan.resumes and plan.is_finished:
         if trainer.is_global_zero:
-            print(
-                f"run {plan.folder.path} has ended: a larger --trainer.max_epochs, or another limit, trains it further"
-            )
+            print(f"run {plan.folder.path} has ended; raise --trainer.max_epochs, or another limit, to continue")
         return
     path = plan.checkpoint.path if plan.checkpoint else None
     try:
@@ -143,7 +141,7 @@ def _check_new(plan: Plan) -> None:
             "replace it with --overwrite true, or give another --name"
         )
     if inner := folder.inner:
-        raise ValueError(f"run {folder.path} holds another one, {inner[0]}: move that before this one is replaced")
+        raise ValueError(f"run {folder.path} contains another run, {inner[0]}: move it before you replace this one")
 
 
 def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
@@ -264,7 +262,7 @@ def _take_back(folder: RunFolder, replaced: Path | None, diverged: bool) -> None
     """Delete the folder of a training that came to nothing, and put back the run that it was to replace."""
     if diverged:
         if replaced:
-            print(f"the run that was to be replaced is now {replaced}")
+            print(f"the run to be replaced was moved to {replaced}")
         return
     finish(says=False)
     shutil.rmtree(folder.path, ignore_errors=True)
@@ -279,7 +277,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
         if plan.settings["overwrite"]:
             shutil.rmtree(earlier, ignore_errors=True)
         else:
-            print(f"a run that --overwrite has set aside is kept: {earlier}")
+            print(f"kept: {earlier}, a run that an earlier --overwrite moved")
     run, pictures = Run(folder.path, last=not folder.best.is_file()), []
     root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # which may have moved
     for name in plan.module.pictures:
@@ -294,9 +292,9 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     if run.kind == "density":
         print(density_summary(run, teacher))
     if plan.module.is_warming_up and trainer.global_step:
-        print("the training ended before the warm-up of its objective")
+        print("warning: the training ended before the warm-up of the KL")
     for stopped in (each for each in trainer.early_stopping_callbacks if each.stopped_epoch):
-        print(f"stopped early: {stopped.monitor} was not better in the last {stopped.wait_count} validations")
+        print(f"stopped early: {stopped.monitor} did not improve in the last {stopped.wait_count} validations")
     print(f"pictures: {', '.join(map(str, pictures))}")
     print(f"{_best_epoch(folder, plan.module)}checkpoint: {run.path}")
 

@@ -11,18 +11,17 @@ from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.estimators.gap import Gap
 from nfvae.runs.files import write_figure
 
-_IMAGES = "number of images, the first ones (default: 100; a hundred take minutes)"
+_IMAGES = "use only the first N images (default: 100, which take some ten minutes)"
 
 
 def gap_command(arguments: list[str]) -> None:
-    """Split what lies between the ELBO and log p(x) into an approximation gap and an amortization gap.
+    """Split the gap between ELBO and log p(x) into an approximation gap (flow) and an amortization gap (encoder).
 
-    For each image the posterior's parameters are optimized for this image alone, from where the encoder puts them and
-    from random starts, until the ELBO has settled. The distance that is then left to log p(x), which annealed
-    importance sampling estimates, is what the posterior's family cannot do; the rest is what the encoder does not find.
-    --free says which parameters are optimized.
+    The posterior of each image is optimized for this image alone, from the encoder's posterior and from random starts,
+    until its ELBO settles. The remaining distance to log p(x) is the approximation gap, the rest the amortization gap.
+    Annealed importance sampling estimates log p(x). --free chooses the parameters that are optimized.
 
-    Writes RUN/evaluation-SPLIT-gap-SIZE-firstN.json, .csv and .png, and RUN/plots/gap.png of all runs beside the first.
+    Writes RUN/evaluation-SPLIT-gap-SIZE-firstN.json, .csv and .png, and a picture of all runs, RUN/plots/gap.png.
     """
     options = gap_parser().parse_args(arguments)
     summaries = summarize(options)
@@ -34,7 +33,7 @@ def gap_command(arguments: list[str]) -> None:
         print(path, file=out)
     except ValueError as error:  # of runs on different images, whose numbers are printed all the same
         print(f"no picture: {error}", file=out)
-    show(summaries, options.format)
+    show(summaries, options.format, options.columns, options.caption)
 
 
 def gap_parser() -> Parser:

@@ -93,20 +93,20 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser = TrainingParser(
         prog="nfvae fit",
         usage="nfvae fit [-c CONFIG ...] [--ckpt_path RUN] [--model.NAME VALUE ...] [--data.NAME VALUE ...] ...",
-        description=f"Train, or go on with a training. Settings of Lightning's Trainer: {TRAINER_HELP} lists them.",
+        description=f"Train a model, or resume a training. {TRAINER_HELP} lists the settings of Lightning's Trainer.",
         exit_on_error=False,
         allow_abbrev=False,
         version=__version__,
     )
-    parser.add_argument("--task", type=str, default=module.task, help=f"What is trained: {', '.join(TASKS)}.")
-    parser.add_argument("-c", "--config", action="config", help="A config; later ones, and arguments, win.")
-    parser.add_argument("--ckpt_path", type=str | None, help="A run or checkpoint that goes on.")
-    parser.add_argument("--trust", nargs="+", metavar="CLASS", help=TRUST_HELP)
-    parser.add_argument("--name", type=str, help="The run's folder under trainer.default_root_dir.")
-    parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and every draw.")
-    parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run of the same name.")
-    parser.add_argument("--norms", type=bool, default=False, help="Log norms of gradients and parameters too.")
-    parser.add_argument("--artifacts", type=bool, default=False, help="Keep checkpoints and config in wandb too.")
+    parser.add_argument("--task", type=str, default=module.task, help=f"Kind of training: {', '.join(TASKS)}.")
+    parser.add_argument("-c", "--config", action="config", help="Config file, repeatable: later ones win.")
+    parser.add_argument("--ckpt_path", type=str | None, help="Run or checkpoint to resume.")
+    parser.add_argument("--trust", nargs="+", metavar="CLASS", help=TRUST_HELP.partition(" (")[0])
+    parser.add_argument("--name", type=str, help="Name of the run: its folder in trainer.default_root_dir.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Random seed.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace an existing run of the same name.")
+    parser.add_argument("--norms", type=bool, default=False, help="Also log the norms of gradients and parameters.")
+    parser.add_argument("--artifacts", type=bool, default=False, help="Also upload checkpoints and config to wandb.")
     parser.add_class_arguments(
         module, "model", skip={*DataSpec._fields, *module.from_teacher}, instantiate=False, fail_untyped=False
     )

@@ -115,7 +115,9 @@ class Plan:
     def _check_going_on(self, run: Run) -> None:
         """Refuse a checkpoint that the training cannot go on from, or other settings than it has to keep."""
         if "optimizer_states" not in run.checkpoint:
-            raise ValueError(f"{run.path} was exported: no training can go on from it; --model.start begins a new one")
+            raise ValueError(
+                f"{run.path} was exported and cannot be resumed; --model.start begins a new training from its weights"
+            )
         check_resumable(self.module, run.checkpoint)
         load_weights(self.module, run.checkpoint["state_dict"], run.path)
         saved = settings_of(run)
@@ -128,7 +130,7 @@ class Plan:
             check_same_data(run, self.data)
         for name, value, given in kept:
             if value != given:
-                raise ValueError(f"a training that goes on keeps its {name}, {value}; got {given}")
+                raise ValueError(f"a resumed training keeps its {name}, {value}; got {given}")
         self.folder.check_files()
 
     def config(self) -> str:

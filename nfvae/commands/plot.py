@@ -12,7 +12,7 @@ from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.files import write_figure
 
-_WHICH = "test images (default: the first eight; of posterior the six that the first run fits worst of a hundred)"
+_WHICH = "indices of test images, or their number (default: 8; for posterior, the six of 100 with the poorest fit)"
 
 
 def plot_command(arguments: list[str]) -> None:
@@ -28,7 +28,7 @@ def plot_command(arguments: list[str]) -> None:
     pl.seed_everything(options.seed, verbose=False)
     figure = draw(options.kind, runs, images, evaluations, root, options.teacher)
     if options.output is None and not runs:
-        raise ValueError(f"plot {options.kind} names no run: say where the picture goes, --output FILE.png")
+        raise ValueError(f"plot {options.kind} names no run, so it needs --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)
     write_figure(path, figure)
     print(path)
@@ -53,7 +53,7 @@ def _checked(options: Namespace) -> dict[str, EvaluationSettings]:
             raise ValueError(f"--{name} should name a file or a folder; there is no {str(path)!r}")
     if getattr(options, "data.root") is not None and not PICTURES.load(options.kind).reads_images:
         others = ", ".join(name for name in PICTURES if PICTURES.load(name).reads_images)
-        raise ValueError(f"plot {options.kind} reads no images: it takes no --data.root; {others} do")
+        raise ValueError(f"plot {options.kind} reads no images, so it takes no --data.root; {others} do")
     return evaluations
 
 
@@ -66,13 +66,11 @@ def plot_parser() -> Parser:
     parser.add_argument("--images", type=int, nargs="+", default=8, help=_WHICH)
     parser.add_estimators(estimator_classes("plot"))
     parser.add_argument(
-        "--limit", type=int, help="images of evaluations: k-curve and gain (default: all), gap (default: 100)"
+        "--limit", type=int, help="draw the evaluation of the first N images (default: all; for gap: 100)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of evaluations and random draws (default: 0)")
-    parser.add_argument("--data.root", help="folder or file of the images, where they have moved since the training")
-    parser.add_argument(
-        "--teacher", type=Path, help="run of a student's teacher, where it has moved since the training"
-    )
-    where = "file to write (default: RUN/plots/KIND.png of the first run; deformation, which is of no run, needs it)"
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--data.root", help="folder or file of the images, if they have moved since training")
+    parser.add_argument("--teacher", type=Path, help="run of the student's teacher, if it has moved since training")
+    where = "file to write (default: plots/KIND.png in the folder of the first run; required for deformation)"
     parser.add_argument("--output", type=Path, help=where)
     return parser

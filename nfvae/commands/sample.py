@@ -19,7 +19,7 @@ _MOST_PICTURED, _MOST_IMAGES = 10_000, 10_000_000  # in one picture; in an .npz 
 
 
 def sample_command(arguments: list[str]) -> None:
-    """Draw images from a trained run: the probabilities of their pixels."""
+    """Draw images from a trained model, as probabilities of their pixels."""
     options = sample_parser().parse_args(arguments)
     _check(options.output, options.count)
     check_seed("--seed", options.seed)
@@ -58,10 +58,13 @@ def sample_parser() -> Parser:
     parser.add_runs("run", None)
     parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the prior's noise (default: 1)")
-    text = (
-        "picture or .npz to write, or a folder (no ending) of one .png an image (default: RUN/plots/samples-COUNT.png)"
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="factor on the prior's noise: below 1 images are cleaner and more alike (default: 1)",
     )
+    text = "file to write: a picture, an .npz, or a folder of .png files (default: RUN/plots/samples-COUNT.png)"
     parser.add_argument("--output", type=Path, help=text)
     return parser
 

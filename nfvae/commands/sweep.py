@@ -33,7 +33,7 @@ def run_all(tasks: Mapping[Path, Callable[[], None]]) -> None:
             except Busy as error:
                 busy[path] = task
                 if path not in announced:
-                    print(f"{str(error).partition(':')[0]}: its turn comes when that ends")
+                    print(f"{str(error).partition(':')[0]}: waiting until that ends")
                     announced.add(path)
             except FloatingPointError as error:
                 diverged.append(FloatingPointError(f"{path}: {error}"))

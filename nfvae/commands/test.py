@@ -39,17 +39,17 @@ _DATA = {"dataset", "binarization", "root", "download", "eval_batch_size"}
 
 
 def validate_command(arguments: list[str]) -> None:
-    """Report a trained model on the validation set."""
+    """Compute the metrics of a trained model on the validation set."""
     _report("validate", "val", arguments, validate_command.__doc__)
 
 
 def test_command(arguments: list[str]) -> None:
-    """Report a trained model on the test set."""
+    """Compute the metrics of a trained model on the test set."""
     _report("test", "test", arguments, test_command.__doc__)
 
 
 def predict_command(arguments: list[str]) -> None:
-    """Write a posterior sample of each test image, or as many samples of a density, beside the checkpoint."""
+    """Write one posterior sample of each test image, or samples of a density, into the folder of the run."""
     run, _, other = _loop("predict", arguments, predict_command.__doc__)
     what = "one posterior sample of each test image" if run.kind == "vae" else "as many samples as test vectors"
     _say(f"{what}: {_named(run.folder.latents, other)}")
@@ -176,11 +176,11 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
     """Offer the settings that mean something in this loop; the others are those of the training."""
     parser = ArgumentParser(
         prog=f"nfvae {command} RUN",
-        description=f"{description} RUN is a run's folder or a checkpoint; settings not given are the training's.",
+        description=f"{description} RUN is the folder of a run or a checkpoint. Settings default to the training's.",
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--ckpt_path", help="The run, where it does not come first.")
+    parser.add_argument("--ckpt_path", help="Run or checkpoint, if not given as RUN.")
     parser.add_argument("--trust", nargs="+", help=TRUST_HELP)
     offered: list[tuple[str, type, set[str]]] = [
         ("model", task, _MODEL[command] & arguments(task)),

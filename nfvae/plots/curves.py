@@ -51,7 +51,7 @@ def learning_curves(
             shown += values[len(values) // _FIRST :] if len(values) >= _MANY else values
     by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_epoch.set_xlabel("epochs")
-    by_time.set_xlabel(f"{unit} of training, at the median epoch's pace")
+    by_time.set_xlabel(f"{unit} of training (epochs times the median epoch)")
     by_epoch.set_ylabel(_with_unit(metric))
     if shown and max(shown) > min(shown):
         margin = 0.05 * (max(shown) - min(shown))
@@ -107,7 +107,9 @@ def difference_figure(
     axes.invert_yaxis()
     axes.set_yticks(range(1, len(differences) + 1), [wrapped(name) for name in differences])
     thick = "; thick: over seeds" if several else ""
-    axes.set_xlabel(f"NLL of an image - that under {baseline}, nats\n(dot: mean; thin: ± over images{thick})")
+    axes.set_xlabel(
+        f"NLL minus NLL of {baseline}, nats per image\n(dot: mean; thin: standard error over images{thick})"
+    )
     return figure
 
 
@@ -124,9 +126,9 @@ def gain_bars(gains: Mapping[str, Tensor], baseline: str, title: str = "") -> "F
     figure = new_figure(8, 1.8 + 0.9 * len(gains))
     axes = figure.add_subplot(title=fitted(figure, title))
     parts = (
-        "model: the NLL (annealed) is lower by",
-        "bound: the -ELBO is nearer to that NLL by",
-        "estimator: the NLL by importance sampling is nearer to it by",
+        "model: lower NLL (annealed)",
+        "bound: smaller gap between -ELBO and that NLL",
+        "estimator: smaller error of importance sampling",
     )
     height = 0.27
     for part, label in enumerate(parts):
@@ -137,6 +139,6 @@ def gain_bars(gains: Mapping[str, Tensor], baseline: str, title: str = "") -> "F
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.axvline(0, color="gray", lw=1)
-    axes.set_xlabel(f"nats per image gained over {baseline}")
+    axes.set_xlabel(f"gain over {baseline}, nats per image")
     figure.legend(loc="outside lower center", ncols=1)
     return figure

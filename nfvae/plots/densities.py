@@ -181,5 +181,5 @@ def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], dat
                 nll = -by_data[name].log_prob(vectors).mean().item()
                 panels[row, column].set_xlabel(f"{nll:.2f} nats", fontsize=8, labelpad=1)
     panels[0, 0].set_ylabel("data")
-    headline(figure, "densities and their NLL on test vectors (colors: each panel from 0 to its own maximum)")
+    headline(figure, "densities and their NLL on test vectors (colors scaled per panel)")
     return figure

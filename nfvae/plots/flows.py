@@ -57,7 +57,7 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     for axes in panels[:, 0]:
         axes.set_ylabel("$z_2$")
     shown = "" if len(counts) > len(layers) else f"{len(counts)} of {len(layers) + 1} stages; "
-    headline(figure, f"{title}\n({shown}colors: each panel from 0 to its own maximum)".lstrip())
+    headline(figure, f"{title}\n({shown}colors scaled per panel)".lstrip())
     return figure
 
 
@@ -109,7 +109,7 @@ def posterior_contours(
         row[0].set_ylabel(f"{name}\n$z_2$")
     for axes in panels[-1]:
         axes.set_xlabel("$z_1$")
-    headline(figure, "blue: exact posterior p(z|x) of each model; red: where 50% and 90% of its q(z|x) lie")
+    headline(figure, "exact posterior p(z|x) (blue) and contours of q(z|x) that enclose 50% and 90% (red)")
     return figure
 
 
@@ -172,5 +172,5 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         axes.quiver(*start.T.numpy(), *way.T.numpy(), **style)
         axes.set_title(title)
         axes.set_aspect("equal")
-    headline(figure, f"gray: before; blue: after; red: how {arrows} points move")
+    headline(figure, f"points before (gray) and after (blue) the layer; arrows: {arrows} of them")
     return figure

@@ -104,7 +104,7 @@ def latent_traversal(
     rows = [f"z[{latent}] = {round(float(z[latent]), 1) + 0.0:+.1f}" for latent in latents]  # and no -0.0
     columns = [f"{value:+.2f}" for value in values.tolist()]
     figure = image_grid(model.decode(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
-    figure.axes[0].set_xlabel("value given to the latent; to the left its own value at this point")
+    figure.axes[0].set_xlabel("value of the latent (left: its value for this image)")
     return figure
 
 
@@ -129,5 +129,5 @@ def interpolation_grid(
     images = torch.cat([first[:, None], model.decode(way).mean, second[:, None]], 1)
     columns = ["image", *(f"{share:.2f}" for share in torch.linspace(0, 1, steps).tolist()), "image"]
     figure = image_grid(images.flatten(0, 1), shape, steps + 2, title, column_labels=columns)
-    figure.axes[0].set_xlabel("share of the way between the latents of the images at both ends")
+    figure.axes[0].set_xlabel("interpolation weight")
     return figure

@@ -54,8 +54,8 @@ def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Fig
         bounds = [-bound for bound in curve.values()]
         axes.plot([int(k) for k in curve], bounds, label=wrapped(name), **line_style(place))
     axes.set_xscale("log")
-    axes.set_xlabel("samples k")
-    axes.set_ylabel("mean bound of -log p(x), nats per image")
+    axes.set_xlabel("importance samples k")
+    axes.set_ylabel("estimated NLL, nats per image")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -79,13 +79,13 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
     shown = share[share >= _SMALLEST_SHARE]
     axes.hist(shown.numpy(), bins=100, log=True, color="tab:blue")
     largest, count = share.amax(0).median().item(), len(weights)
-    axes.axvline(largest, color="tab:red", label=f"largest of an image,\nmedian: {100 * 10**largest:.2g}%")
-    axes.axvline(-torch.tensor(float(count)).log10().item(), color="black", ls=":", label=f"all equal: 1/{count}")
-    axes.set_xlabel("log₁₀ of a sample's share in its image's estimate")
-    axes.set_ylabel(f"number of samples, of {weights.shape[1]} images")
+    axes.axvline(largest, color="tab:red", label=f"largest weight of an image,\nmedian: {100 * 10**largest:.2g}%")
+    axes.axvline(-torch.tensor(float(count)).log10().item(), color="black", ls=":", label=f"equal weights: 1/{count}")
+    axes.set_xlabel("log₁₀ of the normalized importance weight")
+    axes.set_ylabel(f"samples of {weights.shape[1]} images")
     hidden = 1 - len(shown) / share.numel()
     axes.set_title(
-        f"{hidden:.0%} of the samples have less than 10⁻⁸, not shown" if hidden >= 0.005 else "weights of samples"
+        f"importance weights ({hidden:.0%} below 10⁻⁸ not shown)" if hidden >= 0.005 else "importance weights"
     )
     axes.legend(loc="upper left")
 
@@ -95,9 +95,9 @@ def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
     errors = _error_of_mean(curve - curve[:, -1:])
     axes.errorbar(counts, (-curve.mean(0)).numpy(), errors.numpy(), marker="o", capsize=4, color="tab:blue")
     axes.set_xscale("log")
-    axes.set_xlabel("samples k")
-    axes.set_ylabel("mean bound of -log p(x), nats per image")
-    axes.set_title(f"K-curve (± paired error to k = {counts[-1]})")
+    axes.set_xlabel("importance samples k")
+    axes.set_ylabel("estimated NLL, nats per image")
+    axes.set_title(f"NLL over samples (± paired error to k = {counts[-1]})")
 
 
 def _worst_images(figure: "SubFigure", estimate: Estimate, images: Tensor, shape: Sequence[int], worst: int) -> None:
@@ -147,10 +147,10 @@ def annealed_figure(
     left, middle, right = top.subplots(1, 3)
     betas = estimate.betas.mean(0)
     _band(left, betas, estimate.spreads, "spread of log-weights over chains, nats")
-    left.set_title("how far apart the chains' weights are")
+    left.set_title("spread of the chains' log-weights")
     _band(middle, betas, estimate.acceptances, "acceptance of moves")
     middle.set_ylim(0, 1.02)
-    middle.set_title("moves between temperatures")
+    middle.set_title("acceptance of the moves")
     _bounds(right, _lower_bounds(estimate))
     _most_spread(bottom, estimate, images, shape, worst)
     return figure
@@ -176,9 +176,9 @@ def sandwich_figure(
     left.axhline(0, color="black", lw=0.8)
     label = f"mean: {between.mean():.3f} ± {_error_of_mean(between):.3f}"
     left.axhline(between.mean(), color="tab:red", label=label)
-    left.set_xlabel("image, by the distance")
-    left.set_ylabel("upper bound of log p(x) above the lower, nats")
-    left.set_title("what lies between the two bounds")
+    left.set_xlabel("images, sorted")
+    left.set_ylabel("upper minus lower bound of log p(x), nats")
+    left.set_title("bracket")
     left.legend()
     _bounds(right, _lower_bounds(estimate) | {"backwards": estimate.upper})
     _most_spread(bottom, estimate, images, shape, worst)
@@ -205,8 +205,8 @@ def gap_figure(
     axes.axvline(0, color="black", lw=0.8)
     means = [float(values.mean()) for values in (estimate.approximation, estimate.amortization)]
     axes.plot(*means, "o", color="tab:red", label=f"mean: {means[0]:.2f}, {means[1]:.2f}")
-    axes.set_xlabel("approximation gap: what the family cannot do, nats")
-    axes.set_ylabel("amortization gap:\nwhat the encoder does not find, nats")
+    axes.set_xlabel("approximation gap (flow), nats")
+    axes.set_ylabel("amortization gap (encoder), nats")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     values = estimate.amortization
     title = "images with the largest amortization gap"
@@ -239,7 +239,7 @@ def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "
         axes.annotate(left, (least, place), (-5, 0), textcoords="offset points", ha="right", va="center")
         axes.annotate(right, (float(end[place]), place), (5, 0), textcoords="offset points", ha="left", va="center")
     axes.set_yticks(range(len(names)), [wrapped(name) for name in names])
-    axes.set_xlabel("nats per image, from -log p(x) to -ELBO: lower is better")
+    axes.set_xlabel("nats per image: each bar goes from the NLL to -ELBO")
     low, high = float(nll.min()), float(end.max())
     margin = _LABEL_SHARE * (high - low or 1.0)
     axes.set_xlim(low - margin, high + margin)
@@ -261,7 +261,7 @@ def _band(axes: "Axes", betas: Tensor, values: Tensor, label: str) -> None:
     low, median, high = (values.nanquantile(share, 0) for share in (0.05, 0.5, 0.95))
     axes.fill_between(betas, low, high, color="tab:blue", alpha=0.25, lw=0, label="5% to 95% of the images")
     axes.plot(betas, median, marker="o", color="tab:blue", label="median")
-    axes.set_xlabel("β: from the posterior (0) to the exact one (1)")
+    axes.set_xlabel("inverse temperature β (0: q(z|x), 1: exact posterior)")
     axes.set_ylabel(label)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(bottom=0)
@@ -283,8 +283,8 @@ def _bounds(axes: "Axes", bounds: Mapping[str, Tensor]) -> None:
         axes.annotate(f"{mean:.2f}", (place, mean), (7, 3), textcoords="offset points", fontsize=10)
     axes.set_xticks(range(len(means)), list(bounds))
     axes.set_xlim(-0.4, len(means) - 0.3)
-    axes.set_ylabel("mean bound of -log p(x), nats per image")
-    axes.set_title("bounds (± paired error to all chains)")
+    axes.set_ylabel("estimated NLL, nats per image")
+    axes.set_title("NLL over chains (± paired error to all)")
 
 
 def _most_spread(

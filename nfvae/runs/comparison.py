@@ -11,15 +11,13 @@ from torch import Tensor
 
 from nfvae.registry import check_choice
 from nfvae.runs.columns import columns as all_columns
-from nfvae.runs.columns import estimator_settings
-from nfvae.runs.estimators import estimator_classes
+from nfvae.runs.columns import estimator_settings, shown_columns
+from nfvae.runs.estimators import estimator_classes, estimator_label
 from nfvae.runs.results import Result
 from nfvae.runs.tables import Column, Table
 
 _SAME_IMAGES = ("dataset", "binarization", "split", "images", "images_sha256")
-_IF_CHOSEN = ("kl", "bits_per_pixel")  # columns that a table has where they are requested
 _BY_NLL = ("nll", "gap", "bits_per_pixel", "difference_mean")
-_CALLED = {"bpd": "bits_per_pixel", "bits_per_dim": "bits_per_pixel", "bits/dim": "bits_per_pixel"}
 _OF_RUNS = (
     "experiment",
     "flow",
@@ -29,6 +27,7 @@ _OF_RUNS = (
     "epochs",
     "training_seconds",
     "epoch_seconds",
+    "label",
     "images",
 )
 _DIFFERENCES = ["difference_mean", "difference_se_images", "difference_se_seeds"]
@@ -212,10 +211,10 @@ def _pooled() -> list[str]:
     return [name for column in all_columns() if column.pooled for name in (column.key, column.error) if name]
 
 
-def _showable(with_baseline: bool) -> list[str]:
-    """Return those of them that are a column of their own, in order."""
+def _showable(with_baseline: bool) -> list[Column]:
+    """Return the columns of numbers that can be sorted by, in order."""
     known = sortable(with_baseline)
-    return [column.key for column in all_columns() if column.key in known]
+    return [column for column in all_columns() if column.key in known]
 
 
 def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> None:
@@ -224,11 +223,8 @@ def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> Non
     Raises:
         ValueError: for such a number.
     """
-    for known, names in ((sortable(with_baseline), [sort]), (_showable(with_baseline), columns)):
-        for name in names:
-            if name in _CALLED:
-                raise ValueError(f"unknown column {name!r}; did you mean {_CALLED[name]}?")
-            check_choice("column", name, known)
+    check_choice("column", sort, sortable(with_baseline))
+    shown_columns(columns, _showable(with_baseline))
 
 
 def comparison_table(
@@ -236,6 +232,7 @@ def comparison_table(
     baseline: Experiment | None = None,
     sort: str = "nll",
     columns: Sequence[str] = (),
+    caption: str = "",
 ) -> Table:
     """Sum up each experiment in numbers by name, in nats per image.
 
@@ -245,7 +242,8 @@ def comparison_table(
         experiments: what is compared.
         baseline: whose NLL is taken off the others', image by image.
         sort: name of the number that orders the rows, the least that is shown first.
-        columns: names of the numbers that are shown, in this order; for none the usual ones.
+        columns: names of the numbers that are shown, in this order; for none the main ones, for `all` every one.
+        caption: of a LaTeX table.
 
     Raises:
         ValueError: for an unknown number to sort by or to show, or one to show that no experiment has.
@@ -254,24 +252,23 @@ def comparison_table(
     rows = [_row(experiment, baseline) for experiment in experiments]
     turned = any(column.key == sort and column.sign < 0 for column in all_columns())
     rows.sort(key=lambda row: (row.get(sort) is None, -row[sort] if turned and row.get(sort) else row.get(sort)))
-    return Table(rows, _shown(rows, columns, baseline is not None), chosen=bool(columns))
+    chosen = bool(columns) and [*columns] != ["all"]
+    return Table(rows, _shown(rows, columns, baseline is not None), chosen, caption)
 
 
 def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baseline: bool) -> list[Column]:
-    """Return the columns of these names, or for none the usual ones."""
-    known = {column.key: column for column in all_columns()}
+    """Return the columns of these names, of several estimators with the first one in their headings."""
     for name in names:
-        if all(row.get(name) is None for row in rows):
+        if name != "all" and all(row.get(name) is None for row in rows):
             raise ValueError(f"no evaluation that is compared has {name}")
-    several = any(row[f"nll_{name}"] is not None for row in rows for name in estimator_classes("compare"))
-    if several:
-        known |= {name: _of_first(known[name], rows[0]["estimator"]) for name in _BY_NLL}
-    if not names:
-        hidden = {*_IF_CHOSEN, *(["nll"] if several else [])}
-        names = [name for name in _showable(with_baseline) if name not in hidden]
-    elif with_baseline:
-        names = [*names, "difference_mean"]
-    return [known[name] for name in dict.fromkeys(names)]
+    usual = not names or [*names] == ["all"]
+    requested = names if usual or not with_baseline else [*names, "difference_mean"]
+    shown = shown_columns(requested, _showable(with_baseline))
+    if not any(row[f"nll_{name}"] is not None for row in rows for name in estimator_classes("compare")):
+        return shown
+    estimators = rows[0]["estimator"]
+    shown = [column for column in shown if column.key != "nll"] if usual else shown
+    return [_of_first(column, estimators) if column.key in _BY_NLL else column for column in shown]
 
 
 def _of_first(column: Column, estimators: str) -> Column:
@@ -298,13 +295,13 @@ def _row(experiment: Experiment, baseline: Experiment | None) -> dict[str, Any]:
     trained = all(result.history for result in experiment.results)
     row: dict[str, Any] = {
         "experiment": experiment.name,
-        "flow": first.settings["flow"],
-        "depth": first.settings["depth"],
+        **{name: first.settings[name] for name in ("flow", "depth")},
         "seeds": len(experiment.results),
         "parameters": first.summary.get("parameters"),
         "epochs": experiment.mean(lambda result: len(result.history)) if trained else None,
         "training_seconds": experiment.mean(lambda result: sum(_seconds(result))) if trained else None,
         "epoch_seconds": experiment.mean(lambda result: statistics.median(_seconds(result))) if trained else None,
+        "label": estimator_label(first.summary),
         **{name: first.summary.get(name) for name in ("images", *estimator_settings())},
         **{name: error(name.removesuffix("_se")) if name.endswith("_se") else mean(name) for name in _pooled()},
     }

@@ -166,6 +166,12 @@ def described(summary: Mapping[str, Any]) -> str:
     return ", and ".join(estimator_of(summary, name).described() + coarse for name in names)
 
 
+def described_images(summary: Mapping[str, Any]) -> str:
+    """Describe the images of a summary, such as `test set of mnist, dynamic binarization, 1,000 images`."""
+    data = f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization"
+    return f"{data}, {summary['images']:,} images"
+
+
 def other_data(run: Run, data: BinarizedImages) -> str:
     """Return what the name of a file says of images that are not those of the training; nothing of those."""
     return "" if run.data_digest in (None, data.digest) else f"-data_{data.digest[:SHORT_DIGEST]}"
@@ -315,7 +321,7 @@ class LikelihoodChunks(pl.LightningModule):
         """Put the chunks together; the second value is the wall time that they took, in seconds."""
         parts = [self._part(first) for first in self.firsts]
         if lost := [str(self._file(first)) for first, part in zip(self.firsts, parts, strict=True) if not part]:
-            raise ValueError(f"{lost[0]} was lost or damaged: the same command computes it again")
+            raise ValueError(f"{lost[0]} was lost or damaged; repeat the command to compute it again")
         columns = zip(*(part["estimate"] for part in parts), strict=True)
         return self.estimator.result(*(torch.cat(column) for column in columns)), sum(part["seconds"] for part in parts)
 

@@ -76,9 +76,11 @@ def run_name(settings: Mapping[str, Any]) -> str:
         return f"{experiment_name(settings)}-seed{settings['seed_everything']}"
     parts = str(name).split("/")
     if max(len(part.encode()) for part in parts) > _LONGEST_NAME:
-        raise ValueError(f"a run's name takes {_LONGEST_NAME} bytes at most; got {name!r}")
+        raise ValueError(f"a run's name has at most {_LONGEST_NAME} bytes; got {name!r}")
     if not (str(name).isprintable() and all(part.strip() and part not in (".", "..") for part in parts)):
-        raise ValueError(f"a run's name is a folder below that of all runs, as mine or group/mine; got {name!r}")
+        raise ValueError(
+            f"a run's name is a folder within the folder of runs, such as mine or group/mine; got {name!r}"
+        )
     if any(part.startswith(".") for part in parts):  # as those of runs that --overwrite has set aside
         raise ValueError(f"a run's name must not begin with a dot; got {name!r}")
     return str(name)

@@ -39,6 +39,8 @@ class Column(NamedTuple):
         names: whether it distinguishes rows, as their estimator does.
         of: key of the column whose value decides whether a row has this one, as samples belong to an estimator.
         pooled: whether a comparison has its mean over runs.
+        main: whether tables show it without being told to.
+        lower: whether the lowest value shown is the best.
     """
 
     key: str
@@ -51,6 +53,8 @@ class Column(NamedTuple):
     names: bool = False
     of: str | None = None
     pooled: bool = False
+    main: bool = False
+    lower: bool = False
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """Return what is shown of a row; nothing where the number is not known."""
@@ -64,6 +68,12 @@ class Column(NamedTuple):
         error = row.get(self.error) if self.error else None
         return text if error is None else f"{text} ± {error:.{self.digits}f}"
 
+    def best(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return the indices of the rows with the lowest number as shown, where the lowest is the best."""
+        known = {place: self.sign * row[self.key] for place, row in enumerate(rows) if row.get(self.key) is not None}
+        shown = {place: round(value, self.digits) for place, value in known.items()} if self.lower else {}
+        return [place for place, value in shown.items() if value == min(shown.values())]
+
 
 class Table:
     """Rows of numbers by name, and the columns of them that are shown.
@@ -73,10 +83,13 @@ class Table:
         columns: what is shown, the first one naming the row; one that no row knows is left out.
         chosen: whether the user chose them: no other number is shown, and each has its column even where all rows share
             it.
+        caption: of a LaTeX table, in which the best numbers are bold; none for a tabular alone.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], chosen: bool = False) -> None:
-        self.rows, self.chosen = [dict(row) for row in rows], chosen
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], chosen: bool = False, caption: str = ""
+    ) -> None:
+        self.rows, self.chosen, self.caption = [dict(row) for row in rows], chosen, caption
         self.columns = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
 
     def render(self, form: str) -> str:
@@ -138,10 +151,18 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
-        """Return a LaTeX tabular."""
-        head, *body = (" & ".join(map(_latex, line)) + r" \\" for line in self.cells())
+        """Return a LaTeX tabular for the package booktabs, and around it a table where there is a caption."""
+        cells = [[_latex(cell) for cell in line] for line in self.cells()]
+        for place, column in enumerate(self.columns if self.caption else []):
+            for row in column.best(self.rows):
+                cells[1 + row][place] = rf"\textbf{{{cells[1 + row][place]}}}"
+        head, *body = (" & ".join(line) + r" \\" for line in cells)
         begin = rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}"
-        return "\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"])
+        lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+        if self.caption:
+            caption = rf"\caption{{{_latex(self.caption)}}}"
+            lines = [r"\begin{table}", r"\centering", caption, *lines, r"\end{table}"]
+        return "\n".join([r"% needs \usepackage{booktabs}", *lines])
 
     def html(self) -> str:
         """Return an HTML table."""

@@ -181,7 +181,7 @@ def _harmless() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        print(f"wandb failed ({_first_line(error)}); the run's own files are not affected")
+        print(f"wandb failed ({_first_line(error)}); the files of the run are complete")
 
 
 def _first_line(error: Exception) -> str:

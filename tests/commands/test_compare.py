@@ -36,6 +36,7 @@ def result(nll=(1.0, 2.0, 3.0), folder="runs/a", **changes):
     values = -torch.tensor(nll, dtype=torch.float64)
     summary = {
         "dataset": "digits", "binarization": "threshold", "split": "test", "images": len(nll), "samples": 30, "seed": 0,
+        "estimator": "importance",
         "elbo": float(values.mean()) - 1, "elbo_se": 0.4, "nll": -float(values.mean()), "nll_se": 0.3, "gap": 1.0,
         "ess_median": 5.0, "ess_p05": 2.0, "khat_above_0_7": None, "active_units": 3,
         "k_curve": {"1": -4.0, "30": -3.0}, "parameters": 100, "draw_ms": 10.0,
@@ -169,9 +170,13 @@ def test_every_format_holds_the_numbers():
     assert "0.500 ± 0.289" in second
     assert max(map(len, table.text().splitlines())) <= 100
     latex = table.latex()
-    assert r"radial\_x-4 & 1 & 100" in latex
+    assert r"radial\_x-4 & 1 & importance 30 & 3.50 $\pm$ 0.40" in latex
     assert latex.count(r"\\") == 3
-    assert r"$\pm$" in latex
+    assert not {r"\textbf", r"\caption"} & {word.partition("{")[0] for word in latex.split()}
+    captioned = comparison_table(experiments, experiments[0], caption="100% of x_1").latex()
+    assert r"\caption{100\% of x\_1}" in captioned
+    assert r"iaf-4 & 1 & importance 30 & \textbf{3.00 $\pm$ 0.40} & \textbf{2.00 $\pm$ 0.30} & 1.00 &" in captioned
+    assert captioned.count(r"\textbf") == 3, "the only difference is the best one, too"
 
 
 def test_bits_and_kl_are_pooled_over_seeds_and_shown_where_they_are_requested():
@@ -431,7 +436,7 @@ def test_columns_are_chosen_by_name(configs, runs, cli):
     chosen = ["--columns", "experiment", "gap", "epoch_seconds"]
     code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "markdown")
     assert code == 0, error
-    assert "| experiment | gap, nats | an epoch, s |\n| --- |" in out
+    assert "| experiment | gap, nats | epoch, s |\n| --- |" in out
     code, out, error = cli("compare", *configs[:2], *FIT, *chosen, "--format", "json")
     assert [[*row] for row in json.loads(out[out.index("[\n") :])] == [["experiment", "gap", "epoch_seconds"]] * 2
     assert cli("compare", *configs[:2], *FIT, "--columns", "seeds", "gap", "--html", "page.html")[0] == 0

@@ -311,8 +311,8 @@ def test_another_learning_rate_is_gone_on_with(schedule, fit, cli):
     [
         (["--model.optimizer", "adamax"], "the checkpoint has optimizer 'adam' where the model has 'adamax'"),
         (["--model.schedule", "constant"], "the checkpoint has schedule 'cosine' where the model has 'constant'"),
-        (["--seed_everything", 3], "a training that goes on keeps its seed_everything, 0; got 3"),
-        (["--data.binarization", "dynamic"], "a training that goes on keeps its data.binarization, threshold; got dyn"),
+        (["--seed_everything", 3], "a resumed training keeps its seed_everything, 0; got 3"),
+        (["--data.binarization", "dynamic"], "a resumed training keeps its data.binarization, threshold; got dyn"),
         (["--model.depth", 1], "the checkpoint has depth 4 where the model has 1"),
         (["--model.lr", 0], "lr must be above 0; got 0"),
         (["--trainer.max_epochs", "x"], "trainer.max_epochs takes int or null; got 'x'"),

@@ -96,7 +96,7 @@ def test_results_of_other_images_are_not_replaced(run, cli):
         before = file.read_bytes()
         code, _, error = cli(command, RUN, "--input", "p/own.npy", *quick)
         assert code == 2
-        assert f"{file} is there already, and not of these images: give another --output, or remove it" in error
+        assert f"{file} exists and has results of other images: give another --output, or delete it" in error
         assert file.read_bytes() == before
         assert cli(command, RUN, "--input", "p/own.npy", *quick, "--output", f"p/{name}")[0] == 0
         assert cli(command, RUN, "--input", "same.npy", *quick, "--seed", 1, "--output", file)[0] == 0

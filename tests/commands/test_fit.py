@@ -182,10 +182,10 @@ def test_a_run_that_was_set_aside_is_deleted_only_by_who_asks(fit):
     good = Path("runs/b/checkpoints/best.ckpt").read_bytes()
     diverging = ["--name", "b", "--overwrite", "true", "--model.lr", 1e30]
     code, out, _ = fit(*diverging)
-    assert (code, "the run that was to be replaced is now runs/.b.replaced" in out) == (1, True)
+    assert (code, "the run to be replaced was moved to runs/.b.replaced" in out) == (1, True)
     code, out, error = fit("--name", "b", "--seed_everything", 5)
     assert code == 0, error
-    assert "a run that --overwrite has set aside is kept: runs/.b.replaced" in out
+    assert "kept: runs/.b.replaced, a run that an earlier --overwrite moved" in out
     assert Path("runs/.b.replaced/checkpoints/best.ckpt").read_bytes() == good
     other = Path("runs/b/checkpoints/best.ckpt").read_bytes()
     assert fit(*diverging)[0] == 1
@@ -211,7 +211,7 @@ def test_runs_lie_in_groups(fit, cli):
 def test_a_run_that_holds_another_is_not_replaced(fit):
     assert fit("--name", "x")[0] == fit("--name", "x/inner")[0] == 0
     code, _, error = fit("--name", "x", "--overwrite", "true")
-    assert_one_line(code, error, "run runs/x holds another one, runs/x/inner: move that")
+    assert_one_line(code, error, "run runs/x contains another run, runs/x/inner: move it")
     assert Path("runs/x/inner/checkpoints/best.ckpt").is_file()
 
 
@@ -419,7 +419,7 @@ def test_a_log_has_a_line_an_epoch_and_the_best_one_at_the_end(fit):
 
 
 def test_a_warm_up_that_does_not_end_is_told(fit):
-    assert "ended before the warm-up of its objective\n" in fit("--model.objective_options.warmup_epochs", 9)[1]
+    assert "ended before the warm-up of the KL\n" in fit("--model.objective_options.warmup_epochs", 9)[1]
 
 
 def test_validate_and_test_report_a_trained_run(run, cli):
@@ -682,7 +682,7 @@ def early(patience):
 def test_a_stop_is_told_and_a_raised_limit_goes_on_with_the_patience_that_is_set(fit, cli):
     code, out, _ = fit("--trainer.max_epochs", 9, *early(1), "--name", "early")
     assert code == 0
-    assert "stopped early: val/elbo was not better in the last 1 validations" in out
+    assert "stopped early: val/elbo did not improve in the last 1 validations" in out
     assert len(read_rows(Path("runs/early/metrics.csv"))) == 2
     assert cli("fit", "--ckpt_path", "runs/early", "--trainer.max_epochs", 10, *early(3))[0] == 0
     assert len(read_rows(Path("runs/early/metrics.csv"))) == 5  # three more, not one

@@ -169,9 +169,9 @@ def test_what_follows_from_other_settings_is_no_setting(cli):
         ("model: {depth: null}", "model.depth is null; expected a value, as 4"),
         ("trainer: {devices: null}", "trainer.devices is null; expected a value, as auto"),
         ("ckpt_path: runs/x", "names a ckpt_path: give it as an argument, --ckpt_path runs/x"),
-        ("name: ''", "a run's name is a folder below that of all runs, as mine or group/mine; got ''"),
-        ("name: ..", "a run's name is a folder below"),
-        ("name: /tmp/x", "a run's name is a folder below"),
+        ("name: ''", "a run's name is a folder within the folder of runs, such as mine or group/mine; got ''"),
+        ("name: ..", "a run's name is a folder within"),
+        ("name: /tmp/x", "a run's name is a folder within"),
     ],
 )
 def test_a_bad_config_gets_one_line(content, message, cli, workdir):
@@ -257,7 +257,7 @@ def test_a_yaml_that_stands_for_something_else_gets_one_line(text, message, cli)
         (["--model.optimizer_options.weight_decay", "1e400"], "optimizer_options.weight_decay must be"),
         (["--trainer.precision", "16-true"], "precision 16-true keeps weights"),
         (["--name", "x" * 250], "a run's name takes 200 bytes at most"),
-        (["--name", "a\x1b[31mb"], "a run's name is a folder below that of all runs"),
+        (["--name", "a\x1b[31mb"], "a run's name is a folder within the folder of runs"),
         (["--model.flow", "x" * 5000], r"unknown flow 'x{39}\.\.\.x+'"),
         (["--trainer.num_nodes", 2], "trainer.num_nodes above 1 waits for other machines"),
         (["--trainer.accelerator", "cpu", "--trainer.devices", 999], "more processes than this machine can run"),

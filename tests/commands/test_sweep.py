@@ -42,7 +42,7 @@ def test_what_another_process_does_is_left_until_it_is_done(tmp_path, monkeypatc
     run_all({tmp_path / name: lambda name=name: work(name) for name in "abc"})
     assert done == ["a", "c", "b"]
     assert capsys.readouterr().out == f"{tmp_path / 'b'} is being worked on by process {os.getpid()} on " + (
-        f"{socket.gethostname()}: its turn comes when that ends\n"
+        f"{socket.gethostname()}: waiting until that ends\n"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_run_that_somebody_trains_alone_is_waited_for(tmp_path, monkeypatch, c
 
     run_all({tmp_path / "a": work})
     assert next(tries, "none left") == "none left"
-    assert capsys.readouterr().out.count("its turn comes when that ends") == 1
+    assert capsys.readouterr().out.count("waiting until that ends") == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -36,7 +36,7 @@ class Naive(Estimator):
     }
     result = NaiveEstimate
     of_settings = (Column("draws", "draws", 0, names=True, of="estimator"),)
-    of_results = (Column("naivety", "naivety, nats", 1, pooled=True),)
+    of_results = (Column("naivety", "naivety, nats", 1, pooled=True, main=True),)
 
     def __post_init__(self):
         check_samples(self.draws)

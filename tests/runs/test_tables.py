@@ -73,7 +73,7 @@ def test_every_block_says_run_and_estimator_and_fits_into_the_terminal(width, mo
 def test_rows_that_differ_in_split_and_samples_say_so_in_every_block():
     rows = [EVALUATED[0] | {"split": split, "samples": count} for split, count in (("test", 50), ("val", 60))]
     for block in Table(rows, columns()).text(40).split("\n\n")[1:]:
-        assert [cell.strip() for cell in block.splitlines()[0].split("|")[1:4]] == ["run", "images of", "samples"]
+        assert [cell.strip() for cell in block.splitlines()[0].split("|")[1:4]] == ["run", "split", "samples"]
 
 
 def test_one_row_is_named_by_its_run_alone():

@@ -44,7 +44,7 @@ def test_a_resumed_run_does_not_ask_for_it_again(old, cli, fit):
     assert fit("--name", "new", "--model.start", old, "--trainer.max_epochs", 1)[0] == 0
     code, _, error = cli("fit", "--ckpt_path", "runs/new", "--model.start", "runs/nope", "--trainer.max_epochs", 2)
     assert code == 2
-    assert f"a training that goes on keeps its model.start, {old}; got runs/nope" in error
+    assert f"a resumed training keeps its model.start, {old}; got runs/nope" in error
     shutil.rmtree(old)
     assert cli("fit", "--ckpt_path", "runs/new", "--trainer.max_epochs", 2)[0] == 0
     assert [row["epoch"] for row in Run("runs/new").folder.history()] == [0, 1]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Density(Picture):
     """A density of vectors beside its data; of a student its teacher too."""
 
-    help = "a density of vectors beside its data; of a student its teacher too"
+    help = "a density of vectors beside its data, and the teacher of a student"
 
     @override
     def draw(self, given: Given) -> "Figure":
@@ -33,7 +33,7 @@ class Density(Picture):
 class Uniform(Picture):
     """A density's data made uniform, and back; of single numbers made Beta(5, 5) too."""
 
-    help = "a density's data made uniform, and back; of single numbers made Beta(5, 5) too"
+    help = "data mapped to a uniform distribution and back by a density"
 
     @override
     def draw(self, given: Given) -> "Figure":
@@ -44,7 +44,7 @@ class Uniform(Picture):
 class Gallery(Picture):
     """A row for each flow, a column for each data set."""
 
-    help = "densities of the plane, a row a flow and a column a data set"
+    help = "densities of the plane: one row per flow, one column per data set"
 
     @override
     def draw(self, given: Given) -> "Figure":
@@ -63,7 +63,7 @@ class Gallery(Picture):
 class Deformation(Picture):
     """What a planar and a radial layer do to a Gaussian cloud."""
 
-    help = "what a planar and a radial layer do to a Gaussian cloud; takes no run"
+    help = "how planar and radial layers move a Gaussian cloud; takes no run"
 
     @override
     def draw(self, given: Given) -> "Figure":

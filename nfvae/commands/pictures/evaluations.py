@@ -38,27 +38,27 @@ class Overview(Picture):
 class KCurve(Overview):
     """The bound of k importance samples over k."""
 
-    help = "the bound of k importance samples over k, of evaluated runs"
+    help = "importance-sampled NLL over the number of samples; needs nfvae evaluate"
     estimator = Importance
 
 
 class Gaps(Overview):
     """The approximation and the amortization gap of each run."""
 
-    help = "approximation and amortization gap, of runs that nfvae gap has seen (with its --limit and --budget)"
+    help = "approximation and amortization gap; needs nfvae gap with the same --limit and --budget"
     estimator = Gap
 
 
 class Gain(Picture):
     """What each run gains over the first one."""
 
-    help = "what runs gain over the first one: model, bound and estimator, of runs evaluated by both estimators"
+    help = "gain over the first run, split into model, bound and estimator; needs both estimators"
 
     @override
     def draw(self, given: Given) -> "Figure":
         runs = given.named() if given.runs else {}
         if len(runs) < 2:
-            raise ValueError("this picture takes a run to begin with, and others to set against it")
+            raise ValueError("this picture takes at least two runs: the first is the one that others are compared with")
         evaluations = [given.evaluations[kind.name] for kind in (Importance, Annealed)]
         summaries = {name: [read_summary(run, settings) for settings in evaluations] for name, run in runs.items()}
         check_same([(name, summary) for name, both in summaries.items() for summary in both])

@@ -18,7 +18,7 @@ _COLUMNS = 8
 class Samples(Picture):
     """Images from the model."""
 
-    help = "images from the model"
+    help = "images drawn from the model"
 
     @override
     def draw(self, given: Given) -> "Figure":
@@ -28,7 +28,7 @@ class Samples(Picture):
 class Reconstructions(Picture):
     """Test images, and what the model makes of them."""
 
-    help = "test images, and what the model makes of them"
+    help = "test images and their reconstructions"
     reads_images = True
 
     @override
@@ -42,7 +42,7 @@ class Reconstructions(Picture):
 class Traversal(Picture):
     """The latents that vary most, moved one at a time."""
 
-    help = "the latents that vary most, moved one at a time"
+    help = "decoded images while one latent at a time moves"
     reads_images = True
 
     @override
@@ -61,7 +61,7 @@ class Traversal(Picture):
 class Interpolation(Picture):
     """Pairs of test images, and what lies between their latents."""
 
-    help = "pairs of test images, and what lies between their latents"
+    help = "decoded images between pairs of test images"
     reads_images = True
 
     @override

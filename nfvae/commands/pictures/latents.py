@@ -20,7 +20,7 @@ class Posteriors(Picture):
     Of the first hundred test images the six that the first run fits worst, unless images are named.
     """
 
-    help = "q(z|x) against the exact posterior, of runs with two latents"
+    help = "q(z|x) over the exact posterior, for models with two latents"
     reads_images = True
 
     @override
@@ -38,7 +38,7 @@ class Posteriors(Picture):
 class Layers(Picture):
     """The density after each layer: of a run on vectors, or of an image's posterior with two latents."""
 
-    help = "the density after each layer: of a run on vectors, or of an image's posterior with two latents"
+    help = "density after each layer of a flow: a density, or a posterior with two latents"
     reads_images = True
 
     @override

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Learning(Picture):
     """The validation over epochs and minutes, of several runs."""
 
-    help = "the validation over epochs and minutes, of several runs"
+    help = "validation curves of several runs, over epochs and minutes"
 
     @override
     def draw(self, given: Given) -> "Figure":

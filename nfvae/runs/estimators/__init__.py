@@ -6,7 +6,16 @@ from typing import Any
 from nfvae.registry import Registry
 from nfvae.runs.estimators.base import Argument, Estimator, Images, Summary
 
-__all__ = ["ESTIMATORS", "Argument", "Estimator", "Images", "Summary", "estimator_classes", "estimator_of"]
+__all__ = [
+    "ESTIMATORS",
+    "Argument",
+    "Estimator",
+    "Images",
+    "Summary",
+    "estimator_classes",
+    "estimator_label",
+    "estimator_of",
+]
 
 ESTIMATORS = Registry(
     "estimator",
@@ -30,3 +39,9 @@ def estimator_of(summary: Mapping[str, Any], name: str) -> Estimator:
     """Return an estimator by its name, with the settings that the summary of an evaluation has."""
     kind = ESTIMATORS.load(name)
     return kind(**{name: summary[name] for name in kind.defaults() if name in summary})
+
+
+def estimator_label(summary: Mapping[str, Any]) -> str:
+    """Return the estimators of a summary with their sizes, such as `annealed 4x200`."""
+    estimators = [estimator_of(summary, name) for name in summary["estimator"].split(", ")]
+    return ", ".join(" ".join([each.name, each.size(), *each.qualifiers()]) for each in estimators)

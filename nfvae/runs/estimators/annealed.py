@@ -43,17 +43,19 @@ class Chains(Estimator):
     temperatures: int = BUDGETS["default"][1]
 
     arguments: ClassVar[Mapping[str, Argument]] = {
-        "budget": Argument(f"of annealing: {' | '.join(BUDGETS)}", str, "default", tuple(BUDGETS)),
-        "chains": Argument(f"of annealing (default: by --budget, {_sizes(0)})", int),
-        "temperatures": Argument(f"of annealing (default: by --budget, {_sizes(1)})", int),
+        "budget": Argument(
+            f"chains and temperatures of annealing: {', '.join(BUDGETS)}", str, "default", tuple(BUDGETS)
+        ),
+        "chains": Argument(f"annealed chains per image (default: by --budget, {_sizes(0)})", int),
+        "temperatures": Argument(f"temperatures per annealed chain (default: by --budget, {_sizes(1)})", int),
     }
     of_settings: ClassVar[Sequence[Column]] = (
-        Column("chains", "chains", 0, meaning="of annealed importance sampling, an image", names=True, of="estimator"),
+        Column("chains", "chains", 0, meaning="annealed chains per image", names=True, of="estimator"),
         Column(
             "temperatures",
             "temperatures",
             0,
-            meaning="of a chain, on its path from the posterior to the exact one",
+            meaning="temperatures per chain, from q(z|x) to the exact posterior",
             names=True,
             of="estimator",
         ),
@@ -85,27 +87,28 @@ class Annealed(Chains):
 
     name = "annealed"
     commands: ClassVar[Sequence[str]] = ("evaluate", "compare", "score", "plot")
-    help = "annealed importance sampling, --budget: lower and so closer to the truth at the same cost"
+    help = "annealed importance sampling: closer to the truth in less time; size by --budget"
     result: ClassVar[type[Any]] = AnnealedEstimate
     images_per_part = 400
     of_results: ClassVar[Sequence[Column]] = (
         Column(
             "likely_off",
-            "high by about",
+            "est. bias",
             3,
-            meaning="σ²/2C of the log-weights of C chains: what the NLL is too high by",
+            meaning="nats by which the NLL is too high: σ²/2C of the log-weights of C chains",
             pooled=True,
+            main=True,
         ),
-        Column("nll_one_chain", "NLL, one chain", 2, meaning="the bound that a chain alone gives"),
+        Column("nll_one_chain", "NLL, one chain", 2, meaning="NLL from a single chain"),
         Column(
             "spread_median",
-            "spread, median",
+            "std. dev., median",
             2,
-            meaning="standard deviation over chains of an image's log-weights",
+            meaning="standard deviation of the log-weights of an image's chains, median over images",
             pooled=True,
         ),
-        Column("spread_p95", "spread, 95%", 2, meaning="the same, 95th percentile over images"),
-        Column("acceptance", "acceptance", 0, percent=True, meaning="of the moves between temperatures"),
+        Column("spread_p95", "std. dev., 95%", 2, meaning="the same, 95th percentile over images"),
+        Column("acceptance", "acceptance", 0, percent=True, meaning="share of accepted moves"),
     )
     curves: ClassVar[Sequence[str]] = ("betas", "spreads", "acceptances")
 
@@ -138,12 +141,11 @@ class Annealed(Chains):
     def verdict(cls, summaries: Sequence[Summary]) -> str:
         off = [summary["likely_off"] for summary in summaries]
         if None in off:
-            return "How far to believe these NLLs is not known: that needs two chains per image."
-        much = f"the annealed NLLs are too high by some {max(off):.2f} nats or more"
+            return "The bias of these NLLs is unknown: estimating it needs at least two chains per image."
         if max(off) <= _TIGHT:
-            advice = "They can be believed to about that accuracy."
+            advice = "That is accurate enough for most comparisons."
         elif max(off) <= _LOOSE:
-            advice = "More temperatures (--budget large) lower them."
+            advice = "Use --budget large for a more accurate NLL."
         else:
-            advice = "Do not believe them: take many more temperatures."
-        return f"Judging by the spread of the chains' log-weights, {much}. {advice}"
+            advice = "Do not trust them: use many more temperatures."
+        return f"The annealed NLL is at least {max(off):.3f} nats too high (est. bias, largest of all rows). {advice}"

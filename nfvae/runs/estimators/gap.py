@@ -30,23 +30,25 @@ _RESULTS = (
         "approximation, nats",
         2,
         "approximation_se",
-        meaning="log p(x) above the best ELBO of the posterior's family for each image",
+        meaning="log p(x) minus the best ELBO that the flow can reach for each image",
+        main=True,
     ),
     Column(
         "amortization",
         "amortization, nats",
         2,
         "amortization_se",
-        meaning="that ELBO above the one which the encoder gives",
+        meaning="best ELBO of the flow minus the ELBO of the encoder's posterior",
+        main=True,
     ),
     Column(
         "random_start_best",
-        "random start best",
+        "best from random",
         0,
         percent=True,
-        meaning="share of images whose best posterior was found from a random start",
+        meaning="share of images whose best ELBO came from a random start",
     ),
-    Column("rounds", "rounds", 1, meaning="of optimization steps of an image until its ELBO had settled"),
+    Column("rounds", "rounds", 1, meaning="rounds of optimization per image until its ELBO settled"),
 )
 
 
@@ -67,12 +69,12 @@ class Gap(Chains):
 
     name = "gap"
     commands = "gap", "plot"
-    help = "why the ELBO misses the likelihood"
+    help = "approximation and amortization gap"
     arguments: ClassVar[Mapping[str, Argument]] = {
         **Chains.arguments,
         "free": Argument(
-            "what is optimized for each image: layers, all that the flow's layers are given (what the family could "
-            "be), or context, what the encoder gives (what an encoder could reach)",
+            "parameters that are optimized for each image: layers (every parameter that the encoder sets in the flow) "
+            "or context (the encoder's outputs alone)",
             str,
             free,
             tuple(FREE),
@@ -83,7 +85,7 @@ class Gap(Chains):
     images_per_part = 50
     usual_limit: ClassVar[int | None] = 100
     of_settings: ClassVar[Sequence[Column]] = (
-        Column("free", "free", meaning="what is optimized for each image", names=True, of="estimator"),
+        Column("free", "free", meaning="parameters that are optimized for each image", names=True, of="estimator"),
     )
     of_results = _RESULTS
 
@@ -133,15 +135,15 @@ class Gap(Chains):
     @classmethod
     def verdict(cls, summaries: Sequence[Summary]) -> str:
         if min(summary["approximation"] for summary in summaries) < -_MARGIN:
-            return "log p(x) lies below an ELBO, so these chains are too short to say anything. Take more temperatures."
+            return "The estimate of log p(x) is below an ELBO: the chains are too short. Use --budget large."
         shares = [summary["amortization"] / summary["gap"] if summary["gap"] else 0.0 for summary in summaries]
         least, most = min(shares), max(shares)
         part = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
         verdicts = {_what_pays(summary) for summary in summaries}
-        pays = verdicts.pop() if len(verdicts) == 1 else "what would pay more differs between these"
+        pays = verdicts.pop() if len(verdicts) == 1 else "the larger part differs between the runs"
         return (
-            f"Of the distance between ELBO and log p(x), {part} is amortization, what the encoder does not find, "
-            f"and the rest approximation, what the posterior's family cannot do: {pays}."
+            f"The encoder causes {part} of the gap between ELBO and log p(x) (amortization), the flow the rest "
+            f"(approximation): {pays}."
         )
 
     @override
@@ -156,5 +158,5 @@ def _what_pays(summary: Summary) -> str:
     lead = summary["amortization"] - summary["approximation"]
     errors = [summary["amortization_se"], summary["approximation_se"]]
     if None in errors or abs(lead) <= 2 * math.hypot(*errors):
-        return "more images would say which is the larger part"
-    return f"a better {'encoder' if lead > 0 else 'flow'} would pay more"
+        return "these images are too few to tell which part is larger"
+    return f"a better {'encoder' if lead > 0 else 'flow'} would gain more"

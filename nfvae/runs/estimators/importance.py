@@ -42,15 +42,20 @@ class Importance(Estimator):
 
     name = "importance"
     commands = "evaluate", "compare", "score", "plot"
-    help = "importance sampling from the posterior, --samples"
+    help = "importance sampling from the posterior; size by --samples"
     arguments: ClassVar[Mapping[str, Argument]] = {
-        "samples": Argument("importance samples of each image", int, samples),
-        "proposal": Argument(f"of the importance samples: {' | '.join(PROPOSALS)}", str, proposal, tuple(PROPOSALS)),
+        "samples": Argument("importance samples per image", int, samples),
+        "proposal": Argument(
+            f"distribution that importance samples are drawn from: {' or '.join(PROPOSALS)}",
+            str,
+            proposal,
+            tuple(PROPOSALS),
+        ),
     }
     result = Estimate
     of_settings = (
-        Column("samples", "samples", 0, meaning="importance samples an image", names=True, of="estimator"),
-        Column("proposal", "proposal", meaning="what they are drawn from", names=True, of="estimator"),
+        Column("samples", "samples", 0, meaning="importance samples per image", names=True, of="estimator"),
+        Column("proposal", "proposal", meaning="distribution that they are drawn from", names=True, of="estimator"),
     )
     of_results = (
         Column(
@@ -58,8 +63,9 @@ class Importance(Estimator):
             f"k̂ > {KHAT_LIMIT}",
             1,
             percent=True,
-            meaning="share of images whose likelihood a few samples carry, and which is not to be believed",
+            meaning="share of images whose estimate rests on a few samples and cannot be trusted",
             pooled=True,
+            main=True,
         ),
     )
 
@@ -106,12 +112,12 @@ class Importance(Estimator):
     def verdict(cls, summaries: Sequence[Summary]) -> str:
         shares = [summary["khat_above_0_7"] for summary in summaries]
         if None in shares:
-            return "k̂ needs 25 samples per image, so how far to believe these likelihoods is not known."
+            return "k̂ needs at least 25 samples per image, so the accuracy of these NLLs is unknown."
         if max(shares) == 0:
-            return f"No image has k̂ above {KHAT_LIMIT}: estimates and standard errors can be believed."
+            return f"No image has k̂ > {KHAT_LIMIT}: the NLLs and their standard errors can be trusted."
         return (
-            f"Where k̂ > {KHAT_LIMIT}, a few samples decide the estimate of an image: its NLL is likely too high, "
-            "its sampling error too small. --estimator annealed gives a lower NLL at the same cost."
+            f"k̂ > {KHAT_LIMIT} for up to {max(shares):.0%} of the images: their NLL is probably too high, and its "
+            "sampling error too small. --estimator annealed is more accurate at the same cost."
         )
 
     @override

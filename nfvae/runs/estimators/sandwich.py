@@ -28,7 +28,7 @@ class Sandwich(Annealed):
 
     name = "sandwich"
     commands = ("evaluate",)
-    help = "bounds from both sides, on images that the model itself makes"
+    help = "lower and upper bound, on images drawn from the model; size by --budget"
     result, curves = SandwichEstimate, ()
     finite = "log_likelihood", "upper"
     usual_limit: ClassVar[int | None] = 100
@@ -37,11 +37,14 @@ class Sandwich(Annealed):
     of_results = (
         Column(
             "nll_least",
-            "NLL at least, nats",
+            "NLL, lower bound, nats",
             2,
-            meaning="the bound from the other side, in expectation below the true one",
+            meaning="lower bound of the NLL, too low on average",
+            main=True,
         ),
-        Column("bracket", "between, nats", 3, "bracket_se", meaning="what lies between the two bounds"),
+        Column(
+            "bracket", "bracket, nats", 3, "bracket_se", meaning="distance between the two bounds of the NLL", main=True
+        ),
     )
 
     @override
@@ -79,8 +82,8 @@ class Sandwich(Annealed):
     @classmethod
     def verdict(cls, summaries: Sequence[Summary]) -> str:
         widest = max(summary["bracket"] + 2 * (summary["bracket_se"] or 0) for summary in summaries)
-        verdict = "Believe annealed NLLs that far." if widest <= _LOOSE else "Take many more temperatures."
+        advice = "" if widest <= _LOOSE else " Do not trust them: use many more temperatures."
         return (
-            "On images from the model itself, the true NLL lies between the two bounds, in expectation. "
-            f"Their means are at most {widest:.2f} nats apart (two standard errors included). {verdict}"
+            f"Annealed NLLs of this model are accurate to {widest:.2f} nats: on images drawn from it, the true NLL "
+            f"lies between two bounds that are no further apart (two standard errors included).{advice}"
         )
