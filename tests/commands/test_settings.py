@@ -256,7 +256,7 @@ def test_a_yaml_that_stands_for_something_else_gets_one_line(text, message, cli)
         (["--model.schedule", "torch.optim.lr_scheduler:StepLR"], "cannot build schedule .* 'step_size'"),
         (["--model.optimizer_options.weight_decay", "1e400"], "optimizer_options.weight_decay must be"),
         (["--trainer.precision", "16-true"], "precision 16-true keeps weights"),
-        (["--name", "x" * 250], "a run's name takes 200 bytes at most"),
+        (["--name", "x" * 250], "a run's name has at most 200 bytes"),
         (["--name", "a\x1b[31mb"], "a run's name is a folder within the folder of runs"),
         (["--model.flow", "x" * 5000], r"unknown flow 'x{39}\.\.\.x+'"),
         (["--trainer.num_nodes", 2], "trainer.num_nodes above 1 waits for other machines"),
