@@ -1,4 +1,4 @@
-"""Names for classes: a registered name, or "package.module:Class" of your own; the one sentence for what is unknown."""
+"""Look up classes by registered name or "package.module:Class"; check options, numbers and trusted modules."""
 
 import difflib
 import inspect
@@ -22,15 +22,15 @@ _Base = TypeVar("_Base")
 _CLASS_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 OWN = "package.module:Class"
 LARGEST_SIZE = 1_000_000
-"""Of anything that a layer is wide; larger ones would not be refused before the memory is gone."""
+"""Largest layer width; without it, a larger one would fail only when the memory is gone."""
 
 
 class Registry(Mapping[str, str], Generic[_Base]):
-    """The classes of one role by name, each imported when it is used.
+    """Map the names of one role to its classes, which are imported on use.
 
     Args:
-        role: what such a class is, as in "flow".
-        base: what each class derives from.
+        role: what the classes are, such as "flow".
+        base: base class of all entries.
         entries: "package.module:Class" by name.
 
     Example:
@@ -58,7 +58,7 @@ class Registry(Mapping[str, str], Generic[_Base]):
         """Import the class of a registered name, or of "package.module:Class".
 
         Raises:
-            ValueError: for an unknown name, or a class that cannot be imported, is abstract or no subclass of the base.
+            ValueError: for an unknown name, or a class that is abstract, not importable or not a subclass of the base.
         """
         path = self.entries.get(name, name) if isinstance(name, str) else name
         if not is_class_path(path):
@@ -71,15 +71,15 @@ class Registry(Mapping[str, str], Generic[_Base]):
         return loaded
 
     def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> _Base:
-        """Build an object of a name's class.
+        """Build an object of the named class.
 
         Args:
-            name: as for `load`.
-            options: arguments that this class alone may have.
+            name: registered name, or "package.module:Class".
+            options: arguments of this class alone.
             given: arguments that every class of the role takes.
 
         Raises:
-            ValueError: as `load`, or for an unknown option, or a value that the class refuses.
+            ValueError: as for `load`, or for an unknown option, or a value that the class refuses.
         """
         loaded, options = self.load(name), check_mapping(f"options of {self.role} {name!r}", options)
         known = [key for key in options_of(loaded) if key not in given]
@@ -88,15 +88,15 @@ class Registry(Mapping[str, str], Generic[_Base]):
             return loaded(**given, **options)
         except ValueError:
             raise
-        except (Exception, SystemExit) as error:  # a wrong type, or whatever a class of the user's own raises
+        except (Exception, SystemExit) as error:  # a wrong type, or anything that a user's class raises
             raise ValueError(f"cannot build {self.role} {name!r} with options {dict(options)}: {error}") from error
 
 
 def check_mapping(what: str, value: Any) -> Mapping[str, Any]:
-    """Return options by name, none for None.
+    """Return options as a mapping; None becomes an empty one.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for any other value.
     """
     if not isinstance(value, Mapping | None):
         raise ValueError(f"{what} are given by name, as {{hidden: 64}}; got {value!r}")
@@ -104,7 +104,7 @@ def check_mapping(what: str, value: Any) -> Mapping[str, Any]:
 
 
 def options_of(called: Callable[..., Any]) -> list[str]:
-    """Return the names of a function's or a class's arguments; where a class passes **options on, its parent's too."""
+    """List the argument names of a function or class; if a class takes **options, its parent's as well."""
     parameters = inspect.signature(called).parameters
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     names = [name for name, each in parameters.items() if each.kind not in variable]
@@ -115,10 +115,10 @@ def options_of(called: Callable[..., Any]) -> list[str]:
 
 
 def check_options(role: str, name: str, options: Collection[str], known: Collection[str]) -> None:
-    """Refuse options by names that are not among the known ones.
+    """Refuse options that are not known.
 
     Raises:
-        ValueError: for such an option.
+        ValueError: for an unknown option.
     """
     for option in options:
         if option not in known:
@@ -127,15 +127,15 @@ def check_options(role: str, name: str, options: Collection[str], known: Collect
 
 
 def import_attribute(role: str, path: str) -> Any:
-    """Import what "package.module:name" names.
+    """Import the object at "package.module:name".
 
     Raises:
-        ValueError: if that fails, for whatever reason.
+        ValueError: if the import fails for any reason.
     """
     module, _, attribute = path.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         top = module.partition(".")[0]
         lost = isinstance(error, ModuleNotFoundError) and error.name == top
         hint = f"; the folder that holds {top}.py, or the package {top}, has to be in PYTHONPATH" if lost else ""
@@ -143,7 +143,7 @@ def import_attribute(role: str, path: str) -> Any:
 
 
 def unknown(role: str, name: object, known: Collection[str]) -> str:
-    """Say that a name is unknown, which ones are known, and which one may have been meant.
+    """Return the error message for an unknown name, with the known names and the closest match.
 
     Example:
         >>> unknown("color", "rde", ["red", "blue"])
@@ -157,10 +157,10 @@ def unknown(role: str, name: object, known: Collection[str]) -> str:
 
 
 def check_choice(role: str, name: object, known: Collection[str]) -> None:
-    """Refuse a name that is not among the known ones.
+    """Refuse a name that is not known.
 
     Raises:
-        ValueError: for such a name.
+        ValueError: for an unknown name.
     """
     if name not in known:
         raise ValueError(unknown(role, name, known))
@@ -172,7 +172,7 @@ def check_number(
     """Refuse a number out of range; infinity and NaN are out of every range.
 
     Raises:
-        ValueError: for such a number, or what is none.
+        ValueError: for a number out of range, or another type.
 
     Example:
         >>> check_number("lr", 0.0, above=0)
@@ -193,20 +193,20 @@ def check_number(
 
 
 def check_sizes(**sizes: int) -> None:
-    """Refuse sizes by name that are no whole numbers from 1 to a million.
+    """Refuse named sizes that are not whole numbers from 1 to a million.
 
     Raises:
-        ValueError: for such a size.
+        ValueError: for an invalid size.
     """
     for name, value in sizes.items():
         check_whole(name, value)
 
 
 def check_whole(name: str, value: int, least: int = 1) -> None:
-    """Refuse what is no whole number from `least` to a million.
+    """Refuse a value that is not a whole number from `least` to a million.
 
     Raises:
-        ValueError: for such a value.
+        ValueError: for an invalid value.
     """
     if not isinstance(value, Integral):
         raise ValueError(f"{name} must be a whole number; got {value!r}")
@@ -214,20 +214,20 @@ def check_whole(name: str, value: int, least: int = 1) -> None:
 
 
 def check_flag(name: str, value: bool) -> None:
-    """Refuse what is neither true nor false, as the word "false", which Python takes for true.
+    """Refuse a value that is not a bool, such as the text "false", which Python treats as true.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for any other type.
     """
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false; got {value!r}")
 
 
 def check_seed(name: str, value: int) -> None:
-    """Refuse a random seed that is no whole number from 0 to 2³² - 1.
+    """Refuse a random seed that is not a whole number from 0 to 2³² - 1.
 
     Raises:
-        ValueError: for such a seed.
+        ValueError: for an invalid seed.
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise ValueError(f"{name} must be a whole number; got {value!r}")
@@ -235,7 +235,7 @@ def check_seed(name: str, value: int) -> None:
 
 
 def is_class_path(name: object) -> bool:
-    """Tell whether a name is "package.module:Class"; nothing else is ever imported."""
+    """Return whether a name is "package.module:Class"; nothing else is ever imported."""
     return isinstance(name, str) and _CLASS_PATH.fullmatch(name) is not None
 
 
@@ -249,10 +249,10 @@ def class_paths(settings: Any) -> set[str]:
 
 
 def trust(names: Iterable[str]) -> None:
-    """Trust classes, as `names_in` reads them, until the innermost `trusting` block ends.
+    """Trust classes until the innermost `trusting` block ends; names are split at commas and spaces.
 
     Raises:
-        ValueError: for what is no "package.module:Class".
+        ValueError: for a name that is not "package.module:Class".
     """
     found = names_in(names)
     for name in found:
@@ -263,7 +263,7 @@ def trust(names: Iterable[str]) -> None:
 
 @contextmanager
 def trusting(*names: str) -> Iterator[None]:
-    """Trust classes inside a block: runs, teachers and starting points read there may name them.
+    """Trust classes inside a block, where runs, teachers and starting points may then name them.
 
     Example:
         >>> with trusting("your.module:Class"):
@@ -283,15 +283,15 @@ def names_in(texts: Iterable[str]) -> list[str]:
 
 
 def check_trusted(settings: Any, source: object, trusted: Collection[str] = ()) -> None:
-    """Refuse settings from a file that would import a module which neither is nfvae's nor was named by the user.
+    """Refuse settings from a file that would import a module outside nfvae that the user does not trust.
 
     Args:
-        settings: the content of the file, nested.
-        source: the file, for the message.
-        trusted: "package.module:Class" that the user has named, besides those of `trust` and the environment.
+        settings: nested content of the file.
+        source: the file, for the error message.
+        trusted: "package.module:Class" names to trust, besides those of `trust` and the environment.
 
     Raises:
-        ValueError: for such settings. A module that is already imported is accepted, because nothing new is run.
+        ValueError: for an untrusted module. A module that is already imported is accepted, since no new code runs.
     """
     known = {*trusted, *_TRUSTED.get(), *names_in([os.environ.get(TRUST_VARIABLE, "")])}
     for path in sorted(class_paths(settings) - known):
@@ -304,15 +304,15 @@ def check_trusted(settings: Any, source: object, trusted: Collection[str] = ()) 
 
 
 def plain(value: Any, name: str = "", depth: int = 0) -> Any:
-    """Return a setting as a checkpoint can hold it: NumPy's numbers as Python's, paths as text, tuples as lists.
+    """Convert a setting for a checkpoint: NumPy numbers to Python's, paths to text, tuples to lists.
 
     Args:
-        value: the setting; nested ones are converted, too.
-        name: of the setting, for the message.
-        depth: how deep the value lies in other settings.
+        value: the setting; nested settings are converted too.
+        name: setting's name, for the message.
+        depth: nesting depth of the value.
 
     Raises:
-        ValueError: for a value that no checkpoint can hold, or one that is nested too deeply.
+        ValueError: for a value that no checkpoint can hold, or one nested too deeply.
 
     Example:
         >>> import numpy as np
@@ -334,13 +334,13 @@ def plain(value: Any, name: str = "", depth: int = 0) -> Any:
     torch = sys.modules.get("torch")
     if torch and type(value) is torch.Tensor and value.ndim:
         return value
-    if hasattr(value, "tolist") and not (torch and isinstance(value, torch.nn.Parameter)):  # of NumPy, or one number
+    if hasattr(value, "tolist") and not (torch and isinstance(value, torch.nn.Parameter)):  # NumPy, or one number
         return plain(value.tolist(), name, depth + 1)
     raise ValueError(f"setting {name} is of type {type(value).__name__}, which a checkpoint cannot hold: {value!r:.60}")
 
 
 def save_plainly(owner: Any) -> None:
-    """Have a module of Lightning's keep the arguments of its constructor, which calls this, each as `plain` has it.
+    """Save the calling constructor's arguments as a Lightning module's hyperparameters, converted by `plain`.
 
     Raises:
         ValueError: for an argument that no checkpoint can hold.
@@ -355,4 +355,4 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     Integral: int,
     Real: float,
 }
-"""How a setting of a kind becomes one that a checkpoint can hold."""
+"""Conversion to a type that a checkpoint can hold, by type."""

@@ -1,4 +1,4 @@
-"""The commands by name. Adding one is a file beside this one and a line in `COMMANDS`."""
+"""The commands by name. To add one, write a file beside this one and add a line to `COMMANDS`."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 __all__ = ["COMMANDS", "INTERRUPTED", "TERMINATED", "Command", "Ended", "end", "with_home"]
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+"""Exit codes after Ctrl-C and after SIGTERM, as in a shell."""
 
 
 class Ended(SystemExit):
@@ -16,7 +16,7 @@ class Ended(SystemExit):
 
     Args:
         code: the exit code.
-        hint: how to go on.
+        hint: how to resume.
     """
 
     def __init__(self, code: int, hint: str = "") -> None:
@@ -26,7 +26,7 @@ class Ended(SystemExit):
 
 
 def end(signum: int, frame: FrameType | None) -> NoReturn:
-    """End the command, as the handler of a signal; files are closed and removed as after an error.
+    """End the command, as a signal handler; files are closed and removed as after an error.
 
     Raises:
         Ended: always.
@@ -35,7 +35,7 @@ def end(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def with_home(value: Any) -> Any:
-    """Return settings, or words of a command line, in which `~` at the start of a value is the home directory.
+    """Replace `~` at the start of values by the home directory, in settings or words of a command line.
 
     Example:
         >>> with_home(["runs/a", "--output=~/a.png"])[1].startswith("--output=/")
@@ -52,7 +52,7 @@ def with_home(value: Any) -> Any:
 
 
 class Command(NamedTuple):
-    """A command NAME: the module that has its `NAME_command` and `NAME_parser`, and what it does in one line."""
+    """A command NAME: the module with its `NAME_command` and `NAME_parser`, and a one-line summary."""
 
     module: str
     summary: str

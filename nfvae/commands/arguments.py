@@ -1,4 +1,4 @@
-"""How a command reads its arguments."""
+"""Parsing of the arguments of commands."""
 
 import argparse
 import difflib
@@ -21,12 +21,12 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 def as_list(given: Any) -> list[Any]:
-    """Return what a setting of Lightning's Trainer names, which may be nothing, one thing or a list."""
+    """Return a setting of Lightning's Trainer as a list; it may be None, one object or a list."""
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
 def offer(action: argparse.Action, names: Iterable[str]) -> None:
-    """Keep with an argument the names that a shell completes; it may take others too."""
+    """Attach to an argument the names that a shell completes; other values remain allowed."""
     vars(action)["offered"] = (*names,)
 
 
@@ -38,10 +38,10 @@ def offered(action: argparse.Action) -> tuple[str, ...]:
 
 @contextmanager
 def refused(what: str) -> Iterator[None]:
-    """Turn whatever a library raises about a user's settings into a ValueError.
+    """Turn an exception that a library raises for a user's settings into a ValueError.
 
     Raises:
-        ValueError: for any exception.
+        ValueError: for any exception but OSError.
     """
     try:
         yield
@@ -53,14 +53,14 @@ def refused(what: str) -> Iterator[None]:
 
 
 def meant(message: str, parser: argparse.ArgumentParser) -> str:
-    """Return which option may have been meant, where a message says that one is unknown; else nothing."""
+    """Return a suggestion if a message reports an unknown option; else an empty string."""
     found = re.match(r"unrecognized arguments: (--[\w.]+)", message)
     close = difflib.get_close_matches(found[1], parser._option_string_actions, 1) if found else []
     return f"; did you mean {close[0]}?" if close else ""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises instead of printing its usage and leaving, and takes no abbreviations."""
+    """A parser that raises instead of printing its usage and exiting, and that accepts no abbreviations."""
 
     def __init__(self, prog: str | None = None, description: str | None = None, add_help: bool = True) -> None:
         form = argparse.RawDescriptionHelpFormatter
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(message + meant(message, self))
 
     def add_runs(self, name: str, nargs: str | None, others: str = "") -> None:
-        """Add trained runs as positional arguments, with the classes that their checkpoints may name."""
+        """Add trained runs as positional arguments, and --trust."""
         text = f"folder of a run such as runs/NAME, or a checkpoint{others}"
         self.add_argument(name, type=Path, nargs=nargs, metavar=name.upper().removesuffix("S"), help=text)
         self.add_trust()
@@ -81,7 +81,7 @@ class Parser(argparse.ArgumentParser):
     def add_evaluation(
         self, estimators: Mapping[str, type[Estimator]], images: str = "use only the first N images (default: all)"
     ) -> None:
-        """Add the settings of an evaluation by one of some estimators; `evaluation_settings` reads them."""
+        """Add the settings of an evaluation by some of the estimators; `evaluation_settings` reads them."""
         if len(estimators) > 1:
             text = f"estimators of log p(x): {', '.join(estimators)} (default: {next(iter(estimators))})"
             offer(self.add_argument("--estimator", nargs="+", metavar="NAME", help=text), estimators)
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
             self.add_argument(f"--data.{name}", help=f"{name} to evaluate on, if not that of the training")
 
     def add_estimators(self, estimators: Mapping[str, type[Estimator]], **defaults: Any) -> None:
-        """Add the arguments of estimators, some of them with other defaults than theirs."""
+        """Add the arguments of estimators; `defaults` replaces some of their defaults."""
         self.set_defaults(estimators=estimators)
         added = {name: each for kind in estimators.values() for name, each in kind.arguments.items()}
         for name, argument in added.items():
@@ -102,14 +102,14 @@ class Parser(argparse.ArgumentParser):
             offer(self.add_argument(f"--{name}", type=argument.type, default=default, help=text), argument.choices)
 
     def add_layout(self) -> None:
-        """Add what a table shows, and in which form."""
+        """Add the arguments for the columns, format and caption of a table."""
         text = "numbers to show, named as in --format json; all shows every one (default: the most important)"
         self.add_argument("--columns", nargs="+", default=[], metavar="NAME", help=text)
         self.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
         self.add_argument("--caption", default="", help="caption of a LaTeX table, in which the best numbers are bold")
 
     def add_trust(self) -> None:
-        """Add the classes of your own that a checkpoint may name."""
+        """Add --trust, your own classes that a checkpoint may name."""
         self.add_argument("--trust", nargs="+", action=_Trust, metavar="MODULE:CLASS", help=TRUST_HELP)
 
 
@@ -123,16 +123,16 @@ class _Trust(argparse.Action):
 
 def _path(given: str) -> Path:
     """Read a path."""
-    if not given:  # which would be the working directory
+    if not given:  # an empty path would be the working directory
         raise argparse.ArgumentTypeError("expected a path; got ''")
     return Path(given)
 
 
 def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> None:
-    """Check where a file is to go, by default a picture.
+    """Check the path of a file to write, by default a picture.
 
     Raises:
-        ValueError: for a folder, or the name of another kind of file.
+        ValueError: for a folder, or a name with another ending.
     """
     if path.is_dir() or path.suffix.lower() not in endings:
         raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
@@ -145,10 +145,10 @@ def described(choices: Mapping[str, Any]) -> str:
 
 
 def chosen_estimators(options: argparse.Namespace) -> list[Estimator]:
-    """Return the estimators that the arguments of `Parser.add_estimators` ask for, by default the first one.
+    """Return the estimators requested by the arguments of `Parser.add_estimators`, by default the first one.
 
     Raises:
-        ValueError: for an unknown estimator, or settings out of range, also where the estimator is not chosen.
+        ValueError: for an unknown estimator, or settings out of range, even of an estimator that is not chosen.
     """
     known = {name: kind.of(vars(options)) for name, kind in options.estimators.items()}
     chosen = getattr(options, "estimator", None) or [next(iter(known))]
@@ -158,7 +158,7 @@ def chosen_estimators(options: argparse.Namespace) -> list[Estimator]:
 
 
 def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]:
-    """Return what the arguments of `Parser.add_evaluation` ask for, once for each estimator.
+    """Return the evaluations requested by the arguments of `Parser.add_evaluation`, one per estimator.
 
     Raises:
         ValueError: for an unknown estimator or split, or settings out of range.
@@ -167,5 +167,5 @@ def evaluation_settings(options: argparse.Namespace) -> list[EvaluationSettings]
     common = {name: given[name] for name in EvaluationSettings._fields if name in given and name != "estimator"}
     evaluations = [EvaluationSettings(estimator, **common) for estimator in chosen_estimators(options)]
     for evaluation in evaluations:
-        evaluation.check()  # refuses now what would fail after the work of another
+        evaluation.check()  # raises now instead of after another evaluation
     return evaluations

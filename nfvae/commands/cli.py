@@ -1,4 +1,4 @@
-"""The command line: finds the command, and turns its mistakes into exit codes."""
+"""The command line: find the command, run it, and turn errors into exit codes."""
 
 import argparse
 import logging
@@ -27,7 +27,7 @@ def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int
 
     Args:
         arguments: the command and its arguments.
-        ready: called when the command has been imported, before it begins.
+        ready: function to call when the command is imported, before it begins.
     """
     _quieten()
     try:
@@ -77,7 +77,7 @@ def _overview() -> str:
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a user's mistake raises; Lightning's own kind only where Lightning was needed."""
+    """Return the exceptions that a user's mistake raises; Lightning's own only if Lightning is imported."""
     lightning = sys.modules.get("pytorch_lightning.utilities.exceptions")
     torch = sys.modules.get("torch")
     own = (ValueError, OSError, MemoryError, ModuleNotFoundError, argparse.ArgumentError)
@@ -98,7 +98,7 @@ def _tells_something(record: logging.LogRecord) -> bool:
 
 
 def _quieten() -> None:
-    """Silence what Lightning says that no user of this command can act on."""
+    """Silence messages of Lightning that a user of this command cannot act on."""
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(_tells_something)
     for message in (

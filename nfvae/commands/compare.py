@@ -1,4 +1,4 @@
-"""`nfvae compare`: runs, or the configs they come from, in one table."""
+"""`nfvae compare`: runs, or configs to train, in one table."""
 
 import shlex
 from argparse import Namespace
@@ -35,7 +35,7 @@ from nfvae.runs.results import planned_result, read_summary
 from nfvae.runs.tracking import finish
 
 _BASE = Path("configs/mnist.yaml")
-_MAY_DIFFER = {  # without another outcome
+_MAY_DIFFER = {  # settings that do not change the outcome
     *("root", "download", "eval_batch_size", "compile", "default_root_dir", "log_every_n_steps", "logger"),
     *("enable_progress_bar", "enable_model_summary", "accelerator", "devices", "num_nodes", "strategy"),
 }
@@ -73,7 +73,7 @@ def compare_command(arguments: list[str]) -> None:
 
 
 def compare_parser() -> Parser:
-    """Return the parser of the command; what it does not know goes to fit."""
+    """Return the parser of the command; unknown arguments go to fit."""
     parser = Parser("nfvae compare", compare_command.__doc__)
     parser.add_runs("runs", "*", ", or a config: see --fit")
     parser.add_evaluation(estimator_classes("compare"))
@@ -96,7 +96,7 @@ def compare_parser() -> Parser:
 
 
 def _add_training(parser: Parser) -> None:
-    """Add the arguments that say what is trained first."""
+    """Add the arguments for training configs first."""
     parser.add_argument(
         "--fit",
         action="store_true",
@@ -115,7 +115,7 @@ def _add_training(parser: Parser) -> None:
 
 
 def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
-    """Read the results; with --fit train and evaluate first what is missing."""
+    """Read the results; with --fit, first train and evaluate what is missing."""
     evaluations = evaluation_settings(options)
     entries = [entry for source in options.runs for entry in _entries(source, options, fit_arguments)]
     _check_before_training(entries, options, evaluations)
@@ -123,7 +123,7 @@ def _results(options: Namespace, fit_arguments: list[str]) -> list[Result]:
         found: dict[Path, list[dict[str, Any]]] = {_path(entry): [] for entry in entries}
         try:
             run_all({_path(entry): partial(_complete, entry, evaluations, found[_path(entry)]) for entry in entries})
-        finally:  # the evaluations that were made are shown even where another run has diverged
+        finally:  # finished evaluations are shown even if another run has diverged
             for summaries in zip(*filter(None, found.values()), strict=True):  # by estimator
                 show([*summaries])
     runs = [entry if isinstance(entry, Run) else Run(entry.folder.path) for entry in entries]
@@ -137,7 +137,7 @@ def _path(entry: Plan | Run) -> Path:
 
 
 def _complete(entry: Plan | Run, evaluations: list[EvaluationSettings], found: list[dict[str, Any]]) -> None:
-    """Train and evaluate a run as far as that is not done, and add the summary of each evaluation."""
+    """Train and evaluate a run where needed, and put the summary of each evaluation into `found`."""
     if isinstance(entry, Plan):
         _train(entry)
     torch.set_float32_matmul_precision("highest")
@@ -149,7 +149,7 @@ def _is_config(source: Path) -> bool:
 
 
 def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list[Plan | Run]:
-    """Return a run itself, or the trainings of a config, one for each seed."""
+    """Return a run itself, or the trainings of a config, one per seed."""
     if not _is_config(source):
         return [Run(source)]
     return list(_plans([*(options.config or [_BASE]), source], options, fit_arguments))
@@ -158,7 +158,7 @@ def _entries(source: Path, options: Namespace, fit_arguments: list[str]) -> list
 def _check_before_training(
     entries: list[Plan | Run], options: Namespace, evaluations: list[EvaluationSettings]
 ) -> None:
-    """Refuse what would be refused after hours of training."""
+    """Raise now the errors that would otherwise come after hours of training."""
     check_columns(options.sort, options.columns, bool(options.baseline))
     plans = [entry for entry in entries if isinstance(entry, Plan)]
     for plan in plans:
@@ -171,33 +171,33 @@ def _check_before_training(
     for run in [entry for entry in entries if isinstance(entry, Run)]:
         if run.kind != "vae" or not run.checkpoint["state_dict"]:
             for settings in evaluations:
-                read_summary(run, settings)  # refuses what cannot be evaluated now
+                read_summary(run, settings)  # raises if the evaluation is missing, because it cannot be made now
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
         _chosen(pool([_planned(entry) for entry in entries]), options.baseline)
 
 
 def _planned(entry: Plan | Run) -> Result:
-    """Return of which experiment a run is or will be."""
+    """Return an empty result that identifies the experiment of a run or of a training."""
     settings = entry.settings if isinstance(entry, Plan) else settings_of(entry)
     return planned_result(entry.folder.path, settings["model"] | settings["data"], settings["seed_everything"])
 
 
 def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
-    """Refuse a density, a run that was trained under other settings, or a training that could not begin."""
+    """Refuse a density, a run that was trained with other settings, or a training that could not begin."""
     if plan.module_class.kind != "vae":
         raise ValueError(f"{plan.folder.path} is a density of vectors; VAEs are compared: nfvae plot gallery shows it")
     needed = {str(plan.settings["model"].get(name)) for name in ("teacher", "start")}
     if plan.folder.is_trained:
         _check_same_settings(plan)
-    elif not needed & {str(other.folder.path) for other in plans}:  # else it needs what is to be trained before
+    elif not needed & {str(other.folder.path) for other in plans}:  # else it needs a run that is trained before it
         try:
-            copy(plan).check()  # the model that is trained is built anew, from its seed
+            copy(plan).check()  # a copy: training builds the model anew, from its seed
         except (ValueError, OSError) as error:
             raise ValueError(f"{plan.folder.path}: {error}") from error
 
 
 def _check_evaluable(plan: Plan, dataset: str | None) -> None:
-    """Refuse to evaluate on images of another shape than those of the training."""
+    """Refuse to evaluate on images whose shape differs from the training's."""
     if dataset is None:
         return
     spec, other = plan.data.spec, type(plan.data)(**plan.settings["data"] | {"dataset": dataset}).spec
@@ -209,7 +209,7 @@ def _check_evaluable(plan: Plan, dataset: str | None) -> None:
 
 
 def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) -> list[Plan]:
-    """Return the trainings of a config, one for each seed; of a config that says a name, other seeds say theirs too."""
+    """Return the trainings of a config, one per seed; if it sets a name, other seeds are appended to that."""
     words = [word for config in configs for word in ("-c", str(config))]
     words += ["--trainer.default_root_dir", str(options.root), *fit_arguments]
     plain = Plan(words)
@@ -222,7 +222,7 @@ def _plans(configs: list[Path], options: Namespace, fit_arguments: list[str]) ->
 
 
 def _train(plan: Plan) -> None:
-    """Fit a run, go on with one that was interrupted, or leave one that is done."""
+    """Train a run, resume an interrupted one, or skip a finished one."""
     if plan.folder.is_trained:
         if plan.is_finished:
             return
@@ -230,12 +230,12 @@ def _train(plan: Plan) -> None:
     print(f"training {plan.folder.path}")
     try:
         fit(plan)
-    finally:  # the next training has a wandb run of its own
+    finally:  # the next training starts its own wandb run
         finish()
 
 
 def _check_same_settings(plan: Plan) -> None:
-    """Refuse a run that lies where another one belongs, and was trained under other settings."""
+    """Refuse an existing run in the plan's folder that was trained with other settings or data."""
     check_same_data(Run(plan.folder.path), plan.data)
     saved, wanted = _outcome(plan.folder.settings()), _outcome(plan.settings)
     for key in sorted(saved.keys() | wanted.keys()):
@@ -247,7 +247,7 @@ def _check_same_settings(plan: Plan) -> None:
 
 
 def _outcome(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that decide what a run becomes."""
+    """Return the settings that affect the outcome of a training."""
     flat = {name: settings.get(name) for name in ("task", "seed_everything")}
     for section in ("model", "data", "trainer"):
         flat |= {f"{section}.{key}": value or None for key, value in (settings.get(section) or {}).items()}
@@ -266,5 +266,5 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
 
 
 def _evaluations(summary: dict[str, Any]) -> str:
-    """Say which evaluations are compared."""
+    """Describe the evaluations that are compared."""
     return f"{described_images(summary)}, {described(summary)}, seed {summary['seed']}"

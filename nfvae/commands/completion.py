@@ -1,4 +1,4 @@
-"""`nfvae --print_shtab`: a script by which a shell completes commands, settings and names."""
+"""`nfvae --print_shtab`: a script for shell completion of commands, settings and names."""
 
 import argparse
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def _whole() -> argparse.ArgumentParser:
 
 
 def _complete(action: Any) -> None:
-    """Say of a setting which values there are, where nothing says it yet: names, true and false, or files."""
+    """Set the values that a shell completes for a setting: names, true and false, or files."""
     if names := offered(action):
         action.choices = names
     elif getattr(action, "_typehint", None) is bool:

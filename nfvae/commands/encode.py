@@ -25,7 +25,7 @@ from nfvae.runs.tables import Table
 
 _BATCH = 500  # images that are encoded at once
 _DIGEST = "input_sha256"
-_ESTIMATOR = "annealed"  # by which images are scored by default
+_ESTIMATOR = "annealed"  # default estimator of scores
 
 
 def encode_command(arguments: list[str]) -> None:
@@ -133,7 +133,7 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
 
 
 def _input_digest(path: Path) -> str | None:
-    """Return the digest of the images whose results a file holds; None where it says none."""
+    """Return the digest of the images whose results a file holds; None if it has no digest."""
     try:
         if path.suffix.lower() == ".npz":
             return bytes(np.load(path)[_DIGEST]).hex()

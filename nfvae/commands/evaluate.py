@@ -50,7 +50,7 @@ def evaluate_parser() -> Parser:
 
 @rank_zero_only
 def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence[str] = (), caption: str = "") -> None:
-    """Print a table of summaries, with the columns of some names, and how accurate the numbers are."""
+    """Print a table of summaries with the named columns, and how accurate the numbers are."""
     rows = [{**summary, "label": estimator_label(summary)} for summary in summaries]
     table = Table(rows, shown_columns(names, columns()), bool(names) and [*names] != ["all"], caption)
     if format != "table":
@@ -65,7 +65,7 @@ def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence
 
 
 def summarize(options: Namespace) -> list[dict[str, Any]]:
-    """Make the evaluations that a command's arguments ask for, and return the summary of each run and estimator."""
+    """Make the evaluations requested by a command's arguments; return the summary of each run and estimator."""
     torch.set_float32_matmul_precision(options.matmul_precision)
     runs = [Run(path) for path in dict.fromkeys(options.runs)]
     trainer = evaluation_trainer(**_section(options, "trainer"))
@@ -76,14 +76,14 @@ def summarize(options: Namespace) -> list[dict[str, Any]]:
 def evaluate(
     runs: Sequence[Run], evaluations: Sequence[EvaluationSettings], trainer: pl.Trainer, root: str | None = None
 ) -> list[dict[str, Any]]:
-    """Make evaluations of runs as far as they are not there, and return the summary of each run and evaluation."""
+    """Evaluate runs unless that is done already, and return the summary of each run and evaluation."""
     with ended_by_signals(lambda: "repeat the command to resume"):
         every = (Evaluation(run, settings, root) for run in runs for settings in evaluations)
         return [{"run": _name(each), **_summary(each, trainer)} for each in every]
 
 
 def _name(evaluation: Evaluation) -> str:
-    """Return the run's folder, with the checkpoint where that is not the best, and data that are not the training's."""
+    """Return the run's folder, or a checkpoint other than its best, with a suffix for other data than in training."""
     run = evaluation.run
     name = run.folder.path if run.path.stem == run.folder.best.stem else run.path
     return f"{name} {evaluation.other.removeprefix('-')}".rstrip()
@@ -144,7 +144,7 @@ def _section(options: Namespace, name: str) -> dict[str, Any]:
 
 
 def evaluation_trainer(enable_progress_bar: bool = True, **devices: Any) -> pl.Trainer:
-    """Return the trainer that makes evaluations, on some devices."""
+    """Return the trainer for evaluations on the given devices."""
     devices = {**_ALL_DEVICES, **devices}
     check_processes(devices)
     with refused("trainer"):
@@ -152,7 +152,7 @@ def evaluation_trainer(enable_progress_bar: bool = True, **devices: Any) -> pl.T
             **devices,
             callbacks=[EndWhenTerminated(), *([ImagesProgressBar()] if enable_progress_bar else [])],
             logger=False,
-            default_root_dir=os.devnull,  # else a checkpoint of a SLURM job is taken up from there
+            default_root_dir=os.devnull,  # else Lightning loads a SLURM job's checkpoint from there
             enable_progress_bar=False,
             enable_checkpointing=False,
             use_distributed_sampler=False,

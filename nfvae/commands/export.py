@@ -1,4 +1,4 @@
-"""`nfvae export`: what of trained runs others need."""
+"""`nfvae export`: the parts of trained runs that others need."""
 
 import shutil
 from pathlib import Path
@@ -49,7 +49,7 @@ def export_parser() -> Parser:
 
 
 def _exported(run: Run, weights: str) -> dict[str, Any]:
-    """Return the checkpoint to be written; refuses a run without weights, or with weights that cannot be exported."""
+    """Return the checkpoint to write; raises ValueError if weights are missing or cannot be exported."""
     if weights != "none":
         run.state()
     try:
@@ -59,9 +59,9 @@ def _exported(run: Run, weights: str) -> dict[str, Any]:
 
 
 def _export(run: Run, checkpoint: dict[str, Any], target: Path) -> None:
-    """Write the folder beside its place, and move it there whole."""
+    """Write the folder under a temporary name, and rename it when it is complete."""
     unfinished = RunFolder(target.parent / f".{target.name}.exported")
-    shutil.rmtree(unfinished.path, ignore_errors=True)  # of an export that was killed
+    shutil.rmtree(unfinished.path, ignore_errors=True)  # left by a killed export
     try:
         _write(run, checkpoint, unfinished)
         unfinished.path.rename(target)
@@ -70,7 +70,7 @@ def _export(run: Run, checkpoint: dict[str, Any], target: Path) -> None:
 
 
 def _write(run: Run, checkpoint: dict[str, Any], target: RunFolder) -> None:
-    """Write what others need: the evaluations are those of the very model."""
+    """Write what others need, with only the evaluations of exactly this model."""
     digest = model_digest(checkpoint)
     target.best.parent.mkdir(parents=True)
     write_tensors(target.best, checkpoint)

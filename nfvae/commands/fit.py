@@ -1,4 +1,4 @@
-"""`nfvae fit`: train, and what happens around it."""
+"""`nfvae fit`: train, and prepare and finish the run's folder."""
 
 import math
 import shutil
@@ -45,19 +45,19 @@ def fit_command(arguments: list[str]) -> None:
 
 
 def fit_parser() -> ArgumentParser:
-    """Return the parser of the command, as for a VAE."""
+    """Return the parser of the command, for a VAE."""
     return training_parser(FlowVAE)
 
 
 def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
-    """Train from beginning to end.
+    """Train a model from beginning to end.
 
     Writes RUNS/NAME/ with config.yaml, metrics.csv, steps.csv, checkpoints/best.ckpt (by the monitored metric) and
     last.ckpt, and at the end the task's pictures; RUNS is `trainer.default_root_dir`.
 
     Args:
         plan: the training.
-        callbacks: further ones.
+        callbacks: additional callbacks.
 
     Raises:
         ValueError: for settings that the model, the data or the trainer refuses, or a run that exists already or is
@@ -75,13 +75,13 @@ def fit(plan: Plan, callbacks: Sequence[pl.Callback] = ()) -> None:
 
 
 def _train_in_folder(plan: Plan, trainer: pl.Trainer) -> None:
-    """Train, with what comes before and after it in the run's folder."""
+    """Train, and prepare and finish the run's folder."""
     _check_new(plan)
     replaced = _set_aside(plan)
     is_new = _prepare_folder(plan)
     try:
         _train(plan, trainer)
-        if not (trainer.global_step or plan.folder.metrics.is_file()):  # which spawned processes have written
+        if not (trainer.global_step or plan.folder.metrics.is_file()):  # written by spawned processes
             raise ValueError("nothing was trained: trainer.max_time, max_steps or a callback ended it before a step")
     except BaseException as error:
         if is_new and not plan.folder.is_trained:
@@ -107,7 +107,7 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
             ) from error
         if "conditioned on metric" not in str(error):
             raise
-        raise ValueError(f"trainer.callbacks: {error}") from error  # a metric to monitor that there is not
+        raise ValueError(f"trainer.callbacks: {error}") from error  # the monitored metric does not exist
     except (AttributeError, LookupError, TypeError) as error:
         if is_of_restoring(error):
             raise ValueError(f"{path} is damaged: its training cannot be restored ({error!r:.60})") from error
@@ -117,7 +117,7 @@ def _train(plan: Plan, trainer: pl.Trainer) -> None:
 
 
 def _callback_that_failed(error: Exception, trainer: pl.Trainer) -> str:
-    """Return the class of the user's callback in which an error was raised; nothing for an error elsewhere."""
+    """Return the class name of the user's callback that raised an error; empty for an error elsewhere."""
     called = [id(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__)]
     names = [type(each) for each in cast(Any, trainer).callbacks if id(each) in called]
     return next((name.__name__ for name in names if not name.__module__.startswith("nfvae.")), "")
@@ -131,7 +131,7 @@ def _how_to_resume(plan: Plan) -> str:
 
 
 def _check_new(plan: Plan) -> None:
-    """Refuse to train where another run lies."""
+    """Refuse to train in the folder of another run."""
     folder = plan.folder
     if plan.resumes or not folder.is_trained:
         return
@@ -167,19 +167,19 @@ def _trainer(plan: Plan, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         options["logger"] = (plan.keeps_a_run and wandb_logger(plan.folder, plan.settings)) or False
     options["callbacks"] = [*as_list(options["callbacks"]), *own, *callbacks]
     options["plugins"] = [*as_list(options["plugins"]), WholeCheckpointIO()]
-    options["default_root_dir"] = plan.folder.path  # where Lightning and its callbacks keep files of their own
+    options["default_root_dir"] = plan.folder.path  # for files of Lightning and its callbacks
     with refused("trainer"):
         return pl.Trainer(**options)
 
 
 def _trainer_options(plan: Plan) -> dict[str, Any]:
-    """Return the trainer's settings, with the callbacks and so on that they name as objects."""
+    """Return the trainer's settings, with callbacks and other named classes as objects."""
     with refused("trainer"):
         return dict(plan.parser.instantiate(plan.namespace).trainer.as_dict())
 
 
 def _checkpoints(plan: Plan) -> list[pl.Callback]:
-    """Keep the best and the last; two callbacks, as one would renew the last only together with the best."""
+    """Return callbacks for the best and the last checkpoint; one alone would save the last only with the best."""
     best, last = plan.folder.best, plan.folder.last
     where: dict[str, Any] = {"dirpath": best.parent, "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitored: dict[str, Any] = {"monitor": plan.module.monitor, "mode": plan.module.mode}
@@ -190,7 +190,7 @@ def _checkpoints(plan: Plan) -> list[pl.Callback]:
 
 
 class _FirstStep(pl.Callback):
-    """Write what the run is when its training begins, and nothing of it could be refused any more."""
+    """Write the run's config when its training begins and can no longer be refused."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -199,7 +199,7 @@ class _FirstStep(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse a checkpoint that Lightning finds by itself, as one of a SLURM job.
+        """Refuse a checkpoint that Lightning finds by itself, such as one of a SLURM job.
 
         Raises:
             ValueError: for such a checkpoint.
@@ -210,10 +210,10 @@ class _FirstStep(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write config.yaml, and say what wandb's summary is to show.
+        """Write config.yaml, and choose the metric of wandb's summary.
 
         Raises:
-            ValueError: for validations none of which comes at an epoch's end, where checkpoints are saved.
+            ValueError: if no validation comes at an epoch's end, where checkpoints are saved.
         """
         batches, between = trainer.num_training_batches, trainer.val_check_batch
         if trainer.enable_validation and between != math.inf and (not between or batches % between):
@@ -245,7 +245,7 @@ def _prepare_folder(plan: Plan) -> bool:
     if plan.resumes:
         folder.history()
         read_rows(folder.steps, by_line=True)
-    elif plan.is_requeued:  # before its first whole epoch
+    elif plan.is_requeued:  # requeued before its first complete epoch
         for path in folder.path.glob("hpc_ckpt_*.ckpt"):
             path.unlink()
     is_new = not folder.path.exists()
@@ -259,7 +259,7 @@ def _prepare_folder(plan: Plan) -> bool:
 
 
 def _take_back(folder: RunFolder, replaced: Path | None, diverged: bool) -> None:
-    """Delete the folder of a training that came to nothing, and put back the run that it was to replace."""
+    """Delete the folder of a failed training and restore the run that it replaces; keep both if it diverged."""
     if diverged:
         if replaced:
             print(f"the run to be replaced was moved to {replaced}")
@@ -271,7 +271,7 @@ def _take_back(folder: RunFolder, replaced: Path | None, diverged: bool) -> None
 
 
 def _finish(plan: Plan, trainer: pl.Trainer) -> None:
-    """Draw what the best checkpoint has learned, and say where everything is."""
+    """Draw the pictures of the best checkpoint, log them, and print where everything is."""
     folder = plan.folder
     for earlier in folder.all_replaced():
         if plan.settings["overwrite"]:
@@ -279,7 +279,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
         else:
             print(f"kept: {earlier}, a run that an earlier --overwrite moved")
     run, pictures = Run(folder.path, last=not folder.best.is_file()), []
-    root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # which may have moved
+    root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # both may have moved
     for name in plan.module.pictures:
         pictures.append(folder.picture(name))
         write_figure(pictures[-1], draw(name, [run], _PICTURED_IMAGES, root=root, teacher=teacher))
@@ -300,7 +300,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
 
 
 def _best_epoch(folder: RunFolder, module: TrainingModule) -> str:
-    """Say when the monitored metric was best."""
+    """Describe the epoch in which the monitored metric was best."""
     choose = {"max": max, "min": min}[module.mode]
     rows = folder.history()
     if not (validated := [row for row in rows if module.monitor in row]):

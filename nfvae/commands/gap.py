@@ -31,7 +31,7 @@ def gap_command(arguments: list[str]) -> None:
         names = names_of([Run(path) for path in dict.fromkeys(options.runs)])
         write_figure(path, overview(Gap, dict(zip(names, summaries, strict=True))))
         print(path, file=out)
-    except ValueError as error:  # of runs on different images, whose numbers are printed all the same
+    except ValueError as error:  # runs on different images; their numbers are printed below
         print(f"no picture: {error}", file=out)
     show(summaries, options.format, options.columns, options.caption)
 

@@ -1,4 +1,4 @@
-"""Whether a training can fit into memory, before any of it is taken."""
+"""A check, before any memory is allocated, that a training can fit into memory."""
 
 import math
 import os
@@ -8,23 +8,23 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-_COPIES = 4  # of a weight: itself, its gradient, and two moments of the optimizer
+_COPIES = 4  # per weight: itself, its gradient, and two moments of the optimizer
 _PASSES = 3  # tensors of the size of all decoded pixels that a step holds at the same time
-_MOST_IMAGES = 1_000  # of a batch that are counted, as a data set may be smaller than its batches
+_MOST_IMAGES = 1_000  # images counted per batch, because a data set may be smaller than a batch
 _BYTES = 4
 
 
 def check_memory(build: Callable[[], nn.Module], samples: int, batch_size: int, pixels: int) -> None:
-    """Refuse a training whose least need of memory is more than the machine has.
+    """Refuse a training that needs, at the least, more memory than the machine has.
 
     Args:
-        build: makes the module; called without taking memory. What it refuses is no matter here.
-        samples: K, posterior samples an image.
-        batch_size: B.
-        pixels: P.
+        build: function that makes the module, called without allocating memory; its errors are ignored here.
+        samples: K, posterior samples per image.
+        batch_size: B, images per batch.
+        pixels: P, pixels per image.
 
     Raises:
-        ValueError: for such a training.
+        ValueError: if the memory is too small.
     """
     machine = _memory()
     decoded = samples * min(batch_size, _MOST_IMAGES) * pixels * _BYTES * _PASSES
@@ -36,7 +36,7 @@ def check_memory(build: Callable[[], nn.Module], samples: int, batch_size: int, 
     try:
         with warnings.catch_warnings(action="ignore"), torch.device("meta"), torch.random.fork_rng(devices=[]):
             tensors = [*(module := build()).parameters(), *module.buffers()]
-    except Exception:  # building it for good says what is wrong
+    except Exception:  # the real build will raise the error
         return
     needed = _COPIES * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if needed > machine:
@@ -48,7 +48,7 @@ def check_memory(build: Callable[[], nn.Module], samples: int, batch_size: int, 
 
 
 def _memory() -> float:
-    """Return the machine's memory in bytes; infinity where it does not say."""
+    """Return the machine's memory in bytes; infinity if unknown."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):

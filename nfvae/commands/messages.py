@@ -9,11 +9,11 @@ from jsonargparse import ArgumentParser
 from nfvae.commands.arguments import meant
 
 TRAINER_HELP = "--help.trainer"
-_LONGEST_HINT = 60  # characters of a type that a message says
+_LONGEST_HINT = 60  # characters of a type in a message
 
 
 def in_plain_words(message: str, parser: ArgumentParser) -> str:
-    """Say of jsonargparse's message which setting takes what, and what was given."""
+    """Rewrite a message of jsonargparse: the setting, what it accepts, and what was given."""
     message += meant(message, parser)
     found = re.search(r'key "([\w.]+)":.*?(?:Given value|Got value): (.*)', message, re.DOTALL)
     if not found:
@@ -27,7 +27,7 @@ def in_plain_words(message: str, parser: ArgumentParser) -> str:
 
 
 def _type_in_words(hint: Any) -> str:
-    """Write a type as its names alone, as `int or null`."""
+    """Return a type as plain names, such as `int or null`."""
     if isinstance(hint, type) and not get_args(hint):
         return "null" if hint is type(None) else hint.__name__
     if get_origin(hint) is Literal:

@@ -1,4 +1,4 @@
-"""The parser of a training, and its settings checked."""
+"""The parser of a training, and the check of its settings."""
 
 import re
 import warnings
@@ -44,21 +44,21 @@ set_dumper("yaml", dump_yaml)
 
 
 class TrainingParser(ArgumentParser):
-    """A parser whose settings, once written, can be read again."""
+    """A parser that can read the settings that it writes."""
 
     @override
     def dump(self, *args: Any, **kwargs: Any) -> str:
-        """Return settings as YAML; those that have no text, as a device that is a default, are left out."""
+        """Return settings as YAML, without those that cannot be written, such as a device that is a default."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
             return _WITHOUT_TEXT.sub("", str(super().dump(*args, **kwargs)))
 
 
 def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParser, Namespace]:
-    """Check the settings against what there is to set, and return the parser with them.
+    """Check the settings, and return the parser and the parsed settings.
 
     Raises:
-        ValueError: for a setting that is unknown or of a wrong type.
+        ValueError: if a setting is unknown or of a wrong type.
     """
     parser = training_parser(module)
     if {"-h", "--help", TRAINER_HELP} & set(sources.words):
@@ -72,7 +72,7 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
         if unknown and unknown[1] in options_of(DATA["vae"]):
             raise ValueError(f"{error}{_VECTORS}") from error
         raise ValueError(in_plain_words(str(error), parser)) from error
-    except yaml.representer.RepresenterError as error:  # of a plain Lightning run
+    except yaml.representer.RepresenterError as error:  # from a plain Lightning run
         raise ValueError(
             f"a setting of the checkpoint cannot be written in a config: {error.args[-1]!r:.60}"
         ) from error
@@ -119,7 +119,7 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
 
 
 def _name_choices(parser: ArgumentParser, choices: Mapping[str, Mapping[str, str]]) -> None:
-    """Say in the help which names are known."""
+    """List the known names in the help."""
     for action in parser._actions:
         if action.dest in choices:
             offer(action, choices[action.dest])
@@ -127,7 +127,7 @@ def _name_choices(parser: ArgumentParser, choices: Mapping[str, Mapping[str, str
 
 
 def _help(parser: ArgumentParser, shown: set[str | None]) -> str:
-    """Return the help of some groups of settings; None stands for those outside of every group."""
+    """Return the help of some groups of settings; None stands for settings outside every group."""
     titles = {group.title: name for name, group in (parser.groups or {}).items()}
     for group in parser._action_groups:
         name = titles.get(group.title)

@@ -1,4 +1,4 @@
-"""A training before it begins: its settings, checked."""
+"""A training before it begins, with its settings checked."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from nfvae.training import TrainingModule
 from nfvae.training.preparation import check_resumable, load_start, prepare_fit
 from nfvae.training.saving import arguments
 
-_LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "callbacks")  # of a training
+_LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "callbacks")  # limits of a training
 _KEPT = ("dataset", "dataset_options", "binarization")
 
 
@@ -27,15 +27,15 @@ class Plan:
     """One training: its settings, its folder, its data and its module.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
 
     Attributes:
         settings: every setting of the training, nested as in its config.yaml.
-        folder: where it is kept.
+        folder: folder of the run.
 
     Raises:
-        FileNotFoundError: if there is no such config or checkpoint.
-        ValueError: for a setting that is unknown or of a wrong type.
+        FileNotFoundError: if a config or the checkpoint does not exist.
+        ValueError: if a setting is unknown or of a wrong type.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -52,22 +52,22 @@ class Plan:
 
     @property
     def keeps_a_run(self) -> bool:
-        """Whether a folder is written."""
+        """Whether the training writes a run's folder."""
         return not self.settings["trainer"]["fast_dev_run"]
 
     @property
     def resumes(self) -> bool:
-        """Whether the training goes on in its own folder."""
+        """Whether the training resumes in its own folder."""
         return self.checkpoint is not None and self.checkpoint.folder.path.resolve() == self.folder.path.resolve()
 
     @property
     def is_requeued(self) -> bool:
-        """Whether SLURM has started this command again, so that the run is its own and goes on."""
+        """Whether SLURM restarted this command, so that the existing run is its own and is resumed."""
         return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0 and not self.settings["overwrite"]
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run in the folder has come to its end: its last epoch or step, or a stop under these limits."""
+        """Whether the run in the folder is finished: by its last epoch or step, or by a stop under these limits."""
         if not self.folder.last.is_file():
             return False
         checkpoint = Run(self.folder.last).checkpoint
@@ -79,12 +79,12 @@ class Plan:
 
     @cached_property
     def data(self) -> BinarizedImages | ToyVectors:
-        """The data."""
+        """The training data."""
         return DATA[self.module_class.kind](**self.settings["data"], seed=self.settings["seed_everything"])
 
     @cached_property
     def module(self) -> TrainingModule:
-        """What is trained, its weights as they start."""
+        """The module to train, with its initial weights."""
         spec, own = self.data.spec, arguments(self.module_class) - self.module_class.from_teacher
         settings = self.settings["model"] | {name: plain(each) for name, each in spec._asdict().items() if name in own}
         samples = settings.get("samples", 1)
@@ -95,7 +95,7 @@ class Plan:
         """Check what can be checked before anything is written.
 
         Raises:
-            ValueError: for what the model or the data refuse, or a setting that a training which goes on cannot change.
+            ValueError: if the model or the data refuse a setting, or a resumed training changes one that it must keep.
         """
         self._check_others()
         prepare_fit(self.module, self.data)
@@ -105,7 +105,7 @@ class Plan:
             load_start(self.module)
 
     def _check_others(self) -> None:
-        """Refuse to take the place of a run that the training needs."""
+        """Refuse to replace a run that the training needs."""
         for name in ("teacher", "start"):
             other = self.settings["model"].get(name)
             if other and not self.resumes and Path(other).resolve().is_relative_to(self.folder.path.resolve()):
@@ -113,7 +113,7 @@ class Plan:
                 raise ValueError(f"{taken}: give it another --name")
 
     def _check_going_on(self, run: Run) -> None:
-        """Refuse a checkpoint that the training cannot go on from, or other settings than it has to keep."""
+        """Refuse a checkpoint that the training cannot resume, or a change of settings that it must keep."""
         if "optimizer_states" not in run.checkpoint:
             raise ValueError(
                 f"{run.path} was exported and cannot be resumed; --model.start begins a new training from its weights"
@@ -125,7 +125,7 @@ class Plan:
             ("seed_everything", saved["seed_everything"], self.settings["seed_everything"]),
             ("model.start", saved["model"].get("start"), self.settings["model"].get("start")),
         ]
-        if self.resumes:  # its best checkpoint is chosen among validations of the same data
+        if self.resumes:  # its best checkpoint is chosen among validations on the same data
             kept += [(f"data.{name}", saved["data"].get(name), self.settings["data"].get(name)) for name in _KEPT]
             check_same_data(run, self.data)
         for name, value, given in kept:
@@ -134,17 +134,17 @@ class Plan:
         self.folder.check_files()
 
     def config(self) -> str:
-        """Return every setting as YAML, without what belongs to this call alone."""
+        """Return every setting as YAML, without those of this call alone."""
         saved = self.namespace.clone()
         saved["name"], saved["ckpt_path"], saved["overwrite"] = self.settings["name"], None, False
         return str(self.parser.dump(saved, skip_unset=False))
 
 
 def check_same_data(run: Run, data: Any) -> None:
-    """Refuse data of the same name and other content than those of a run, where the run knows its own.
+    """Refuse data whose content differs from a run's training data, if the run has their digest.
 
     Raises:
-        ValueError: for such data.
+        ValueError: if the content differs.
     """
     if run.data_digest and getattr(data, "digest", run.data_digest) != run.data_digest:
         raise ValueError(

@@ -35,10 +35,10 @@ def plot_command(arguments: list[str]) -> None:
 
 
 def _checked(options: Namespace) -> dict[str, EvaluationSettings]:
-    """Return the evaluations that a picture may read, by the name of the estimator.
+    """Return the evaluations that a picture may read, by estimator name.
 
     Raises:
-        ValueError: for a value out of range, also where the picture does not use it.
+        ValueError: for a value out of range, even if the picture does not use it.
     """
     check_seed("--seed", options.seed)
     estimators = {name: kind.of(vars(options)) for name, kind in options.estimators.items()}

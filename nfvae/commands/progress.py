@@ -1,4 +1,4 @@
-"""What is seen of a training or an evaluation while it runs."""
+"""Progress of a training or an evaluation in the terminal."""
 
 import math
 import time
@@ -32,12 +32,12 @@ _TITLE_LENGTH = 24  # characters of a run's name that leave room in a terminal o
 
 @rank_zero_only
 def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> None:
-    """Print the metrics of an epoch on one line, where there is no terminal for a progress bar.
+    """Print the metrics of an epoch on one line, if there is no terminal for a progress bar.
 
     Args:
-        row: the epoch's metrics, as metrics.csv has them.
-        epochs: how many there will be; None where that is not known.
-        monitor: the validation metric that is printed, with that of training beside it.
+        row: metrics of the epoch, as in metrics.csv.
+        epochs: total number of epochs; None if unknown.
+        monitor: validation metric to print, beside the same metric of training.
     """
     names = [name for name in (monitor.replace("val/", "train/"), monitor) if name in row]
     values = ", ".join(f"{name} {row[name]:.2f}" for name in names)
@@ -45,7 +45,7 @@ def print_epoch(row: Mapping[str, float], epochs: int | None, monitor: str) -> N
 
 
 class ModelTable(pl.Callback):
-    """Print what the model is made of when training starts."""
+    """Print the parts of the model when training starts."""
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,7 +54,7 @@ class ModelTable(pl.Callback):
 
 
 def model_table(model: nn.Module) -> Table:
-    """List the parts of a plain model, their classes and how many parameters they have."""
+    """List the parts of a plain model with their classes and numbers of parameters."""
     parts: dict[str, nn.Module] = dict(model.named_children())
     if "posterior" in parts:
         parts = dict(parts.pop("posterior").named_children()) | parts
@@ -72,9 +72,9 @@ def _parameters(part: nn.Module) -> int:
 
 
 class Pace:
-    """How fast a training goes, measured over its epochs with their validation.
+    """The speed of a training, measured over epochs with their validation.
 
-    The first epoch, which may compile or read from a cold disk, counts until another one is complete.
+    The first epoch may compile or read from a cold disk; it counts only until another one is complete.
     """
 
     def __init__(self) -> None:
@@ -82,23 +82,23 @@ class Pace:
         self._marks: list[tuple[float, int]] = []  # time and batches done, at the start of each epoch
 
     def start_epoch(self, now: float) -> None:
-        """Note the time, in seconds."""
+        """Record the time at the start of an epoch, in seconds."""
         self._marks.append((now, self.batches))
 
     def batches_per_second(self, now: float) -> float:
-        """Return how many batches a second there were in this epoch."""
+        """Return the batches per second in this epoch."""
         start, before = self._marks[-1]
         return (self.batches - before) / max(now - start, 1e-9)
 
     def seconds(self, batches: float, now: float) -> float:
-        """Return how long so many batches will take."""
+        """Return the expected time for a number of batches, in seconds."""
         start, before = self._marks[1 if len(self._marks) > 2 else 0]
         end, after = self._marks[-1] if len(self._marks) > 1 else (now, self.batches)
         return batches * (end - start) / max(after - before, 1)
 
 
 class _Field(ProgressColumn):
-    """A text that a task has in some field; nothing where it has no such field yet, or is a validation."""
+    """A column with a text field of a task; empty if the task lacks it, at the start or in validation."""
 
     def __init__(self, name: str, style: str = "") -> None:
         self.name, self.style = name, style
@@ -114,10 +114,10 @@ class MetricProgressBar(RichProgressBar):
 
     One line of eighty columns: epoch, bar, batches, time left in the training, speed, and the metrics in nats.
 
-    It looks at the metrics, and so waits for the device, a few times a second only.
+    It reads the metrics, which waits for the device, only a few times per second.
 
     Args:
-        per_second: refreshes a second.
+        per_second: refreshes per second.
     """
 
     def __init__(self, per_second: int = 2) -> None:
@@ -172,7 +172,7 @@ class MetricProgressBar(RichProgressBar):
 
 
 def batches_left(trainer: pl.Trainer, batch_idx: int) -> float:
-    """Return how many training batches come after one, in all epochs; infinity where nobody knows."""
+    """Return the number of training batches left after this one, in all epochs; infinity if unknown."""
     left = math.inf
     if trainer.max_epochs and trainer.max_epochs > 0:
         left = trainer.num_training_batches * (trainer.max_epochs - trainer.current_epoch) - batch_idx - 1
@@ -182,12 +182,12 @@ def batches_left(trainer: pl.Trainer, batch_idx: int) -> float:
 
 
 def _rate(a_second: float) -> str:
-    """Return a rate in a few digits."""
+    """Format a rate in a few digits."""
     return f"{a_second:,.0f}" if a_second >= 10 else f"{a_second:.2f}"
 
 
 class ImagesProgressBar(pl.Callback):
-    """Show how many images an evaluation has done, how many a second, and the time left."""
+    """Show the images that an evaluation has done, images per second, and the time left."""
 
     progress: Progress
 

@@ -34,7 +34,7 @@ def sample_command(arguments: list[str]) -> None:
 
 
 def _check(output: Path | None, count: int) -> None:
-    """Refuse more images than the output takes, and a folder in which they would lie among others."""
+    """Refuse more images than the output can hold, and a folder that holds other pictures."""
     if (output is None or output.suffix.lower() in PICTURES) and count > _MOST_PICTURED:
         limit = f"--count must be at most {_MOST_PICTURED:,}; got {count}"
         raise ValueError(f"{limit}: for more give an .npz or a folder as --output")

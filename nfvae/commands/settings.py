@@ -1,4 +1,4 @@
-"""The settings of a training, merged from configs, the run that goes on, and the command line."""
+"""The settings of a training, merged from the resumed run, configs, and the command line."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from nfvae.runs.yamls import load_yaml, read_yaml
 from nfvae.training import TASKS, TrainingModule
 
 NULL = ("None", "null")
-"""How Python and YAML spell that there is nothing."""
+"""Spellings of None in Python and YAML."""
 _SECTIONS = ("model", "data", "trainer")
 _DEEP = re.compile(r"--(?:model|data)(?:\.\w+){3,}(?:=.*)?", re.DOTALL)
 _DOTTED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.([A-Za-z_]\w*)")
@@ -26,11 +26,11 @@ _NAME = re.compile(r"--((?:model|data)(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
 
 class Sources(NamedTuple):
-    """What was given, before it is checked.
+    """The given settings, before they are checked.
 
     Attributes:
-        settings: of the run that goes on, and of the configs over it.
-        run: the run that goes on.
+        settings: settings of the resumed run, with those of the configs merged over them.
+        run: the run to resume, if any.
         words: the other arguments.
     """
 
@@ -40,10 +40,10 @@ class Sources(NamedTuple):
 
 
 def read_sources(arguments: Sequence[str]) -> Sources:
-    """Read the configs and the checkpoint that arguments name; later configs win over earlier ones.
+    """Read the configs and the checkpoint named in the arguments; later configs override earlier ones.
 
     Raises:
-        FileNotFoundError: if there is no such config or checkpoint.
+        FileNotFoundError: if a config or the checkpoint does not exist.
         ValueError: if one is damaged.
     """
     parser = Parser(add_help=False)
@@ -65,8 +65,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a config.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is no YAML, or not made of sections.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not YAML, or not made of sections.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no config {path}")
@@ -79,7 +79,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _nested(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a name with a point, as model.flow, into a setting of its section."""
+    """Turn a dotted name, such as model.flow, into a setting of its section."""
     settings: dict[str, Any] = {}
     for name, value in content.items():
         section, _, inner = str(name).partition(".")
@@ -88,10 +88,10 @@ def _nested(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """Return the settings under which a run was trained, named after the folder in which it lies now."""
+    """Return the settings of a run's training, with the name of its present folder."""
     saved = run.folder.settings()
     check_trusted(sorted(named_classes(saved)), run.folder.config, trained_with(run.folder))
-    if not saved:  # a plain Lightning run: what the checkpoint says
+    if not saved:  # a plain Lightning run: take the settings in the checkpoint
         derived = {*DataSpec._fields, *TASKS.load(run.task).from_teacher}
         known = {name: value for name, value in run.settings.items() if name not in derived}
         data = {name: value for name, value in run.data_settings.items() if name != "seed"}
@@ -101,7 +101,7 @@ def settings_of(run: Run) -> dict[str, Any]:
 
 
 def named_classes(settings: Mapping[str, Any]) -> set[str]:
-    """Find every class that a training's settings name; those of the trainer are spelled package.module.Class."""
+    """Return every class named in a training's settings; those of the trainer are spelled package.module.Class."""
     trainer = dict(settings.get("trainer") or {}) | {"default_root_dir": None}
     return class_paths(settings) | set(_dotted_classes(trainer))
 
@@ -115,9 +115,9 @@ def _dotted_classes(settings: Any) -> Iterator[str]:
 
 
 def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Put settings over earlier ones, sections and options key by key.
+    """Merge settings over earlier ones; sections and options are merged key by key.
 
-    Another name for a role drops the options of the earlier one; null drops all options.
+    A new name for a role drops the options of the earlier one; null drops all options.
     """
     merged = dict(earlier)
     for name, value in later.items():
@@ -130,14 +130,14 @@ def merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any
 
 
 def _without_options(settings: Mapping[str, Any], name: str, value: Any) -> Mapping[str, Any]:
-    """Return settings without the options of a name that gets another value."""
+    """Return settings without the options of a name whose value changes."""
     if settings.get(name) == value:
         return settings
     return {each: one for each, one in settings.items() if each != f"{name}_options"}
 
 
 def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Drop the options of what gets another name on the command line: a role, as model.flow, or a univariate map."""
+    """Drop the options of a role (such as model.flow) or univariate map that the command line changes."""
     for place, word in enumerate(words):
         if found := _NAME.fullmatch(word):
             *outer, name = found[1].split(".")
@@ -151,7 +151,7 @@ def _without_dropped_options(settings: dict[str, Any], words: Sequence[str]) -> 
 
 
 def _with_deep_values(settings: Mapping[str, Any], words: Sequence[str]) -> list[str]:
-    """Write --model.flow_options.a.b 4 as --model.flow_options.a {b: 4}, as jsonargparse takes the deeper 4 as text."""
+    """Rewrite --model.flow_options.a.b 4 as --model.flow_options.a {b: 4}; jsonargparse reads the deeper 4 as text."""
     remaining, written = iter(words), []
     for word in remaining:
         if not _DEEP.fullmatch(word):
@@ -169,14 +169,14 @@ def _with_deep_values(settings: Mapping[str, Any], words: Sequence[str]) -> list
 
 
 def _put(settings: Mapping[str, Any], names: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return settings with one of them, inside of others, replaced."""
+    """Return settings with one nested setting replaced."""
     first, *inner = names
     held = settings.get(first)
     return {**settings, first: _put(held if isinstance(held, Mapping) else {}, inner, value) if inner else value}
 
 
 def task_of(sources: Sources) -> type[TrainingModule]:
-    """Return the class of what is trained.
+    """Return the class of the training module.
 
     Raises:
         ValueError: for an unknown task.

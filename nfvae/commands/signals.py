@@ -1,4 +1,4 @@
-"""How a command ends at Ctrl-C and SIGTERM: by `Ended`, whichever of Lightning's loops it is in."""
+"""The end of a command at Ctrl-C and SIGTERM: it raises `Ended`, whichever Lightning loop is running."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from nfvae.commands import INTERRUPTED, TERMINATED, Ended, end
 
 
 class EndWhenTerminated(pl.Callback):
-    """End a loop without training at SIGTERM at once; Lightning would wait for its end."""
+    """End validation, test or prediction at once on SIGTERM; Lightning would wait for the loop's end."""
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen, when Lightning has set its own handlers."""
+        """Set the handler, after Lightning has set its own."""
         signal.signal(signal.SIGTERM, end)
 
     on_test_start = on_predict_start = on_validation_start
@@ -25,10 +25,10 @@ class EndWhenTerminated(pl.Callback):
 
 @contextmanager
 def ended_by_signals(hint: Callable[[], str] = str) -> Iterator[None]:
-    """Run one of Lightning's loops, which turns signals into exits of several kinds.
+    """Run one of Lightning's loops, and turn its various exits after a signal into `Ended`.
 
     Args:
-        hint: says how to go on after an interruption.
+        hint: function that returns how to resume after an interruption.
 
     Raises:
         Ended: after Ctrl-C or SIGTERM.
@@ -39,12 +39,12 @@ def ended_by_signals(hint: Callable[[], str] = str) -> Iterator[None]:
         if not (code := _code(error)):
             raise
         if getattr(rank_zero_only, "rank", 0):
-            raise SystemExit(code) from None  # the first process speaks for all
+            raise SystemExit(code) from None  # only the first process prints
         raise Ended(code, hint()) from None
 
 
 def _code(error: KeyboardInterrupt | SystemExit) -> int:
-    """Return the exit code of a signal; 0 for what no signal has caused."""
+    """Return the exit code of a signal; 0 if no signal caused the exit."""
     if isinstance(error, SIGTERMException) or getattr(error, "code", None) == TERMINATED:
         return TERMINATED
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):

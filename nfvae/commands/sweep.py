@@ -1,4 +1,4 @@
-"""A list of runs that any number of processes work off together."""
+"""A list of runs that any number of processes share."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,21 +9,21 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from nfvae.runs.locks import Busy, locked
 
-_PAUSE = 2.0  # seconds between two looks at what other processes do
+_PAUSE = 2.0  # seconds between two checks of other processes
 
 
 def run_all(tasks: Mapping[Path, Callable[[], None]]) -> None:
-    """Do the task of each run, one process a run; what another process does is waited for, or taken over if it ends.
+    """Do the task of each run, one process per run; wait for other processes, and take over if one ends.
 
     Args:
-        tasks: what is to be done, by the folder of the run; each must leave alone what is done already.
+        tasks: task of each run, by the run's folder; each must skip what is done already.
 
     Raises:
-        FloatingPointError: if a run has diverged; raised when the others are done.
+        FloatingPointError: if a run diverged; raised when the others are done.
     """
     left, announced = dict(tasks), set()
     diverged: list[FloatingPointError] = []
-    rank = getattr(rank_zero_only, "rank", 0)  # further processes of one training do what the first one does
+    rank = getattr(rank_zero_only, "rank", 0)  # other processes of one training do what the first one does
     while left:
         busy = {}
         for path, task in left.items():

@@ -59,7 +59,7 @@ _say = rank_zero_only(print)
 
 
 class _Latents(BasePredictionWriter):
-    """Write what all processes predict as one file, in the order of the data.
+    """Write the predictions of all processes to one file, in the order of the data.
 
     Args:
         path: the file.
@@ -79,29 +79,29 @@ class _Latents(BasePredictionWriter):
             parts = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, own)
         rows = own.new_empty(sum(map(len, parts)), *own.shape[1:])
-        for rank, part in enumerate(parts):  # as `nfvae.data.batches.BatchIndices` deals rows out
+        for rank, part in enumerate(parts):  # as `nfvae.data.batches.BatchIndices` distributes rows
             rows[rank :: len(parts)] = part
         if trainer.is_global_zero:
             write_tensors(self.path, rows)
 
 
 def validate_parser() -> ArgumentParser:
-    """Return the parser of the command, as for a VAE."""
+    """Return the parser of the command, for a VAE."""
     return _parser("validate", FlowVAE, validate_command.__doc__)
 
 
 def test_parser() -> ArgumentParser:
-    """Return the parser of the command, as for a VAE."""
+    """Return the parser of the command, for a VAE."""
     return _parser("test", FlowVAE, test_command.__doc__)
 
 
 def predict_parser() -> ArgumentParser:
-    """Return the parser of the command, as for a VAE."""
+    """Return the parser of the command, for a VAE."""
     return _parser("predict", FlowVAE, predict_command.__doc__)
 
 
 def _report(command: str, split: str, arguments: Sequence[str], description: str | None) -> None:
-    """Print what a loop finds, and write it beside the run and to its wandb."""
+    """Run a loop, and write its metrics to the terminal, the run's folder and wandb."""
     run, [results], other = _loop(command, arguments, description)
     _write_report(run, command, split, results, other)
 
@@ -118,12 +118,12 @@ def _write_report(run: Run, command: str, split: str, results: dict[str, float],
 
 
 def _named(path: Path, other: str) -> Path:
-    """Return the name of a file, which says what data it is of that are not those of the training."""
+    """Return a path with a suffix in its name for data other than the training's."""
     return path.with_stem(path.stem + other)
 
 
 def _loop(command: str, arguments: Sequence[str], description: str | None) -> tuple[Run, Any, str]:
-    """Run one of Lightning's loops; return the run, what the loop gives, and what names data not of the training."""
+    """Run a Lightning loop; return the run, the loop's result, and a suffix for data other than the training's."""
     path, words = _run_and_words(command, arguments, description)
     run = Run(path)
     task = TASKS.load(run.task)
@@ -145,7 +145,7 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
 
 
 def _run_and_words(command: str, arguments: Sequence[str], description: str | None) -> tuple[str, list[str]]:
-    """Return the run that the arguments name, and the other arguments."""
+    """Return the run named in the arguments, and the other arguments."""
     first = Parser(add_help=False)
     first.add_argument("--ckpt_path")
     first.add_trust()
@@ -162,7 +162,7 @@ def _run_and_words(command: str, arguments: Sequence[str], description: str | No
 
 
 def _settings(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that words give, by section."""
+    """Parse words of the command line into settings by section."""
     try:
         parsed = parser.parse_args(words, defaults=False)
     except ArgumentError as error:
@@ -173,7 +173,7 @@ def _settings(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _parser(command: str, task: type[TrainingModule], description: str | None) -> ArgumentParser:
-    """Offer the settings that mean something in this loop; the others are those of the training."""
+    """Return a parser of the settings that matter in this loop; the others are those of the training."""
     parser = ArgumentParser(
         prog=f"nfvae {command} RUN",
         description=f"{description} RUN is the folder of a run or a checkpoint. Settings default to the training's.",
@@ -204,6 +204,6 @@ def _trainer(options: dict[str, Any]) -> pl.Trainer:
             **options,
             callbacks=callbacks,
             logger=False,
-            default_root_dir=os.devnull,  # else a checkpoint of a SLURM job is taken up from there
+            default_root_dir=os.devnull,  # else Lightning loads a SLURM job's checkpoint from there
             enable_checkpointing=False,
         )

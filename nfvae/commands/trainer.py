@@ -13,15 +13,15 @@ _POSITIVE = (
     *("limit_train_batches", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"),
     *("log_every_n_steps", "accumulate_grad_batches", "num_nodes"),
 )
-_CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables where somebody starts the processes
-_ALWAYS_ALLOWED = 8  # processes, even of one processor
+_CLUSTERS = {"MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID"}  # variables that a launcher of processes sets
+_ALWAYS_ALLOWED = 8  # processes, even on one processor
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Refuse what Lightning's Trainer takes without a word, and then trains nothing, fails late or never begins.
+    """Refuse settings that Lightning's Trainer accepts, but that train nothing, fail late or never begin.
 
     Args:
-        settings: of the trainer, by name.
+        settings: settings of the trainer, by name.
 
     Raises:
         ValueError: for such a setting.
@@ -44,10 +44,10 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
 
 
 def check_processes(settings: Mapping[str, Any]) -> None:
-    """Refuse more processes than the machine can run, and to wait for machines where nobody starts processes on them.
+    """Refuse more processes than the machine can run, and several machines without a launcher.
 
     Args:
-        settings: of the trainer, by name: devices, accelerator and num_nodes.
+        settings: settings of the trainer by name: devices, accelerator and num_nodes.
 
     Raises:
         ValueError: for such settings.

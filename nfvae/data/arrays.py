@@ -1,4 +1,4 @@
-"""Images of your own in one file of arrays."""
+"""Your own images in one file of arrays."""
 
 import warnings
 import zipfile
@@ -27,15 +27,15 @@ _EXPECTED = "expected an .npz, .npy or .pt (or .pth)"
 
 
 class Arrays(ImageDataset):
-    """A file of arrays: .npz, .npy, or .pt with a tensor or tensors by name.
+    """Read images from a file of arrays: .npz, .npy, or .pt with a tensor or named tensors.
 
-    Arrays `train`, `val` and `test` are the parts, also as `valid` or `validation`, in capitals, and as `x_train` or
-    `train_images`, whose labels are left out. A missing validation part is drawn from the training part; of a single
-    array all parts are drawn.
+    The arrays `train`, `val` and `test` are the parts. Their names may also be `valid` or `validation`, in capitals, or
+    like `x_train` or `train_images`; arrays of labels are left out. A missing validation part is drawn from the
+    training part; a single array is split into all parts.
 
     Args:
-        split: shares of the parts, where they are drawn.
-        split_seed: random seed of that draw.
+        split: shares of the training, validation and test parts, if they are drawn.
+        split_seed: random seed of the split.
 
     Raises:
         ValueError: for shares that do not add up to 1.
@@ -50,7 +50,7 @@ class Arrays(ImageDataset):
 
     @override
     def find_shape(self, root: Path) -> tuple[int, ...]:
-        """Return height and width of an image; of .npz and .npy files the headers alone are read."""
+        """Return height and width of an image; for .npz and .npy files only the headers are read."""
         stored, _ = self._stored(root)
         return _sides({source: array.shape for source, array in stored.items()})
 
@@ -65,7 +65,7 @@ class Arrays(ImageDataset):
         return complete(named, self.split, self.split_seed, root)
 
     def _stored(self, path: Path) -> tuple[dict[str, "_Stored"], list[str]]:
-        """Return the arrays by where they come from, and the parts that they are, none for a single array."""
+        """Return the arrays by their source, and the names of their parts; no names for a single array."""
         arrays = _open(path)
         if len(arrays) == 1:
             return {f"{name} of {path}" if name else str(path): array for name, array in arrays.items()}, []
@@ -77,9 +77,9 @@ class Arrays(ImageDataset):
 
 
 def read_images(path: Path, binarization: str = "dynamic") -> Tensor:
-    """Read the one array of a file as binary images, uint8 with shape (N, height, width).
+    """Read a file with one array as binary images, uint8 with shape (N, height, width).
 
-    Gray pixels are binarized as those of a test set are: drawn once, or by the threshold.
+    Gray pixels are binarized like those of a test set: drawn once, or by the threshold.
 
     Args:
         path: the file.
@@ -100,7 +100,7 @@ def read_images(path: Path, binarization: str = "dynamic") -> Tensor:
 
 
 class GivenTensors(ImageDataset):
-    """Images at hand: see `BinarizedImages.from_tensors`."""
+    """Images in memory: see `BinarizedImages.from_tensors`."""
 
     def __init__(self, train: Any, val: Any, test: Any) -> None:
         given = {name: as_tensor(images, name) for name, images in zip(SPLITS, (train, val, test), strict=True)}
@@ -118,7 +118,7 @@ class GivenTensors(ImageDataset):
 
 
 def _sides(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
-    """Return height and width, which arrays must share that are found under names with these shapes."""
+    """Return the height and width that all arrays must share, given their shapes by source."""
     found = {source: gray_shape(shape, source) for source, shape in shapes.items()}
     if all(len(shape) == 3 and shape[0] == shape[1] < shape[2] for shape in shapes.values()):
         source, (side, _, last) = next(iter(found.items()))
@@ -137,8 +137,8 @@ class _Stored(NamedTuple):
     """An array in a file.
 
     Attributes:
-        shape: as the file's header has it.
-        read: gives the array.
+        shape: shape of the array in the file's header.
+        read: function that returns the array.
     """
 
     shape: tuple[int, ...]
@@ -146,7 +146,7 @@ class _Stored(NamedTuple):
 
 
 def _open(path: Path) -> dict[str, _Stored]:
-    """Find the arrays of a file by name; a single one without a name has an empty one."""
+    """Return the arrays of a file by name; a single unnamed array has the empty name."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}; {_EXPECTED}")
     if path.suffix.lower() not in _ENDINGS:
@@ -175,7 +175,7 @@ def _read_npz(content: NpzFile, name: str, path: Path) -> Tensor:
 
 
 def _torch_arrays(path: Path) -> dict[str, _Stored]:
-    is_mapped = zipfile.is_zipfile(path)  # which files of torch before 1.6 are not
+    is_mapped = zipfile.is_zipfile(path)  # files of torch before 1.6 are not
     content: Any = torch.load(path, map_location="cpu", mmap=is_mapped, weights_only=True)
     named = content if isinstance(content, Mapping) else {"": content}
     tensors = {str(name): as_tensor(value, name or "its content") for name, value in named.items()}
@@ -188,12 +188,12 @@ def _torch_arrays(path: Path) -> dict[str, _Stored]:
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
-    """Turn whatever the readers stumble over into one line, without their own warnings and advice."""
+    """Turn any error of the readers into a one-line ValueError, without their own warnings and advice."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        if "pickle" in said or "weights_only" in said:  # whose advice is to load it unsafely
+        if "pickle" in said or "weights_only" in said:  # their advice is to load it unsafely
             said = "it is of another format, or holds more than numbers"
         raise ValueError(f"cannot read {path}: {said[:200]}; {_EXPECTED}") from error

@@ -23,7 +23,7 @@ SPLITS = Splits._fields
 
 
 def data_digest(*tensors: Tensor) -> str:
-    """Return a SHA-256 of data, which tells them from any others."""
+    """Return a SHA-256 fingerprint of data."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {[*tensor.shape]}".encode())
@@ -32,7 +32,7 @@ def data_digest(*tensors: Tensor) -> str:
 
 
 class TensorRows(Dataset[Tensor]):
-    """The rows of one tensor; indexed with a tensor of indices it gives a whole batch."""
+    """The rows of one tensor; a tensor of indices selects a whole batch."""
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
@@ -46,16 +46,16 @@ class TensorRows(Dataset[Tensor]):
 
 
 class BatchIndices(DistributedSampler[Tensor]):
-    """Give out batches of indices, each device its own shard; reshuffled as a function of seed and epoch alone.
+    """Yield batches of indices from this device's shard; the order depends only on the seed and the epoch.
 
     A shuffled epoch drops its incomplete last batch, so that every training batch has the same shape; an ordered
-    one keeps it.
+    epoch keeps it.
 
     Args:
-        dataset: what is indexed.
-        batch_size: indices a batch and device.
+        dataset: data set to index.
+        batch_size: indices per batch and device.
         shuffle: whether the order is random.
-        seed: of the order.
+        seed: random seed of the order.
         rank: index of this device.
         replicas: number of devices.
     """
@@ -93,13 +93,13 @@ class BatchIndices(DistributedSampler[Tensor]):
 def loader(
     rows: Tensor, batch_size: int, trainer: pl.Trainer | None, shuffle_seed: int | None = None
 ) -> "DataLoader[Tensor]":
-    """Cut a tensor into batches on the trainer's device, of this device's shard: no workers, no global random draws.
+    """Return a loader of this device's shard of a tensor, without workers or global random draws.
 
     Args:
         rows: the data with shape (N, ...).
-        batch_size: rows a batch and device.
-        trainer: whose device and shard; None for the tensor as it is.
-        shuffle_seed: seed of a shuffled order; None keeps the order.
+        batch_size: rows per batch and device.
+        trainer: trainer whose device and shard are used; None for the whole tensor on its own device.
+        shuffle_seed: random seed of a shuffled order; None keeps the order.
 
     Raises:
         ValueError: for fewer rows than devices.

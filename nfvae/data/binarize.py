@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 _DRAW_SEED = 20150521
-_AT_ONCE = 2**20  # pixels, whose uniform numbers take four times their memory
+_AT_ONCE = 2**20  # pixels; their uniform numbers take four times their memory
 
 
 def bernoulli_draw(gray: Tensor) -> Tensor:
     """Draw binary pixels x with P(x = 1) = gray/255, on the device of `gray`, from torch's global generator.
 
-    Sixteen random bits a pixel are compared with 257 gray; 0 and 255 come out exactly, the rest to within 2⁻¹⁶.
+    Sixteen random bits per pixel are compared with 257 gray; 0 and 255 come out exactly, the rest to within 2⁻¹⁶.
     This takes half the time of comparing uniform floats.
 
     Args:
@@ -26,7 +26,7 @@ def bernoulli_draw(gray: Tensor) -> Tensor:
 
 
 def fixed_draw(gray: Tensor, index: int) -> Tensor:
-    """Draw binary pixels once, as uint8, the same in every run; `index` tells the splits apart."""
+    """Draw binary pixels as uint8, the same in every run; `index` is the index of the split."""
     generator = torch.Generator().manual_seed(_DRAW_SEED + index)
     drawn = torch.empty_like(gray, dtype=torch.uint8)
     images = max(1, _AT_ONCE // max(1, gray[:1].numel()))

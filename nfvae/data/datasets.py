@@ -1,4 +1,4 @@
-"""What a data set of images is, and the data sets by name."""
+"""The interface of image data sets, and the data sets by name."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,11 +17,11 @@ DATA_ROOT_VARIABLE = "NFVAE_DATA"
 
 
 class ImageDataset(ABC):
-    """A reader of gray images; the constructor takes its options.
+    """Read gray images; the constructor takes the options.
 
     Attributes:
-        shape: height and width of an image, unless the files say it: see `find_shape`.
-        is_root: whether the data root is the images' own file or folder, not that of all data sets.
+        shape: height and width of an image, unless the files determine it: see `find_shape`.
+        is_root: whether the data root is the file or folder of these images, not the folder of all data sets.
     """
 
     shape: ClassVar[tuple[int, ...]]
@@ -48,7 +48,7 @@ class ImageDataset(ABC):
         """
 
     def read_static(self, root: Path) -> Splits | None:
-        """Read the published static binarization, uint8 zeros and ones, where there is one under the data root.
+        """Read the published static binarization, uint8 zeros and ones, if the data root has one.
 
         Raises:
             ValueError: for files that are damaged.
@@ -71,10 +71,10 @@ DATASETS = Registry(
 
 
 def read_checked(reader: ImageDataset, name: str, shape: Sequence[int], root: Path, download: bool) -> Splits:
-    """Read a data set, and check what it gives.
+    """Read a data set, and check the tensors that it returns.
 
     Raises:
-        ValueError: for files that are missing or damaged, or a class that gives something else.
+        ValueError: for files that are missing or damaged, or a class that returns something else.
         OSError: for files that cannot be read.
     """
     pixels = math.prod(shape)
@@ -82,7 +82,7 @@ def read_checked(reader: ImageDataset, name: str, shape: Sequence[int], root: Pa
         splits = Splits(*reader.read(root, download))
     except (ValueError, OSError):
         raise
-    except Exception as error:  # whatever a class of the user's own raises
+    except Exception as error:  # a user's own class may raise anything
         raise ValueError(f"cannot read dataset {name}: {error or type(error).__name__}") from error
     for part in splits:
         is_tensor = isinstance(part, Tensor)
@@ -94,7 +94,7 @@ def read_checked(reader: ImageDataset, name: str, shape: Sequence[int], root: Pa
 
 
 def _tell_constant(parts: Splits) -> None:
-    """Say which parts have nothing to learn from, as pictures whose ink was lost are all the same."""
+    """Report parts whose images are all the same, such as pictures whose ink was lost."""
     constant = []
     for name, part in zip(SPLITS, parts, strict=True):
         if len(part) > 1 and torch.equal(part[0], part.amin(0)) and torch.equal(part[0], part.amax(0)):

@@ -1,4 +1,4 @@
-"""Scikit-learn's embedded handwriting."""
+"""Scikit-learn's bundled handwritten digits."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from nfvae.data.datasets import ImageDataset
 
 
 class Digits(ImageDataset):
-    """1,797 digits of 8x8 pixels and 17 gray levels; of every seven, the last two validate and test."""
+    """1,797 digits of 8x8 pixels and 17 gray levels; of every seven, the last two are for validation and test."""
 
     shape = (8, 8)
 
     @override
     def read(self, root: Path, download: bool) -> Splits:
-        """Read them out of the installed package."""
+        """Read the digits from the installed package."""
         from sklearn.datasets import load_digits
 
         images = torch.from_numpy(np.rint(load_digits().data * (255 / 16)).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Images of your own in a folder of picture files."""
+"""Your own images in a folder of picture files."""
 
 import math
 from collections import defaultdict
@@ -16,20 +16,20 @@ from nfvae.data.parts import check_shares, complete, drawn_splits, find_parts, p
 from nfvae.data.pictures import ENDINGS, read_picture
 from nfvae.registry import check_flag, check_seed, check_sizes
 
-_ALL = ""  # key of pictures of which no folder says the part
+_ALL = ""  # key of pictures that are in no folder of a part
 
 
 class Folder(ImageDataset):
-    """Picture files, made gray; folders `train`, `val` and `test` are the parts, else they are drawn.
+    """Read picture files as gray images from folders `train`, `val` and `test`, or draw these parts at random.
 
-    `valid` and `validation` are taken for `val`, in capitals too; where it is missing it is drawn from `train`. Hidden
-    files and folders are left out. Transparent pixels are paper, which becomes 0.
+    `valid` and `validation` also stand for `val`, in capitals too; a missing `val` is drawn from `train`. Hidden files
+    and folders are left out. Transparent pixels count as paper, which becomes 0.
 
     Args:
-        size: height and width to which pictures are resized; by default all must have one size.
-        invert: whether dark on light is made light on dark, as ink is 1 and paper 0.
-        split: shares of the parts, where they are drawn.
-        split_seed: random seed of that draw.
+        size: height and width to which pictures are resized; by default all must have the same size.
+        invert: whether to turn dark on light into light on dark, since ink is 1 and paper 0.
+        split: shares of the training, validation and test parts, if they are drawn.
+        split_seed: random seed of the split.
 
     Raises:
         ValueError: for shares that do not add up to 1, a size below 1, or an option of another type.
@@ -73,7 +73,7 @@ class Folder(ImageDataset):
         return complete(parts, self.split, self.split_seed, root)
 
     def _read_files(self, files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Tensor]:
-        """Read the pictures of each part, and say what is lost of them."""
+        """Read the pictures of each part, and report what is lost in the conversion."""
         shape, first = self.find_shape(root), next(iter(files.values()))[0]
         parts: dict[str, Tensor] = {}
         lost: dict[str, list[Path]] = defaultdict(list)
@@ -95,7 +95,7 @@ class Folder(ImageDataset):
 
 
 def _find_files(root: Path) -> dict[str, list[Path]]:
-    """Find the pictures of each part, or all of them where no folder stands for a part."""
+    """Find the pictures of each part, or all pictures if no folder stands for a part."""
     entries = sorted(entry for entry in root.glob("*") if not _is_hidden(entry, root))
     for entry in entries:
         if part_named(entry.name) and not entry.is_dir():
@@ -119,12 +119,12 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
-    """Whether a file is one of a system's or an editor's own, by a name below the root."""
+    """Return whether a path below the root is hidden, or belongs to a system or an editor."""
     return any(name.startswith(".") or name == "__MACOSX" for name in path.relative_to(root).parts)
 
 
 def _check_deeper(files: Sequence[Path], root: Path) -> None:
-    """Refuse to mix the parts of a folder that lies deeper."""
+    """Refuse folders of parts that lie deeper, since their parts would be mixed."""
     parts: dict[Path, set[str | None]] = defaultdict(set)
     for folder in {folder for file in files for folder in file.relative_to(root).parents}:
         parts[folder.parent].add(part_named(folder.name))

@@ -1,4 +1,4 @@
-"""Images of any kind as gray ones of 8 bits."""
+"""Convert images of any kind to 8-bit gray."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +9,9 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-_FEWEST_GRAYS = 64  # below which the largest of whole numbers is taken for that of fewer bits
-_NEARLY_ONE = 1.01  # up to which a largest value above 1 is taken for an error of rounding
-_PIXELS_AT_ONCE = 2**22  # of which copies with 8 bytes a pixel are made
+_FEWEST_GRAYS = 64  # whole numbers that stay below this are taken for fewer than 8 bits
+_NEARLY_ONE = 1.01  # a largest value between 1 and this is taken for a rounding error
+_PIXELS_AT_ONCE = 2**22  # copied at once with 8 bytes per pixel
 
 
 class _Range(NamedTuple):
@@ -23,17 +23,17 @@ class _Range(NamedTuple):
 
 
 def as_gray(images: Mapping[str, Tensor]) -> list[Tensor]:
-    """Turn images into new tensors of type uint8 with shape (N, height, width), values 0 ... 255.
+    """Convert images to new uint8 tensors with shape (N, height, width), values 0 ... 255.
 
-    Taken are booleans, zeros and ones of any type, numbers from 0 to 1 that are not all whole, and whole ones from 0 to
-    255; with shape (N, height, width), or with one channel in the second or the last dimension. All tensors have one
-    scale: zeros and ones in one of them are nearly black where another one reaches 255.
+    Accepted are booleans, zeros and ones of any type, numbers from 0 to 1 that are not all whole, and whole numbers
+    from 0 to 255. The shape is (N, height, width), or has one channel in the second or the last dimension. All tensors
+    share one scale: if one of them reaches 255, zeros and ones in another are nearly black.
 
     Args:
-        images: the parts of a data set; by where they come from, for the message.
+        images: the parts of a data set, by their source, which messages name.
 
     Raises:
-        ValueError: for other images, and for whole numbers whose largest says that they are of fewer bits.
+        ValueError: for other images, and for whole numbers whose largest value suggests fewer than 8 bits.
     """
     plain = {source: _plain(each, source) for source, each in images.items()}
     ranges = {source: _range_of(each) for source, each in plain.items()}
@@ -46,7 +46,7 @@ def as_tensor(values: Any, source: object) -> Tensor:
     """Make a tensor of an array in any byte order, or of nested lists.
 
     Raises:
-        ValueError: for what holds no numbers, or rows of several lengths.
+        ValueError: for values that are not numbers, or rows of different lengths.
     """
     if isinstance(values, Tensor):
         return values.detach()
@@ -83,7 +83,7 @@ def _remedy_of_shape(count: int, sides: Sequence[int]) -> str:
 
 
 def pieces(images: Tensor) -> Iterator[Tensor]:
-    """Cut images with shape (N, ...) into parts of which a copy in another type takes little memory."""
+    """Split images with shape (N, ...) into pieces whose copies in another dtype take little memory."""
     return iter(torch.split(images, max(1, _PIXELS_AT_ONCE // max(1, images[:1].numel()))))
 
 
@@ -118,7 +118,7 @@ def _range_of(images: Tensor) -> _Range:
 
 
 def _common_scale(ranges: Mapping[str, _Range]) -> int:
-    """Return by what values are to be multiplied, 255 or 1."""
+    """Return the factor that scales the values to 0 ... 255, either 255 or 1."""
     for source, (least, most, _) in ranges.items():
         _check_ends(source, least, most)
     brightest = max(ranges, key=lambda source: ranges[source].most)
@@ -156,7 +156,7 @@ def _check_ends(source: str, least: float, most: float) -> None:
 
 
 def _check_booleans(images: Mapping[str, Tensor], ranges: Mapping[str, _Range]) -> None:
-    """Look for zeros and ones beside 0 ... 255: refuse booleans, and say that numbers are nearly black."""
+    """Look for zeros and ones beside 0 ... 255: refuse booleans, and report numbers as nearly black."""
     brightest = max(ranges, key=lambda source: ranges[source].most)
     if (most := ranges[brightest].most) <= 1:
         return
@@ -168,7 +168,7 @@ def _check_booleans(images: Mapping[str, Tensor], ranges: Mapping[str, _Range]) 
 
 
 def _scaled(images: Tensor, scale: int) -> Tensor:
-    """Copy images to uint8, also those that are uint8 already: a file that they are mapped from may change."""
+    """Copy images to uint8, even if they are uint8 already: a file that they are mapped from may change."""
     gray = torch.empty(images.shape, dtype=torch.uint8, device=images.device)
     place = 0
     for piece in pieces(images):

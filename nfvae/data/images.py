@@ -1,4 +1,4 @@
-"""Binarized images: the data module."""
+"""The data module of binarized images."""
 
 import os
 from functools import cached_property
@@ -20,29 +20,29 @@ from nfvae.models import DataSpec, Statistics
 from nfvae.registry import Registry, check_choice, check_flag, check_seed, check_sizes, save_plainly
 
 DIGEST = "_sha256"
-"""Name under which the settings of the data hold their digest, once they are read; no argument of the class."""
+"""Key of the data's digest in their settings, once they are read; it is not an argument of the class."""
 BINARIZATIONS = ("dynamic", "static", "threshold")
 
 
 class BinarizedImages(pl.LightningDataModule):
-    """Gray images with a binarization, in batches of shape (B, P), on a GPU from the start.
+    """Load gray images and binarize them, in batches of shape (B, P), on a GPU from the start.
 
     Args:
-        dataset: a name in `nfvae.data.DATASETS`, of which `arrays` and `folder` are your own images in what `root`
-            names, or "package.module:Class" of your own.
-        binarization: `dynamic` draws training pixels afresh each time an image is used, on the device, and
-            validation and test pixels once from a fixed seed; `static` draws all once, or reads the
-            published .amat files of MNIST where the data root holds them; `threshold` takes gray > 127.
-        root: folder of the data, as torchvision lays it out, or of your own images; ~ is the home folder. By default
-            the environment variable NFVAE_DATA, else `data`.
-        batch_size: training images a step and device.
-        eval_batch_size: images a step and device in validation, test and prediction.
-        download: whether missing files are downloaded.
+        dataset: name of the data set in `nfvae.data.DATASETS`, or "package.module:Class" of your own; `arrays` and
+            `folder` read your own images from `root`.
+        binarization: how gray pixels become binary: `dynamic` draws training pixels anew each time an image is used,
+            on the device, and validation and test pixels once from a fixed seed; `static` draws all pixels once, or
+            reads the published .amat files of MNIST if the data root has them; `threshold` takes gray > 127.
+        root: folder of the data in torchvision's layout, or the file or folder of your own images; ~ is the home
+            folder. The default is the environment variable NFVAE_DATA, else `data`.
+        batch_size: training images per step and device.
+        eval_batch_size: images per step and device in validation, test and prediction.
+        download: whether to download missing files.
         seed: random seed of the training order.
-        dataset_options: further arguments of the data set's class.
+        dataset_options: options of the data set's class.
 
     Raises:
-        ValueError: for an unknown name, a setting out of range, or data that are missing, unreadable or of other shape.
+        ValueError: for an unknown name, a setting out of range, or data that are missing, unreadable or misshapen.
     """
 
     datasets: ClassVar[Registry[ImageDataset]] = DATASETS
@@ -71,21 +71,21 @@ class BinarizedImages(pl.LightningDataModule):
 
     @classmethod
     def from_tensors(cls, train: Any, val: Any, test: Any, **settings: Any) -> Self:
-        """Make a data module of images at hand.
+        """Make a data module from images in memory.
 
-        The command line, which finds data by their name, cannot evaluate a run that is trained on them.
+        The command line finds data by name, so it cannot evaluate a run that is trained on them.
 
         Args:
-            train: images with shape (N, height, width), as a tensor, a NumPy array or lists, that are binary, gray from
-                0 to 1, or 0 ... 255. The scale is chosen once for all three.
-            val: for validation.
-            test: for the test.
-            settings: `binarization`, `batch_size`, `eval_batch_size` and `seed`, as of the class.
+            train: training images with shape (N, height, width), as a tensor, a NumPy array or lists: binary, gray from
+                0 to 1, or 0 ... 255. The scale is chosen once for all three parts.
+            val: validation images.
+            test: test images.
+            settings: `binarization`, `batch_size`, `eval_batch_size` and `seed`, as for the class.
 
         Raises:
             ValueError: for other images, or images of several sizes.
         """
-        data = cls("digits", **settings)  # whose reader is replaced
+        data = cls("digits", **settings)  # the reader is replaced below
         data.reader, data.hparams["dataset"] = GivenTensors(train, val, test), "tensors"
         data.spec = DataSpec(data.reader.find_shape(data.root), 2)
         return data
@@ -96,14 +96,14 @@ class BinarizedImages(pl.LightningDataModule):
 
     @override
     def setup(self, stage: str | None = None) -> None:
-        """Read the images, unless that was done, and draw what is drawn once."""
+        """Read the images, unless they were read before, and draw the pixels that are drawn only once."""
         if self.splits is None:
             self.hparams[DIGEST] = data_digest(*self._gray)
             self.splits = _binarized(self._gray, self.hparams["binarization"], self.reader, self.root)
             del self._gray
 
     def images(self, split: str) -> Tensor:
-        """Return a split as it is evaluated: uint8 zeros and ones with shape (N, P), drawn once from a fixed seed.
+        """Return a split for evaluation: uint8 zeros and ones with shape (N, P), drawn once from a fixed seed.
 
         Raises:
             ValueError: for an unknown split.
@@ -115,7 +115,7 @@ class BinarizedImages(pl.LightningDataModule):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the gray images of all splits, whatever their binarization; a checkpoint holds it."""
+        """SHA-256 of the gray images of all splits, before binarization; checkpoints store it."""
         self.setup()
         return str(self.hparams[DIGEST])
 
@@ -151,7 +151,7 @@ class BinarizedImages(pl.LightningDataModule):
 
     @cached_property
     def _gray(self) -> Splits:
-        """The images as they are read, kept until they are binarized."""
+        """The gray images, kept until they are binarized."""
         return read_checked(self.reader, self.hparams["dataset"], self.spec.shape, self.root, self.hparams["download"])
 
 
@@ -167,7 +167,7 @@ def _data_root(root: str | None) -> Path:
 
 
 def _binarized(gray: Splits, binarization: str, reader: ImageDataset, root: Path) -> Splits:
-    """Draw what is drawn once."""
+    """Binarize the splits; `dynamic` leaves the training images gray."""
     if binarization == "threshold":
         return Splits(*map(above_half, gray))
     if binarization == "static" and (published := reader.read_static(root)):

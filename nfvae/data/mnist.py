@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, as torchvision lays them out."""
+"""MNIST and Fashion-MNIST, in torchvision's layout."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ class TorchvisionImages(ImageDataset):
     """60,000 + 10,000 images of 28x28 gray pixels; the last 10,000 of the 60,000 are for validation.
 
     Attributes:
-        name: of the class in `torchvision.datasets`.
+        name: name of the class in `torchvision.datasets`.
     """
 
     shape = (28, 28)
@@ -39,8 +39,8 @@ class TorchvisionImages(ImageDataset):
         missing = [path for path in (folder / "raw", folder, root) if not path.exists()]
         try:
             images: Tensor = getattr(datasets, self.name)(root, train=train, download=download).data
-        except Exception as error:  # torchvision raises whatever its reader stumbles over
-            for path in missing:  # which it makes before it downloads
+        except Exception as error:  # torchvision passes on any error of its reader
+            for path in missing:  # torchvision makes them before it downloads
                 with suppress(OSError):
                     path.rmdir()
             raise ValueError(self._unreadable(root, error)) from error
@@ -69,7 +69,7 @@ class MNIST(TorchvisionImages):
 
     @override
     def read_static(self, root: Path) -> Splits | None:
-        """Read the binarization of Larochelle and Murray, where the data root holds its .amat files."""
+        """Read the binarization of Larochelle and Murray, if the data root has its .amat files."""
         for folder in (root, root / "MNIST", root / "BinarizedMNIST"):
             files = {folder / _AMAT.format(split=split): size for split, size in _AMAT_ROWS.items()}
             missing = [file for file in files if not file.is_file()]
@@ -94,7 +94,7 @@ def _read_amat(file: Path, count: int) -> Tensor:
     try:
         with file.open() as lines:
             first = lines.readline()
-        numbers: DTypeLike = np.float32 if "." in first else np.uint8  # of float32 four times the memory
+        numbers: DTypeLike = np.float32 if "." in first else np.uint8  # float32 takes four times the memory
         values = np.loadtxt(file, dtype=numbers, delimiter="," if "," in first else None, ndmin=2)
     except ValueError as error:
         raise ValueError(f"{expected} ({error}); copy the published file there again") from error

@@ -16,10 +16,10 @@ _SIDE = 28
 
 
 class Omniglot(ImageDataset):
-    """28x28 characters in the split of Burda et al. (arXiv 1509.00519), 23,000, 1,345 and 8,070 of them.
+    """28x28 characters in the split of Burda et al. (arXiv 1509.00519): 23,000, 1,345 and 8,070 of them.
 
-    Where the data root has no chardata.mat, the characters of torchvision are taken, made smaller; their split is by
-    alphabets, 19,280 and 13,180, so that likelihoods are not those of the papers.
+    If the data root has no chardata.mat, torchvision's characters are used, reduced in size. Their split is by
+    alphabets, 19,280 and 13,180, so likelihoods cannot be compared with those of papers.
     """
 
     shape = (_SIDE, _SIDE)
@@ -38,7 +38,7 @@ class Omniglot(ImageDataset):
         try:
             data = datasets.Omniglot(str(root), background=background, download=download)
             images = [_small(data[place][0]) for place in range(len(data))]
-        except Exception as error:  # torchvision raises whatever its reader stumbles over
+        except Exception as error:  # torchvision passes on any error of its reader
             said = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
                 f"cannot read OMNIGLOT under {root} ({said}); put {_FILE} there, or point --data.root or "
@@ -52,12 +52,12 @@ def _split(train: Tensor, test: Tensor) -> Splits:
 
 
 def _chardata(path: Path) -> tuple[Tensor, Tensor]:
-    """Read training and test images, which lie there as columns, each column by column."""
+    """Read training and test images, which are stored as columns, each image in column-major order."""
     from scipy.io import loadmat
 
     try:
         content = loadmat(path)
-    except Exception as error:  # whatever the reader stumbles over
+    except Exception as error:  # any error of the reader
         raise ValueError(f"cannot read {path}: {error or type(error).__name__}") from error
     if missing := [name for name in ("data", "testdata") if name not in content]:
         raise ValueError(f"{path} holds no {' and no '.join(missing)}, which are Burda's names of its parts")
@@ -73,7 +73,7 @@ def _chardata(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def _small(picture: object) -> Tensor:
-    """Make a black drawing on 105x105 white pixels a white one on 28x28 black pixels."""
+    """Turn a black drawing on 105x105 white pixels into a white one on 28x28 black pixels."""
     from PIL import Image
 
     assert isinstance(picture, Image.Image)

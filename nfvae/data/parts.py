@@ -1,4 +1,4 @@
-"""The parts of a data set: under which names they are found, and how they are drawn where they are missing."""
+"""Find the parts of a data set by their names, and draw those that are missing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -25,7 +25,7 @@ def part_named(name: str) -> str | None:
 
 
 def is_label_of_part(name: str) -> bool:
-    """Whether a name stands for the labels of a part, as y_train or train_labels."""
+    """Return whether a name stands for the labels of a part, such as y_train or train_labels."""
     bare = name.lower().removeprefix("y_").removesuffix("_labels")
     return bare != name.lower() and bare in _PARTS
 
@@ -34,11 +34,11 @@ def find_parts(names: Iterable[str], source: object) -> dict[str, str]:
     """Find the parts of a data set by their names.
 
     Args:
-        names: of everything that is there.
-        source: where it is, for the message.
+        names: all names in the source.
+        source: path of the data, for the message.
 
     Returns:
-        The name of each part, `val` left out where there is none; empty where no name stands for a part.
+        The name of each part, without `val` if there is none; empty if no name stands for a part.
 
     Raises:
         ValueError: if only some names stand for parts, two for the same part, or there is no train or no test.
@@ -64,13 +64,13 @@ def find_parts(names: Iterable[str], source: object) -> dict[str, str]:
 
 
 def complete(parts: Mapping[str, Tensor], shares: Sequence[float], seed: int, source: object) -> Splits:
-    """Return the three parts of a data set; a validation part that is missing is drawn from the training part.
+    """Return the three parts of a data set; a missing validation part is drawn from the training part.
 
     Args:
         parts: tensors with shape (N, ...) by the names of parts.
-        shares: of the three parts; of the first two the validation part gets its share.
-        seed: of the order.
-        source: where they come from, for the message.
+        shares: shares of the three parts; the ratio of the first two sets the size of a drawn validation part.
+        seed: random seed of the draw.
+        source: path of the data, for the message.
 
     Raises:
         ValueError: for fewer images than parts.
@@ -87,10 +87,10 @@ def drawn_splits(images: Tensor, shares: Sequence[float], seed: int, source: obj
     """Cut images with shape (N, ...) into training, validation and test parts, at random.
 
     Args:
-        images: all of them.
-        shares: of the parts, which add up to 1.
-        seed: of the order.
-        source: where they come from, for the message.
+        images: all images.
+        shares: shares of the three parts, which add up to 1.
+        seed: random seed of the draw.
+        source: path of the data, for the message.
 
     Raises:
         ValueError: for shares that do not add up, or fewer images than parts.
@@ -108,10 +108,10 @@ def _drawn(images: Tensor, shares: Sequence[float], seed: int, source: object) -
 
 
 def check_shares(shares: Collection[float]) -> None:
-    """Refuse shares of a split that are not three above 0 which add up to 1.
+    """Refuse shares of a split unless they are three positive numbers that add up to 1.
 
     Raises:
-        ValueError: for such shares.
+        ValueError: for other shares.
     """
     if not isinstance(shares, list | tuple) or len(shares) != len(SPLITS):
         raise ValueError(f"split takes the shares of {', '.join(SPLITS)}, as [0.8, 0.1, 0.1]; got {shares!r}")

@@ -1,4 +1,4 @@
-"""Picture files as gray images, as they are shown."""
+"""Read picture files as gray images, as viewers show them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".webp")
-_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that a conversion to 8 bits would cut off
+_WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that a conversion to 8 bits would clip
 
 
 def read_picture(file: Path, size: Sequence[int] | None, invert: bool) -> tuple[Tensor, list[str]]:
-    """Read a picture as gray, upright, and with paper where it is transparent.
+    """Read a picture as a gray and upright image, with paper where it is transparent.
 
-    Paper is what becomes 0: black, or white where the picture is inverted.
+    Paper becomes 0: it is black, or white if the picture is inverted.
 
     Args:
         file: the picture.
-        size: height and width to which it is resized; None leaves them.
-        invert: whether dark on light is made light on dark.
+        size: height and width to which it is resized; None keeps them.
+        invert: whether to turn dark on light into light on dark.
 
     Returns:
-        The image, uint8 with shape (height, width), and what is lost of the picture.
+        The image, uint8 with shape (height, width), and a list of what is lost, such as colors.
 
     Raises:
         ValueError: for a picture that is damaged, or has more than 8 bits.
@@ -47,7 +47,7 @@ def read_picture(file: Path, size: Sequence[int] | None, invert: bool) -> tuple[
             if size is not None:
                 gray = gray.resize((size[1], size[0]), Image.Resampling.BOX)
             values = torch.from_numpy(np.array(gray))
-    except Exception as error:  # whatever the reader stumbles over
+    except Exception as error:  # any error of the reader
         raise ValueError(f"cannot read {file}: {error}") from error
     return 255 - values if invert else values, lost
 

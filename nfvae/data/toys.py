@@ -1,4 +1,4 @@
-"""Vectors of one or two numbers whose density can be looked at."""
+"""Toy densities of one or two dimensions, which can be drawn."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,10 +20,10 @@ _HELD_OUT = 10_000  # vectors of the validation set, and of the test set
 
 
 class Toy(ABC):
-    """A density of vectors that is drawn from.
+    """A density to draw vectors from.
 
     Attributes:
-        features: D, how many numbers a vector has.
+        features: number of coordinates D of a vector.
     """
 
     features: ClassVar[int] = 2
@@ -79,7 +79,7 @@ class Shape(Toy):
 
     @abstractmethod
     def mask(self) -> Tensor:
-        """Return where the shape is, booleans with shape (height, width), the first row at the top."""
+        """Return the mask of the shape, booleans with shape (height, width), the first row at the top."""
 
     @override
     def draw(self, count: int, generator: Generator) -> Tensor:
@@ -133,12 +133,12 @@ class ToyVectors(pl.LightningDataModule):
     """Samples of a toy density in batches of shape (B, D), the same in every run.
 
     Args:
-        dataset: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, `face`, the one-dimensional `mixture`, or
-            "package.module:Class" of your own.
-        count: vectors of the training set; validation and test have 10,000 each.
-        batch_size: training vectors a step and device.
-        eval_batch_size: vectors a step and device in validation, test and prediction.
-        seed: of the training order.
+        dataset: name of the toy density: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, `face`, the
+            one-dimensional `mixture`, or "package.module:Class" of your own.
+        count: number of training vectors; validation and test have 10,000 each.
+        batch_size: training vectors per step and device.
+        eval_batch_size: vectors per step and device in validation, test and prediction.
+        seed: random seed of the training order.
 
     Raises:
         ValueError: for an unknown dataset or a size below 1.
@@ -181,7 +181,7 @@ class ToyVectors(pl.LightningDataModule):
         name, expected = self.hparams["dataset"], (count, *self.spec.shape)
         try:
             vectors = self.toy.draw(count, generator)
-        except Exception as error:  # whatever a class of the user's own raises
+        except Exception as error:  # a user's own class may raise anything
             raise ValueError(f"cannot draw dataset {name}: {error or type(error).__name__}") from error
         if not isinstance(vectors, Tensor) or tuple(vectors.shape) != expected or not vectors.isfinite().all():
             got = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__

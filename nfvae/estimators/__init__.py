@@ -1,4 +1,4 @@
-"""What is computed from log-densities: bounds, divergences, importance-sampled likelihoods."""
+"""Estimates computed from log-densities: bounds, divergences, importance-sampled likelihoods."""
 
 from nfvae.estimators.annealed import BUDGETS, AnnealedEstimate, annealed_log_likelihood
 from nfvae.estimators.bounds import check_bound, elbo, iwae

@@ -13,9 +13,9 @@ from nfvae.numerics import double, log_mean_exp, network_precision
 from nfvae.registry import check_number, check_sizes
 
 BUDGETS = {"small": (4, 50), "default": (4, 200), "large": (4, 1000)}
-"""Chains and temperatures; measured, `default` takes less time than 5,000 importance samples."""
+"""Numbers of chains and temperatures; `default` was measured to take less time than 5,000 importance samples."""
 
-_ROWS_ON_CPU = 800  # whose gradients a CPU's cache holds
+_ROWS_ON_CPU = 800  # their gradients fit a CPU's cache
 _MOST_TEMPERATURES = 100_000
 
 
@@ -25,17 +25,17 @@ class AnnealedEstimate(NamedTuple):
     Attributes:
         log_likelihood: log p̂(x) = log (1/C) Σ_c w_c, in expectation a lower bound of log p(x).
         elbo: mean of log p(x, z) - log q(z|x) at the starts of the chains, which are samples of q.
-        kl: mean of log q(z|x) - log p(z) there.
-        standard_error: of `log_likelihood`, by the delta method; NaN where C = 1.
+        kl: mean of log q(z|x) - log p(z) at the starts of the chains.
+        standard_error: standard error of `log_likelihood`, by the delta method; NaN if C = 1.
         ess: effective sample size of the chains (Σ w)²/Σ w², between 1 and C.
-        mean_log_weight: mean of log w_c, the bound of a single chain; below `log_likelihood` by what more chains bring.
-        spread: standard deviation of log w_c; NaN where C = 1.
-        acceptance: mean acceptance of the moves between temperatures; NaN where there is none.
-        spreads: `spread` at ten places along the path, with shape (B, 10).
-        acceptances: mean acceptance up to each of those places from the one before, with shape (B, 10).
-        betas: β at those places, with shape (B, 10).
+        mean_log_weight: mean of log w_c, the bound of a single chain; more chains raise it to `log_likelihood`.
+        spread: standard deviation of log w_c; NaN if C = 1.
+        acceptance: mean acceptance rate of the moves between temperatures; NaN without moves.
+        spreads: `spread` at ten points along the path, with shape (B, 10).
+        acceptances: mean acceptance rate between each of those points and the one before, with shape (B, 10).
+        betas: β at those points, with shape (B, 10).
         posterior_mean: mean of z at the starts, with shape (B, D).
-        posterior_variance: variance of z at the starts, with shape (B, D); NaN where C = 1.
+        posterior_variance: variance of z at the starts, with shape (B, D); NaN if C = 1.
     """
 
     log_likelihood: Tensor
@@ -65,17 +65,17 @@ def annealed_log_likelihood(
 ) -> AnnealedEstimate:
     """Estimate log p(x) by annealed importance sampling from the posterior, in the space of its noise.
 
-    The weight of a chain from q to the exact posterior is unbiased for p(x). A short first round tunes its path; chains
-    that tuned themselves would be biased. The noise of an image depends on the seed and its index alone.
+    The weight of a chain from q to the exact posterior is unbiased for p(x). A short first round tunes the path, since
+    chains that tune their own path are biased. The noise of an image depends only on the seed and the image's index.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
-        chains: C.
-        temperatures: T.
-        seed: of the noise.
+        chains: number of chains C.
+        temperatures: number of temperatures T.
+        seed: random seed.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: chains times images whose gradients are taken at once.
+        rows: chains times images whose gradients are computed at once.
 
     Raises:
         ValueError: for numbers below 1, or images of another size or not binary.
@@ -96,10 +96,10 @@ def annealed_log_likelihood(
 
 
 def check_chains(chains: int, temperatures: int) -> None:
-    """Refuse settings of chains that are out of range.
+    """Refuse numbers of chains or temperatures that are out of range.
 
     Raises:
-        ValueError: for such settings.
+        ValueError: if one is out of range.
     """
     check_sizes(chains=chains, temperatures=temperatures)
     check_number("temperatures", temperatures, most=_MOST_TEMPERATURES)
@@ -108,7 +108,7 @@ def check_chains(chains: int, temperatures: int) -> None:
 def annealing_blocks(
     model: VAE, x: Tensor, chains: int, temperatures: int, indices: Tensor | None, rows: int | None
 ) -> list[Images]:
-    """Check the settings of chains, and cut a batch into blocks of as many images as fill the rows: see `image_blocks`.
+    """Check the settings of chains, and split a batch into blocks of images: see `image_blocks`.
 
     Raises:
         ValueError: for settings out of range.
@@ -125,7 +125,7 @@ def _estimate(model: VAE, chains: int, temperatures: int, seed: int, images: Ima
 
 
 def annealed_estimate(target: Target, path: Path, chains: int, seed: int) -> AnnealedEstimate:
-    """Run chains from samples of q along a path that is tuned."""
+    """Run chains from samples of q along a tuned path."""
     noise = torch.cat([*posterior_noise(seed, target.images.indices, target.like, chains)])
     trace = anneal(target, noise, path, moves(target, chains, seed, "annealed"))
     z, log_weight, kl = map(double, target.at_start(noise))
@@ -148,9 +148,9 @@ def annealed_estimate(target: Target, path: Path, chains: int, seed: int) -> Ann
 
 
 def standard_error(log_weights: Tensor) -> Tensor:
-    """Return the standard error of `log_mean_exp` over the C chains of log-weights with shape (C, B); NaN for one.
+    """Return the standard error of `log_mean_exp` over C chains of log-weights with shape (C, B); NaN if C = 1.
 
-    By the delta method: that of the mean weight over the mean weight.
+    Delta method: the standard error of the mean weight, divided by the mean weight.
     """
     weights = (log_weights - log_mean_exp(log_weights)).exp()
     error: Tensor = _deviation(weights, 0) / len(log_weights) ** 0.5
@@ -158,7 +158,7 @@ def standard_error(log_weights: Tensor) -> Tensor:
 
 
 def _deviation(values: Tensor, dim: int) -> Tensor:
-    """Return the standard deviation over a dimension; NaN where it has one value."""
+    """Return the standard deviation over a dimension; NaN for a single value."""
     if values.shape[dim] == 1:
         return torch.full_like(values.select(dim, 0), torch.nan)
     deviation: Tensor = values.std(dim)

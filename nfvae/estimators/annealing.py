@@ -1,10 +1,10 @@
-"""Chains from the posterior's noise to the exact posterior: their path, their moves, their weights.
+"""Chains from the posterior's noise to the exact posterior: their path, moves and weights.
 
 With z = f(ε), ε ~ N(0, I) under q(z|x), and log w(ε) = log p(x, z) - log q(z|x), the path is
 
     log π_β(ε) = log N(ε; 0, I) + β log w(ε),   β from 0 to 1:
 
-q itself at 0, the exact posterior at 1. Nothing is inverted, and the flow is the preconditioner of the moves.
+It is q at β = 0 and the exact posterior at β = 1. Nothing is inverted, and the flow preconditions the moves.
 """
 
 import math
@@ -20,23 +20,23 @@ from nfvae.models import VAE
 from nfvae.numerics import double
 
 LEAPFROG = 2
-"""Steps of a move, each of which takes a gradient of log w; measured, two give the tightest bound for a given time."""
+"""Steps per move, each with one gradient of log w; measured, two give the tightest bound for a given time."""
 
 MARKS = 10
-"""How many places along the path a trace tells of."""
+"""Number of points along the path that a trace records."""
 
 _TUNING_CHAINS, _TUNING_SHARE, _FEWEST, _MOST = 2, 5, 10, 50  # the tuning round has a fifth of the temperatures
-_ACCEPTANCE = 0.65  # that step sizes are tuned to
-_GAIN = 0.5  # of a step size's logarithm, for a move whose acceptance is off by 1
-_STEEPNESS = 2.0  # of the sigmoid that the temperatures are first taken from
-_TRUST = 0.5  # in the spacing that the tuning round finds; the rest is the sigmoid's
-_SMALLEST_VARIANCE = 1e-12  # of log w, where the posterior is exact
-_MOVES_PER_DRAW = 10  # whose random numbers are drawn at once
+_ACCEPTANCE = 0.65  # target of the step sizes
+_GAIN = 0.5  # change of a step size's logarithm, for a move whose acceptance is off by 1
+_STEEPNESS = 2.0  # steepness of the sigmoid that sets the first temperatures
+_TRUST = 0.5  # share of the tuning round in the spacing; the rest is the sigmoid's
+_SMALLEST_VARIANCE = 1e-12  # floor of the variance of log w, which is 0 where the posterior is exact
+_MOVES_PER_DRAW = 10  # moves whose random numbers are drawn at once
 
 
 @contextmanager
 def frozen(model: VAE) -> Iterator[None]:
-    """Have no gradient of a model's weights, which chains do not ask for, yet would be computed."""
+    """Freeze a model's parameters, so that no gradients of them are computed; chains do not need them."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
@@ -48,12 +48,12 @@ def frozen(model: VAE) -> Iterator[None]:
 
 
 class State(NamedTuple):
-    """Where chains are.
+    """The state of some chains.
 
     Attributes:
         noise: ε with shape (C, B, D).
         log_weight: log w(ε) with shape (C, B).
-        gradient: of log w in ε, with shape (C, B, D).
+        gradient: gradient of log w in ε, with shape (C, B, D).
     """
 
     noise: Tensor
@@ -62,17 +62,17 @@ class State(NamedTuple):
 
 
 class Target:
-    """log w and its gradient as functions of the noise, for some images, which are encoded once.
+    """Compute log w and its gradient as functions of the noise, for some images, which are encoded once.
 
-    Prior and posterior are made once. To be made and called without gradients and outside of `torch.inference_mode`.
+    Prior and posterior are built once. Build and call it without gradients and outside of `torch.inference_mode`.
 
     Args:
         model: a VAE in eval mode.
-        images: some images; of their `rows`, gradients are taken at once.
+        images: some images; gradients are computed for `images.rows` chains times images at once.
     """
 
     def __init__(self, model: VAE, images: Images) -> None:
-        self.model, self.images, self.x = model, images, images.x.clone()  # what inference mode made has no gradient
+        self.model, self.images, self.x = model, images, images.x.clone()  # tensors of inference mode have no gradient
         self.posterior, self.prior = model.posterior(self.x), model.prior()
         self.like = self.posterior.base.loc
         self.chains = max(1, images.rows // len(self.x))  # at once
@@ -104,8 +104,8 @@ class Path(NamedTuple):
     """A path of T temperatures for each of B images.
 
     Attributes:
-        betas: from 0 to 1, float64 with shape (T + 1, B).
-        steps: step sizes of the moves at each β between, with shape (T - 1, B).
+        betas: β from 0 to 1, float64 with shape (T + 1, B).
+        steps: step sizes of the moves at each β in between, with shape (T - 1, B).
     """
 
     betas: Tensor
@@ -113,12 +113,12 @@ class Path(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What chains leave behind; float64.
+    """A record of chains along their path; float64.
 
     Attributes:
-        log_weights: log of each chain's weight so far at `MARKS` places, the last one the end, with shape (10, C, B).
-        acceptances: mean acceptance of the moves between a place and the one before, with shape (10, B); NaN for none.
-        betas: β at those places, with shape (10, B).
+        log_weights: log of each chain's weight so far, at `MARKS` points up to the end, with shape (10, C, B).
+        acceptances: mean acceptance rate between each point and the one before, with shape (10, B); NaN without moves.
+        betas: β at those points, with shape (10, B).
     """
 
     log_weights: Tensor
@@ -131,7 +131,7 @@ Moves = Iterator[tuple[Tensor, Tensor]]
 
 
 def moves(target: Target, chains: int, seed: int, purpose: str) -> Moves:
-    """Yield the random numbers of moves without end; each image's depend on seed, index and purpose alone."""
+    """Yield random numbers of moves endlessly; each image's depend only on the seed, its index and the purpose."""
     like, indices = target.like, target.images.indices
     sources = [image_generator(seed, index, purpose, like.device) for index in indices]
     shape = (_MOVES_PER_DRAW, chains, like.shape[-1] + 1)
@@ -142,7 +142,7 @@ def moves(target: Target, chains: int, seed: int, purpose: str) -> Moves:
 
 
 def anneal(target: Target, start: Tensor, path: Path, numbers: Moves, backwards: bool = False) -> Trace:
-    """Take chains along the path and weigh them: log w_c = Σ_t (β_t - β_{t-1}) log w(ε_{t-1}).
+    """Run chains along the path and compute their weights: log w_c = Σ_t (β_t - β_{t-1}) log w(ε_{t-1}).
 
     Forwards, from samples of q, the mean weight is p(x) in expectation; backwards, from samples of the exact posterior,
     the mean of 1/w_c is 1/p(x).
@@ -151,7 +151,7 @@ def anneal(target: Target, start: Tensor, path: Path, numbers: Moves, backwards:
         target: log w of the images.
         start: noise of the chains, with shape (C, B, D).
         path: temperatures and step sizes, which must not come from these chains.
-        numbers: of the moves.
+        numbers: random numbers of the moves.
         backwards: whether the chains start at β = 1.
 
     References:
@@ -165,7 +165,7 @@ def anneal(target: Target, start: Tensor, path: Path, numbers: Moves, backwards:
     accepted, traced = [], {}
     for done, place in enumerate(places, 1):
         if done > 1:
-            level = max(place, places[done - 2])  # of the β between this place and the one before
+            level = max(place, places[done - 2])  # index of the β between this step and the one before
             state, acceptance = _move(target, state, path.betas[level], path.steps[level - 1], numbers)
             accepted.append(double(acceptance).mean(0))
         total = total + (path.betas[place + 1] - path.betas[place]) * double(state.log_weight)
@@ -177,15 +177,15 @@ def anneal(target: Target, start: Tensor, path: Path, numbers: Moves, backwards:
 
 
 def tune(target: Target, temperatures: int, seed: int) -> Path:
-    """Find the path of each image by a short round of two chains, whose weights count for nothing.
+    """Find the path of each image by a short round of two chains, whose weights are discarded.
 
-    Step sizes follow the acceptance; at most they turn a quarter of a circle a move, where chains of a Gaussian forget
-    where they were. Temperatures are set where log w varies, half by that and half by a fixed sigmoid.
+    Step sizes follow the acceptance rate, up to a quarter turn per move, after which chains of a Gaussian forget their
+    position. Half of the temperatures' spacing follows the variation of log w, half a fixed sigmoid.
 
     Args:
         target: log w of the images.
-        temperatures: T.
-        seed: of the noise.
+        temperatures: number of temperatures T.
+        seed: random seed.
     """
     batch = target.like.shape[:-1]
     if temperatures == 1:
@@ -215,12 +215,12 @@ def _sigmoid(count: int) -> Tensor:
 def _spaced(betas: Tensor, log_weights: Tensor, temperatures: int) -> Tensor:
     """Space T temperatures so that log w spreads evenly over them.
 
-    Steps of β whose log-weights spread alike have alike conditional effective sample sizes.
+    Steps of β with equal spreads of log-weights have equal conditional effective sample sizes.
 
     Args:
-        betas: of the tuning round, with shape (n + 1, B).
+        betas: β of the tuning round, with shape (n + 1, B).
         log_weights: log w of its chains at all but the last β, with shape (n, C, B).
-        temperatures: T.
+        temperatures: number of temperatures T.
     """
     variance = log_weights.var(1).clamp_min(_SMALLEST_VARIANCE)
     length = _smooth(variance.log()).mul(0.5).exp() * betas.diff(dim=0)
@@ -233,17 +233,17 @@ def _spaced(betas: Tensor, log_weights: Tensor, temperatures: int) -> Tensor:
 
 
 def _move(target: Target, state: State, beta: Tensor, step: Tensor, numbers: Moves) -> tuple[State, Tensor]:
-    """Make one move of Hamiltonian Monte Carlo that leaves π_β as it is; the second value is its acceptance, (C, B).
+    """Make one Hamiltonian Monte Carlo move that leaves π_β invariant; also return its acceptance, shape (C, B).
 
     The Gaussian part of the energy is solved exactly, by a rotation, between half kicks of β times the gradient of
     log w: where the posterior is near q, steps of any length are accepted.
 
     Args:
         target: log w of the images.
-        state: where the chains are.
+        state: current state of the chains.
         beta: β of each image, with shape (B,).
-        step: size of a step of each image, an angle, with shape (B,).
-        numbers: the random numbers.
+        step: step size of each image, an angle, with shape (B,).
+        numbers: random numbers of the moves.
 
     References:
         Split Hamiltonian Monte Carlo, arXiv 1106.5941.
@@ -259,7 +259,7 @@ def _move(target: Target, state: State, beta: Tensor, step: Tensor, numbers: Mov
         new = target(noise)
         velocity = velocity + kick * new.gradient
     log_ratio = _energy(state, momentum, beta) - _energy(new, velocity, beta)
-    log_ratio = torch.where(log_ratio.isnan(), -math.inf, log_ratio).clamp_max(0)  # a move that diverged is refused
+    log_ratio = torch.where(log_ratio.isnan(), -math.inf, log_ratio).clamp_max(0)  # a move that diverged is rejected
     accepted = log_uniform < log_ratio
     picked = (
         torch.where(accepted.view(*accepted.shape, *[1] * (one.ndim - 2)), one, other)
@@ -280,7 +280,7 @@ def _smooth(values: Tensor) -> Tensor:
 
 
 def _interpolated(at: Tensor, points: Tensor, values: Tensor) -> Tensor:
-    """Interpolate linearly along the first dimension, for each image apart; constant beyond the ends."""
+    """Interpolate linearly along the first dimension, separately for each image; constant beyond the ends."""
     right = torch.searchsorted(points.T.contiguous(), at.T.contiguous()).T.clamp(1, len(points) - 1)
     left, step = points.gather(0, right - 1), points.gather(0, right) - points.gather(0, right - 1)
     share = ((at - left) / step).clamp(0, 1)

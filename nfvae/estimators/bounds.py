@@ -5,19 +5,19 @@ from torch import Tensor
 from nfvae.models import LogTerms
 from nfvae.numerics import log_mean_exp
 
-_MARGIN = 1.0  # nats by which a mean of samples may lie above its limit
+_MARGIN = 1.0  # nats by which a mean of samples may exceed its limit
 
 
 def elbo(terms: LogTerms, beta: float | Tensor = 1.0, free_bits: float = 0.0) -> Tensor:
-    """Estimate the evidence lower bound, its KL weighted.
+    """Estimate the evidence lower bound with a weighted KL.
 
-    Formula: E_q[log p(x|z)] - β max(λ, KL), averaged over samples and images. The free bits λ are granted to the whole
-    latent at once, not to each coordinate: under a flow the KL does not split over coordinates.
+    Formula: E_q[log p(x|z)] - β max(λ, KL), averaged over samples and images. The free bits λ apply to the whole
+    latent, not to each coordinate, because under a flow the KL does not split over coordinates.
 
     Args:
         terms: log-densities with shape (K, B), in nats.
         beta: weight β of the KL; 1 gives a lower bound of log p(x).
-        free_bits: λ, nats an image of KL that cost the same as none at all; 0 for none.
+        free_bits: λ, nats of KL per image that are not penalized; 0 for none.
 
     Returns:
         The objective, a scalar in nats per image.
@@ -46,11 +46,11 @@ def iwae(terms: LogTerms) -> Tensor:
 
 
 def check_bound(name: str, value: float) -> None:
-    """Refuse a bound of binary images above 0, as a density that is not normalized gives it.
+    """Refuse a bound of binary images above 0, which shows that a density is not normalized.
 
     Args:
-        name: of the bound, for the message.
-        value: its mean, in nats per image.
+        name: name of the bound, for the message.
+        value: mean of the bound, in nats per image.
 
     Raises:
         FloatingPointError: if it is above 0 by more than sampling explains.

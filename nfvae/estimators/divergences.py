@@ -1,4 +1,4 @@
-"""Distances between densities, estimated from samples."""
+"""Divergences between densities, estimated from samples."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from nfvae.estimators.gradients import path_draw
 from nfvae.flows import FlowDistribution
 
 KL_GRADIENTS = ("plain", "path")
-"""Names for `path` of `reverse_kl`, false and true."""
+"""Names of the gradients of `reverse_kl`: `path` false and true."""
 
 
 def reverse_kl(
@@ -17,16 +17,15 @@ def reverse_kl(
 ) -> Tensor:
     """Estimate KL(student || target) from the student's own samples.
 
-    The density of the student's own samples comes with them, so nothing of it is inverted; the target only says how
-    likely a sample is. The gradient reaches the student through its samples; the target's parameters are for the caller
-    to freeze.
+    Sampling the student also gives its density, so the student is not inverted; the target only evaluates samples.
+    The gradient reaches the student through its samples. The caller must freeze the target's parameters.
 
     Args:
         student: the density that learns, with batch shape (*).
-        target_log_prob: z with shape (samples, *, D) -> log-density with shape (samples, *), in nats; unnormalized, it
-            shifts the estimate by its log normalizer.
-        samples: of each element of the batch.
-        path: whether the gradient is that along the paths of the samples alone, whose variance vanishes as the student
+        target_log_prob: z with shape (samples, *, D) -> log-density with shape (samples, *), in nats; an unnormalized
+            one shifts the estimate by its log normalizer.
+        samples: number of samples per element of the batch.
+        path: whether to use only the gradient along the paths of the samples, whose variance vanishes as the student
             reaches the target: see `path_draw`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Why a posterior misses the evidence: its family is too small, or its encoder does not find the best of it."""
+"""Split the gap between evidence and ELBO: the family is too small, or the encoder misses its best member."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,21 +13,21 @@ from nfvae.models import VAE, Encoding, Posterior, evaluating
 from nfvae.numerics import double, full_precision
 from nfvae.registry import check_choice, check_number
 
-_SAMPLES = 10  # of an image and step
-_STEPS = 200  # of a round, after which it is seen whether the ELBO has settled
-_RATES = 1e-2, 1e-3  # of Adam, each until the ELBO has settled
-_SETTLED = 0.02  # nats that a round has to bring
-_MOST_ROUNDS = 50  # of a rate
-_CHECK, _FINAL = 200, 1_000  # samples that say whether the ELBO has settled, and what it is
-_RANDOM_SPREAD, _RANDOM_LOG_SCALE = 0.1, -1.0  # of a random start, whose loc is standard normal
+_SAMPLES = 10  # per image and step
+_STEPS = 200  # per round, after which the ELBO is checked to have settled
+_RATES = 1e-2, 1e-3  # learning rates of Adam, each used until the ELBO has settled
+_SETTLED = 0.02  # nats that a round must gain to be followed by another
+_MOST_ROUNDS = 50  # per learning rate
+_CHECK, _FINAL = 200, 1_000  # samples to check whether the ELBO has settled, and for its final value
+_RANDOM_SPREAD, _RANDOM_LOG_SCALE = 0.1, -1.0  # for random starts, whose loc is standard normal
 
 
 class Freedom(NamedTuple):
-    """Which tensors are optimized for each image in place of what the encoder gives.
+    """The tensors that are optimized for each image instead of computed by the encoder.
 
     Attributes:
-        start: a posterior, an encoding -> these tensors by name, each with B first.
-        build: a posterior, such tensors -> q(z|x).
+        start: posterior, encoding -> these tensors by name, with B as first dimension.
+        build: posterior, these tensors -> q(z|x).
     """
 
     start: Callable[[Posterior, Encoding], Given]
@@ -41,23 +41,23 @@ FREE = {
         lambda posterior, free: posterior.build(posterior.given(Encoding(**free))),
     ),
 }
-"""What the gap sets free: all that the layers are given, or what the encoder gives alone."""
+"""The tensors that can be set free: all inputs of the layers, or only the encoder's output."""
 
 
 class GapEstimate(NamedTuple):
-    """Where the distance between the evidence and the ELBO comes from, of each of B images; float64, shape (B,), nats.
+    """The parts of the gap between evidence and ELBO for each of B images; float64, shape (B,), in nats.
 
     log_likelihood - elbo = approximation + amortization, exactly.
 
     Attributes:
         log_likelihood: log p̂(x) by annealed importance sampling.
-        elbo: of the amortized posterior.
-        elbo_best: of the best posterior of the family that was found for this image.
-        approximation: log_likelihood - elbo_best: what the family cannot do.
-        amortization: elbo_best - elbo: what the encoder does not find.
-        best_start: which start gave the best one: 0 for the amortized one, then the random ones.
-        rounds: of 200 steps each until it had settled.
-        standard_error: of `log_likelihood`, over chains.
+        elbo: ELBO of the amortized posterior.
+        elbo_best: ELBO of the best posterior of the family that was found for this image.
+        approximation: log_likelihood - elbo_best, the loss due to the family.
+        amortization: elbo_best - elbo, the loss due to the encoder.
+        best_start: index of the start with the best result: 0 for the amortized one, then the random ones.
+        rounds: number of rounds of 200 steps each until the ELBO had settled.
+        standard_error: standard error of `log_likelihood`, over chains.
     """
 
     log_likelihood: Tensor
@@ -83,23 +83,23 @@ def inference_gaps(
 ) -> GapEstimate:
     """Split log p(x) - ELBO into an approximation gap and an amortization gap.
 
-    For each image, some tensors become free. They maximize the image's ELBO until it has settled, from where the
-    encoder puts them and from random starts. Tensors that are the same for all images, as the weights of an
-    autoregressive network, stay as they are. There are two definitions of the family's best posterior:
+    For each image, some tensors are free. They maximize the image's ELBO until it has settled, from the encoder's
+    values and from random starts. Tensors that all images share, such as the weights of an autoregressive network,
+    stay fixed. There are two definitions of the family's best posterior:
 
     - `layers`: loc, log_scale and every tensor that the flow computes from its context, `flow.given(h)`, are free. The
-      best posterior is the best that the layers could be.
-    - `context`: loc, log_scale and the context h are free. The best posterior is the best that any encoder could reach,
-      and what a flow's own heads cannot make of a context counts as approximation.
+      best posterior is the best that the layers can represent.
+    - `context`: loc, log_scale and the context h are free. The best posterior is the best that any encoder could reach;
+      the limits of the flow's own heads count as approximation gap.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
-        chains: of the annealed importance sampling that gives log p(x).
-        temperatures: of each chain.
-        starts: how many random starts beside the amortized one.
-        free: `layers` or `context`.
-        seed: of all noise.
+        chains: number of chains of the annealed importance sampling that estimates log p(x).
+        temperatures: number of temperatures of each chain.
+        starts: number of random starts besides the amortized one.
+        free: free tensors: `layers` or `context`.
+        seed: random seed.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
 
     Raises:
@@ -122,14 +122,14 @@ def inference_gaps(
 
 
 class _LocalFit:
-    """The ELBO of some images as a function of free tensors in place of what the encoder gives.
+    """The ELBO of some images as a function of free tensors that replace the encoder's values.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
         x: images with shape (B, P), as the model takes them.
-        freedom: which tensors are free.
-        seed: of the noise.
-        indices: of the images in their data set.
+        freedom: the free tensors.
+        seed: random seed.
+        indices: index of each image in its data set.
     """
 
     def __init__(self, model: VAE, x: Tensor, freedom: Freedom, seed: int, indices: list[int]) -> None:
@@ -138,14 +138,14 @@ class _LocalFit:
         self.encoded = dict(freedom.start(self.posterior, self.posterior.encode(x)))
 
     def gap(self, starts: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the amortized ELBO, the best one, from which start it was reached and in how many rounds."""
+        """Return the amortized ELBO, the best ELBO, the index of its start and its number of rounds."""
         found = [self.best(self.start(number)) for number in range(1 + starts)]
         best, start = torch.stack([self.elbo(free, _FINAL) for free, _ in found]).max(0)
         rounds = torch.stack([rounds for _, rounds in found]).gather(0, start[None])[0]
         return self.elbo(self.start(0), _FINAL), best, double(start), rounds
 
     def start(self, number: int) -> Given:
-        """Return the free tensors to start from: those that the encoder gives for number 0, else random ones."""
+        """Return the free tensors to start from: the encoder's values for number 0, else random ones."""
         if not number:
             return self.encoded
         sources = self.sources(self.all, f"start {number}")
@@ -156,12 +156,12 @@ class _LocalFit:
         }
 
     def elbo(self, free: Given, samples: int, which: Tensor | None = None) -> Tensor:
-        """Estimate the ELBO of some images in float64; the noise depends on the image and the samples alone.
+        """Estimate the ELBO of some images in float64; the noise depends only on the image and the number of samples.
 
         Args:
-            free: their free tensors.
-            samples: of each.
-            which: their places; by default all.
+            free: free tensors of these images.
+            samples: number of samples per image.
+            which: indices of the images in the batch; by default all.
         """
         which = self.all if which is None else which
         sources = self.sources(which, f"of {samples}")
@@ -169,7 +169,7 @@ class _LocalFit:
         return torch.stack(parts).sum(0) / (len(parts) * _SAMPLES)
 
     def best(self, free: Given) -> tuple[Given, Tensor]:
-        """Maximize the ELBO from a start; the second value is the rounds that each image took, with shape (B,)."""
+        """Maximize the ELBO from a start; also return the number of rounds of each image, with shape (B,)."""
         free, reached = {name: value.clone() for name, value in free.items()}, self.elbo(free, _CHECK)
         rounds = torch.zeros_like(reached)
         for rate in _RATES:
@@ -189,7 +189,7 @@ class _LocalFit:
         return free, rounds
 
     def _round(self, free: Given, which: Tensor, rate: float, purpose: str) -> Given:
-        """Take some steps from free tensors of some images, and return where they lead."""
+        """Optimize the free tensors of some images for one round, and return the result."""
         free = {name: value.clone().requires_grad_() for name, value in free.items()}
         optimizer, sources = torch.optim.Adam(free.values(), rate), self.sources(which, purpose)
         with torch.enable_grad():
@@ -212,7 +212,7 @@ class _LocalFit:
 
 
 def _normal(sources: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return standard normal noise with shape (B, *shape), a source for each image."""
+    """Return standard normal noise with shape (B, *shape), from one generator per image."""
     return torch.stack(
         [torch.randn(tuple(shape), generator=source, dtype=like.dtype, device=like.device) for source in sources]
     )

@@ -1,4 +1,4 @@
-"""How the gradient of a bound is estimated from the samples of its posterior, by name."""
+"""Estimators of the gradient of a bound from samples of its posterior, by name."""
 
 from abc import ABC, abstractmethod
 
@@ -12,15 +12,15 @@ from nfvae.models import VAE, LogTerms
 from nfvae.numerics import full_precision
 from nfvae.registry import Registry
 
-_DECAY = 0.99  # of the mean that a single sample is compared with
+_DECAY = 0.99  # decay of the moving average that a single sample is compared with
 
 
 def path_draw(density: FlowDistribution, sample_shape: torch.Size | tuple[int, ...] = ()) -> Draw:
-    """Draw as `FlowDistribution.draw` does, the log-density differentiable along the samples' paths alone.
+    """Draw as `FlowDistribution.draw` does, with a log-density differentiable only along the samples' paths.
 
-    What is left out is the gradient at a fixed sample, whose expectation is zero: near the target it is all noise. The
-    gradient of log q at a sample comes forwards through the flow, s <- J⁻ᵀ (s - ∇ log|det J|) at each layer; nothing is
-    inverted.
+    This leaves out the gradient at a fixed sample, whose expectation is zero and which is pure noise near the target.
+    The gradient of log q at a sample is computed forwards through the flow, s <- J⁻ᵀ (s - ∇ log|det J|) at each layer;
+    nothing is inverted.
 
     Raises:
         ValueError: for a flow whose log-determinants are not exact.
@@ -34,7 +34,7 @@ def path_draw(density: FlowDistribution, sample_shape: torch.Size | tuple[int, .
 
 
 def _draw_and_score(density: FlowDistribution, sample_shape: torch.Size | tuple[int, ...]) -> tuple[Draw, Tensor]:
-    """Return a draw, and the gradient of log q at its samples, the parameters held."""
+    """Return a draw, and the gradient of log q in its samples at fixed parameters."""
     check_exact("a path gradient", density.bijection)
     base = density.base
     noise = torch.randn(torch.Size(sample_shape) + base.loc.shape, dtype=base.loc.dtype, device=base.loc.device)
@@ -57,18 +57,18 @@ def _gradient(log_det: Tensor, z: Tensor) -> Tensor:
 
 
 def _with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
-    """Return a value with the gradient of another one."""
+    """Return `value` with the gradient of `other`."""
     return value.detach() + other - other.detach()
 
 
 class Gradient(nn.Module, ABC):
-    """A module that turns images into log-densities, whose gradient estimates that of a bound."""
+    """Turn images into log-densities whose gradient estimates that of a bound."""
 
     def check(self, objective: Objective) -> None:
         """Refuse an objective whose gradient this does not estimate.
 
         Raises:
-            ValueError: for such an objective.
+            ValueError: if the objective does not fit.
         """
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Plain(Gradient):
 
 
 class Path(Gradient):
-    """Along the paths of the samples alone: see `path_draw`. At an exact posterior it is zero for every sample."""
+    """The gradient along the paths of the samples alone: see `path_draw`. At an exact posterior it is always zero."""
 
     @override
     def check(self, objective: Objective) -> None:
@@ -99,9 +99,9 @@ class Path(Gradient):
 
 
 class DoublyReparametrized(Gradient):
-    """The importance-weighted bound along the paths of the samples, by the squares of their normalized weights.
+    """The path gradient of the importance-weighted bound, with the squares of the normalized weights.
 
-    The decoder and the prior are weighed by the weights themselves, as in `plain`.
+    The decoder and the prior use the weights themselves, as in `plain`.
 
     References:
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, arXiv 1810.04152.
@@ -122,10 +122,10 @@ class DoublyReparametrized(Gradient):
 
 
 class Reinforce(Gradient):
-    """The score-function gradient, for comparison: no derivative of the decoder in its latents is used.
+    """The score-function gradient, for comparison; it uses no derivative of the decoder in its latents.
 
-    A sample's log w is compared with the mean of the image's other samples, or where there is one alone, with a moving
-    average.
+    The baseline of a sample's log w is the mean over the image's other samples, or a moving average if there is only
+    one sample.
 
     References:
         Neural Variational Inference and Learning in Belief Networks, arXiv 1402.0030.
@@ -154,7 +154,7 @@ class Reinforce(Gradient):
         return terms._replace(posterior=_with_gradient_of(draw.log_prob, -signal * at_fixed_sample))
 
     def _compared(self, log_weight: Tensor) -> Tensor:
-        """Take a baseline off, which must not depend on the sample itself."""
+        """Subtract a baseline, which must not depend on the sample itself."""
         if len(log_weight) > 1:
             return (log_weight - log_weight.mean(0)) * len(log_weight) / (len(log_weight) - 1)
         mean = log_weight.mean()

@@ -15,10 +15,10 @@ from nfvae.registry import check_choice
 
 _SHORTEST_TAIL = 5
 PROPOSALS = {"posterior": (1.0,), "mixture": (1.0, 1.3)}
-"""What samples are drawn from: the posterior with its noise scaled by these factors in turns.
+"""Proposals by name: the posterior, with its noise scaled by these factors in turn.
 
-All are weighed by the density of the mixture. A scale above 1 sees more of an exact posterior's heavy tails; where the
-posterior is exact already, it spoils the weights. Source: Veach and Guibas, Optimally Combining Sampling Techniques for
+All samples are weighted by the density of the mixture. A scale above 1 covers more of an exact posterior's heavy tails;
+if q is already exact, it spoils the weights. Source: Veach and Guibas, Optimally Combining Sampling Techniques for
 Monte Carlo Rendering, SIGGRAPH 1995.
 """
 
@@ -30,14 +30,14 @@ class Estimate(NamedTuple):
         log_likelihood: log p̂(x) = log (1/K) Σ_k w_k, in expectation a lower bound of log p(x).
         elbo: mean of log p(x, z) - log q(z|x) over samples of q.
         kl: mean of log q(z|x) - log p(z) over samples of q.
-        standard_error: of `log_likelihood`, by the delta method; NaN where K = 1.
+        standard_error: standard error of `log_likelihood`, by the delta method; NaN if K = 1.
         ess: effective sample size (Σ w)²/Σ w², between 1 and K.
-        khat: Pareto k̂ of the weights' tail; above 0.7 neither the estimate nor its standard
-            error is to be believed. NaN where K < 25.
+        khat: Pareto k̂ of the weights' tail; above 0.7 neither the estimate nor its standard error is reliable. NaN if
+            K < 25.
         k_curve: log-likelihood bound of k samples, averaged over groups of the same K weights, for each k of
             `k_values(K)`; shape (B, len(k_values(K))).
         posterior_mean: mean of z under q(z|x), with shape (B, D).
-        posterior_variance: variance of z under q(z|x), with shape (B, D); NaN where K = 1.
+        posterior_variance: variance of z under q(z|x), with shape (B, D); NaN if K = 1.
     """
 
     log_likelihood: Tensor
@@ -55,7 +55,7 @@ _OF_Q = ("elbo", "kl", "z", "z_square")  # sums over the samples of q itself
 
 
 def k_values(samples: int) -> list[int]:
-    """Return the abscissas of the K-curve: 1, 10, 100 and 1000 as far as they are below K, then K."""
+    """Return the sample counts of the K-curve: those of 1, 10, 100 and 1000 that are below K, then K."""
     return [k for k in (1, 10, 100, 1000) if k < samples] + [samples]
 
 
@@ -71,16 +71,17 @@ def log_likelihood(
 ) -> Estimate:
     """Estimate log p(x) by importance sampling from the posterior.
 
-    Memory grows with neither K nor B. The noise of an image depends on seed, index and device, not on its batch.
+    Memory grows with neither K nor B. The noise of an image depends on the seed, its index and the device, not on its
+    batch.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
-        samples: K.
-        proposal: `posterior`, the classic one, or `mixture`, where every second noise is scaled by 1.3.
-        seed: of the noise.
+        samples: number of importance samples K.
+        proposal: `posterior`, the usual one, or `mixture`, which scales the noise of every second sample by 1.3.
+        seed: random seed.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: samples times images that are decoded at once; by default as many as suit the device.
+        rows: samples times images that are decoded at once; the default depends on the device.
 
     Raises:
         ValueError: for an unknown proposal, samples or rows below 1, or images of another size or that are not binary.
@@ -111,7 +112,7 @@ def log_weights(
     indices: Tensor | None = None,
     rows: int | None = None,
 ) -> Tensor:
-    """Return the very log-weights that `log_likelihood` sums, with shape (K, B); here memory grows with both."""
+    """Return the log-weights that `log_likelihood` sums, with shape (K, B); here memory grows with K and B."""
     check_choice("proposal", proposal, PROPOSALS)
     blocks = image_blocks(model, x, samples, indices, rows)
     with evaluating(model):
@@ -137,11 +138,11 @@ def _log_weights(model: VAE, samples: int, seed: int, proposal: str, images: Ima
 
 
 class _RunningSums:
-    """The sums of `Estimate` over the samples that have passed, in float64.
+    """Accumulate the sums of `Estimate` over chunks of samples, in float64.
 
     Args:
-        samples: K, how many samples will pass.
-        turns: how many scales of the noise take turns; the first one gives samples of q itself.
+        samples: total number of samples K.
+        turns: number of noise scales that are used in turn; the first one gives samples of q itself.
     """
 
     def __init__(self, samples: int, turns: int = 1) -> None:
@@ -172,7 +173,7 @@ class _RunningSums:
         self.sums[name] = self.sums[name] + values.sum(0)
 
     def estimate(self) -> Estimate:
-        """Finish, when all K samples have passed."""
+        """Return the estimate, after all K samples were added."""
         count = self.samples
         log_likelihood = self.log_sum - math.log(count)
         drawn = len(range(0, count, self.turns))  # samples of q

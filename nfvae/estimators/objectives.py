@@ -1,4 +1,4 @@
-"""What training maximizes, by name."""
+"""Training objectives, by name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ BETA_SCHEDULES = ("linear", "by_steps")
 
 
 class Objective(nn.Module, ABC):
-    """A module that turns log-densities into what training maximizes. The constructor takes its options.
+    """Turn log-densities into the objective that training maximizes. The constructor takes its options.
 
     Attributes:
-        bound: the metric whose validation tells the best epoch: `elbo`, or a name of `metrics`.
-        weighs_samples: whether the samples of an image are weighed against each other.
+        bound: metric whose validation value selects the best epoch: `elbo`, or a name of `metrics`.
+        weighs_samples: whether the samples of an image are weighted against each other.
     """
 
     bound: ClassVar[str] = "elbo"
@@ -32,16 +32,16 @@ class Objective(nn.Module, ABC):
         """Return the objective, a scalar in nats per image, for log-densities with shape (K, B)."""
 
     def anneal(self, step: int, epochs: float) -> None:
-        """Set whatever changes in the course of training; called before each training step.
+        """Update the quantities that change during training; called before each training step.
 
         Args:
             step: optimizer steps done.
-            epochs: epochs done, batches counted as fractions.
+            epochs: epochs done, with fractions.
         """
 
     @property
     def is_warming_up(self) -> bool:
-        """Whether the objective has not yet its final form."""
+        """Whether the objective does not have its final form yet."""
         return False
 
     @property
@@ -50,7 +50,7 @@ class Objective(nn.Module, ABC):
         return False
 
     def metrics(self, objective: Tensor) -> dict[str, Tensor]:
-        """Return by name what is logged beside the ELBO and its parts, given the value of the objective."""
+        """Return by name the metrics to log besides the ELBO and its parts, given the objective's value."""
         return {}
 
 
@@ -59,12 +59,12 @@ class ELBO(Objective):
 
     Args:
         beta: final weight of the KL.
-        beta_schedule: `linear` or `by_steps`: see `beta_at`.
-        warmup_epochs: epochs that `linear` takes to the final weight; without any, it is that from the first step.
-        free_bits: nats an image of KL that cost nothing.
+        beta_schedule: schedule of the KL weight: `linear` or `by_steps` (see `beta_at`).
+        warmup_epochs: epochs in which `linear` reaches the final weight; with 0, it is reached from the first step.
+        free_bits: nats of KL per image that are not penalized.
 
     Raises:
-        ValueError: for an unknown schedule, `by_steps` with epochs, or a negative number.
+        ValueError: for an unknown schedule, `by_steps` with warm-up epochs, or a negative number.
     """
 
     beta: Tensor
@@ -144,18 +144,18 @@ def make_objective(name: str, options: Mapping[str, Any] | None = None) -> Objec
     """Build an objective from its name in `OBJECTIVES`, or from "package.module:Class" of your own.
 
     Raises:
-        ValueError: for an unknown name or option, or a value that the objective refuses.
+        ValueError: for an unknown name or option, or a value that the objective rejects.
     """
     return OBJECTIVES.make(name, options)
 
 
 def beta_at(schedule: str, step: int, epochs: float, warmup_epochs: int = 0, beta: float = 1.0) -> float:
-    """Return the KL weight β in force.
+    """Return the current KL weight β.
 
-    - `linear`: β min(1, t/T), t the time in epochs, batches counted as fractions, and T the epochs of warm-up; β
-      without any.
-    - `by_steps`: β min(1, 0.01 + t/10000), t the step. The paper weighs log p(x, z) with it, log p(x|z) included; here
-      it weighs the KL, as the other schedule does.
+    - `linear`: β min(1, t/T), where t is the number of epochs done, with fractions, and T the number of warm-up
+      epochs; β if T = 0.
+    - `by_steps`: β min(1, 0.01 + t/10000), where t is the step. In the paper it weights log p(x, z), which includes
+      log p(x|z); here it weights the KL, as `linear` does.
 
     Args:
         schedule: one of the names above.

@@ -1,4 +1,4 @@
-"""The shape of the tail of importance weights, which says whether their mean can be believed."""
+"""The tail shape of importance weights, which shows whether their mean is reliable."""
 
 import math
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 KHAT_LIMIT = 0.7
-"""k̂ above which an importance-sampled estimate is not to be believed."""
+"""k̂ above which an importance-sampled estimate is not reliable."""
 
-_PRIOR, _PRIOR_WEIGHT = 0.5, 10  # what k̂ is drawn to, and by how many weights
-_FEWEST = 5  # weights above the threshold that a fit takes
-_ROUNDING = 1e-3  # nats by which equal weights may differ, sums of float32 as they are
+_PRIOR, _PRIOR_WEIGHT = 0.5, 10  # value that k̂ is shrunk towards, and its weight in samples
+_FEWEST = 5  # weights above the threshold for a fit
+_ROUNDING = 1e-3  # nats by which equal weights may differ, being sums of float32
 
 
 def pareto_khat(tail: Tensor) -> Tensor:
     """Fit a generalized Pareto distribution to the largest weights and return its shape k̂.
 
-    The fit is the one that Zhang and Stephens proposed, drawn weakly towards 1/2. Weights that equal the threshold are
-    left out, as in the reference implementation.
+    The fit is that of Zhang and Stephens, shrunk weakly towards 1/2. Weights equal to the threshold are left out, as in
+    the reference implementation.
 
     Args:
         tail: the M + 1 largest log-weights of each image, in descending order, with shape (M + 1, B); the last is the
             threshold that the M others exceed.
 
     Returns:
-        k̂ with shape (B,). It is 0 where all these weights are equal up to rounding, so that there is no tail, and
-        infinite where fewer than five others exceed the threshold, since they may carry the mean.
+        k̂ with shape (B,). It is 0 if all these weights are equal up to rounding, so that there is no tail. It is
+        infinite if fewer than five weights exceed the threshold, since they may dominate the mean.
 
     References:
         Pareto Smoothed Importance Sampling, arXiv 1507.02646.
@@ -46,7 +46,7 @@ def pareto_khat(tail: Tensor) -> Tensor:
 
 
 def _fit(excess: Tensor) -> Tensor:
-    """Return k̂ of what M weights have above the threshold, in ascending order, with shape (M, B)."""
+    """Return k̂ for the excess of M weights over the threshold, in ascending order, with shape (M, B)."""
     count = len(excess)
     size = 30 + math.isqrt(count)
     grid = 1 - torch.sqrt(size / (torch.arange(1, size + 1, dtype=excess.dtype, device=excess.device) - 0.5))

@@ -15,7 +15,7 @@ from nfvae.registry import check_sizes
 
 
 class Simulated(NamedTuple):
-    """Images drawn from a model with the latents that made them: exact samples of their posteriors.
+    """Images drawn from a model with their latents, which are exact samples of the posteriors.
 
     Attributes:
         x: images with shape (N, P).
@@ -27,13 +27,13 @@ class Simulated(NamedTuple):
 
 
 class SandwichEstimate(NamedTuple):
-    """What C chains forwards and C backwards say of each of B images; float64, shape (B,), in nats.
+    """Estimates from C forward and C backward chains for each of B images; float64, shape (B,), in nats.
 
-    What is not said here is that of `AnnealedEstimate`, of the chains forwards.
+    Attributes not listed here are those of `AnnealedEstimate`, from the forward chains.
 
     Attributes:
         upper: -log (1/C) Σ_c 1/w_c over the chains from the exact posterior, in expectation above log p(x).
-        upper_error: its standard error over chains from one start; NaN where C = 1.
+        upper_error: standard error of `upper`, over chains from one start; NaN if C = 1.
     """
 
     log_likelihood: Tensor
@@ -51,12 +51,12 @@ class SandwichEstimate(NamedTuple):
 
 
 def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
-    """Draw images from the model with the latents that made them; each depends on the seed and its place alone.
+    """Draw images from the model with their latents; each depends only on the seed and its index.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        count: N, how many.
-        seed: of the noise.
+        count: number of images N.
+        seed: random seed.
 
     Raises:
         ValueError: for a count below 1.
@@ -84,20 +84,20 @@ def sandwich(
 ) -> SandwichEstimate:
     """Bound log p(x) from both sides, by annealed importance sampling forwards and backwards.
 
-    The latent that made an image is an exact sample of its posterior; its noise, by the inverse of the flow, is where
-    chains start that go the path of `annealed_log_likelihood` back to q. The gap between the bounds says how far that
-    estimator can be off for this model, on such images.
+    The latent that generated an image is an exact sample of its posterior. The inverse of the flow maps it to noise,
+    where the backward chains start; they follow the path of `annealed_log_likelihood` back to q. The gap between the
+    bounds shows how far that estimator can be off for this model, on simulated images.
 
     Args and errors are those of `annealed_log_likelihood`.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        simulated: images of `simulate`.
-        chains: C, of each image and direction.
-        temperatures: T, of each chain.
-        seed: of the noise.
+        simulated: images from `simulate`.
+        chains: number of chains C per image and direction.
+        temperatures: number of temperatures T per chain.
+        seed: random seed.
         indices: index of each image, with shape (B,); by default 0 ... B-1.
-        rows: chains times images whose gradients are taken at once.
+        rows: chains times images whose gradients are computed at once.
 
     References:
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo, arXiv 1511.02543.

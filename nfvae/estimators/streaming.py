@@ -1,4 +1,4 @@
-"""What the estimators of a likelihood share: noise by image, blocks of images, and threads over blocks."""
+"""Common parts of the likelihood estimators: noise per image, blocks of images, and threads over blocks."""
 
 import math
 import random
@@ -15,11 +15,11 @@ from nfvae.models import VAE, LogTerms
 from nfvae.numerics import as_tensor
 from nfvae.registry import check_number, check_sizes
 
-SAMPLES_PER_CHUNK = 10_000  # of an image, whose log-densities are handed on together
-_MOST_SAMPLES = 1_000_000_000  # of an image
+SAMPLES_PER_CHUNK = 10_000  # samples of an image whose log-densities are yielded together
+_MOST_SAMPLES = 1_000_000_000  # per image
 _NOISE_BLOCK = 100  # samples of an image whose noise is drawn at once; a divisor of the chunk
-_ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_500, 100_000  # decoded at once; on a CPU its cache holds them
-_MOST_THREADS = 8  # at a time; more would wait for Python's lock
+_ROWS_ON_CPU, _ROWS_ELSEWHERE = 2_500, 100_000  # decoded at once; on a CPU they fit its cache
+_MOST_THREADS = 8  # more would wait for Python's lock
 _Block = TypeVar("_Block")
 _Result = TypeVar("_Result")
 
@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
     Attributes:
         terms: log-densities, each with shape (n, B).
         z: samples with shape (n, B, D).
-        excess: log r - log q, r the density that the samples were drawn from, with shape (n, B).
+        excess: log r - log q with shape (n, B), where r is the density that the samples were drawn from.
     """
 
     terms: LogTerms
@@ -44,28 +44,27 @@ class Chunk(NamedTuple):
 
 
 def image_generator(seed: int, index: int, purpose: str, device: torch.device) -> torch.Generator:
-    """Return the source of an image's noise, which depends on these four alone.
+    """Return the random generator of an image's noise, which depends only on these arguments.
 
     Args:
-        seed: of the whole estimate.
-        index: of the image in its data set.
-        purpose: what the noise is for; empty for the samples of the posterior.
-        device: where the noise is drawn.
+        seed: random seed of the whole estimate.
+        index: index of the image in its data set.
+        purpose: purpose of the noise; empty for the samples of the posterior.
+        device: device on which the noise is drawn.
     """
     source = random.Random(f"{seed} {index} {purpose}".rstrip())
     return torch.Generator(device).manual_seed(source.getrandbits(63))
 
 
 def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
-    """Yield the standard normal noise of one image without end, in blocks with shape (100, D).
+    """Yield the standard normal noise of one image endlessly, in blocks with shape (100, D).
 
-    Blocks of one size come out of the generator the same whatever they are used for; a block of another size would be
-    another stream.
+    All blocks have the same size, because a generator's numbers depend on it.
 
     Args:
-        seed: of the whole estimate.
-        index: of the image in its data set.
-        like: a tensor of the wanted type and on the wanted device, its last dimension D.
+        seed: random seed of the whole estimate.
+        index: index of the image in its data set.
+        like: a tensor with the requested dtype and device, and with last dimension D.
     """
     generator = image_generator(seed, index, "", like.device)
     while True:
@@ -73,13 +72,13 @@ def image_noise(seed: int, index: int, like: Tensor) -> Iterator[Tensor]:
 
 
 def posterior_noise(seed: int, indices: Sequence[int], like: Tensor, samples: int) -> Iterator[Tensor]:
-    """Yield the noise of K posterior samples of some images, with shape (n, B, D), n at most 10,000.
+    """Yield the noise of K posterior samples of some images, with shape (n, B, D) and n at most 10,000.
 
     Args:
-        seed: of the whole estimate.
-        indices: of the images in their data set.
+        seed: random seed of the whole estimate.
+        indices: index of each image in its data set.
         like: as for `image_noise`.
-        samples: K.
+        samples: number of samples K.
     """
     noises = [image_noise(seed, index, like) for index in indices]
     for first in range(0, samples, SAMPLES_PER_CHUNK):
@@ -89,12 +88,12 @@ def posterior_noise(seed: int, indices: Sequence[int], like: Tensor, samples: in
 
 
 class Images(NamedTuple):
-    """Some images that are worked on at once.
+    """Some images that are processed together.
 
     Attributes:
         x: images with shape (B, P).
-        indices: of each in its data set.
-        rows: how many points of the latent are decoded at once.
+        indices: index of each image in its data set.
+        rows: latent points decoded at once.
     """
 
     x: Tensor
@@ -105,19 +104,19 @@ class Images(NamedTuple):
 def image_blocks(
     model: VAE, x: Tensor, samples: int, indices: Tensor | None, rows: int | None, rows_on_cpu: int = _ROWS_ON_CPU
 ) -> list[Images]:
-    """Cut a batch into blocks of as many images as their samples fill the rows.
+    """Split a batch into blocks, with as many images as fill the rows with their samples.
 
     Args:
         model: the VAE.
         x: images with shape (B, P).
-        samples: of each image.
+        samples: number of samples per image.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
-        rows: samples times images that are decoded at once; by default as many as suit the device.
-        rows_on_cpu: how many suit a CPU.
+        rows: samples times images that are decoded at once; the default depends on the device.
+        rows_on_cpu: default number of rows on a CPU.
 
     Raises:
-        ValueError: for samples or rows below 1, images that the model does not take, none, other than B indices, or a
-            flow whose log-determinants are not exact.
+        ValueError: for samples or rows below 1, images that the model does not take, no images, a number of indices
+            other than B, or a flow whose log-determinants are not exact.
     """
     check_exact("a likelihood", model)
     x = model.as_data(x)
@@ -130,7 +129,7 @@ def image_blocks(
 
 
 def check_samples(samples: int) -> None:
-    """Refuse a number of samples that is none, or out of range, by a ValueError."""
+    """Raise a ValueError unless the number of samples is a whole number in range."""
     if not isinstance(samples, Integral):
         raise ValueError(f"samples must be a whole number; got {samples!r}")
     check_number("samples", samples, least=1, most=_MOST_SAMPLES)
@@ -140,7 +139,7 @@ def places(x: Tensor, indices: Tensor | None) -> list[int]:
     """Return the index of each image in its data set.
 
     Raises:
-        ValueError: for no images, or indices that are no B whole numbers.
+        ValueError: for no images, or indices other than B whole numbers.
     """
     if not len(x):
         raise ValueError("expected one image at least; got none")
@@ -156,14 +155,14 @@ def places(x: Tensor, indices: Tensor | None) -> list[int]:
 
 
 def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence[float] = (1.0,)) -> Iterator[Chunk]:
-    """Yield the posterior samples of some images, which are encoded at once.
+    """Yield the posterior samples of some images, which are encoded together.
 
     Args:
         model: the VAE.
         images: some images.
-        samples: K.
-        seed: of the noise.
-        scales: of the noise, taken in turns.
+        samples: number of samples K.
+        seed: random seed.
+        scales: factors of the noise, used in turn.
     """
     x, indices, rows = images
     posterior, prior = model.posterior(x), model.prior()
@@ -179,10 +178,10 @@ def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence
 
 
 def _excess(noise: Tensor, scales: Sequence[float], samples: int) -> Tensor:
-    """Return log r - log N(0, I) at noise with shape (*, D), r the mixture of N(0, s² I) over the scales s.
+    """Return log r - log N(0, I) at noise with shape (*, D), where r mixes N(0, s² I) over the scales s.
 
-    The parts of the mixture weigh what their shares of the K samples are, so that the weights stay unbiased although
-    the parts are taken in turns.
+    Each part of the mixture is weighted by its share of the K samples, so the weights stay unbiased although the parts
+    are used in turn.
     """
     square, parts = noise.square().sum(-1) / 2, []
     if tuple(scales) == (1.0,):
@@ -194,7 +193,7 @@ def _excess(noise: Tensor, scales: Sequence[float], samples: int) -> Tensor:
 
 
 def map_blocks(function: Callable[[_Block], _Result], blocks: Sequence[_Block], device: torch.device) -> list[_Result]:
-    """Call a function on each block; on a CPU by threads, as cores sharing each small operation would wait."""
+    """Call a function on each block; on a CPU in threads, since cores that share small operations would wait."""
     threads = torch.get_num_threads()
     workers = min(threads, len(blocks), _MOST_THREADS) if device.type == "cpu" else 1
     if workers <= 1:

@@ -1,4 +1,4 @@
-"""Normalizing flows, usable alone. Adding one is a file beside this one and a line in `FLOWS`."""
+"""Normalizing flows, usable alone. To add one, write a file in this folder and a line in `FLOWS`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ FLOWS = Registry(
 
 
 def make_flow(name: str, features: int, context: int = 0, depth: int = 1, **options: Any) -> Flow:
-    """Build a flow from its name in `FLOWS`, or from "package.module:Class" of your own.
+    """Build a flow from its name in `FLOWS`, or from your own "package.module:Class".
 
     Args:
         name: registered name or class path.
@@ -91,14 +91,14 @@ def make_density(
     """Build a density of vectors from names and numbers alone.
 
     Args:
-        flow: as for `make_flow`.
-        depth: layers of the flow.
+        flow: registered name or class path.
+        depth: number of layers.
         flow_options: further arguments of the flow's class.
-        standardize: as for `FlowDensity`.
-        shape: of a vector, whose numbers are the flow's features.
+        standardize: whether data are standardized: see `FlowDensity`.
+        shape: shape of a vector; its size is the flow's D.
 
     Raises:
-        ValueError: as `make_flow`.
+        ValueError: as for `make_flow`.
     """
     made = FLOWS.make(flow, flow_options, features=math.prod(shape), context=0, depth=depth)
     return FlowDensity(made, standardize)

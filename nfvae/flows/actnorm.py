@@ -12,7 +12,7 @@ from nfvae.numerics import bounded, double
 from nfvae.registry import check_choice
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-4, 1e4
-_LARGEST = 10.0  # logarithm of a scale
+_LARGEST = 10.0  # |log scale|
 STARTS = ("identity", "data")
 
 
@@ -57,10 +57,10 @@ class ActNorm(ParametricFlow):
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
-        start: `identity`, or `data`, as in the paper: the first batch in training sets scale and shift so that what
-            comes out of it has mean 0 and variance 1, in the direction that is called first. A buffer remembers, so
-            that a reloaded flow does not start again. As a posterior's flow that would whiten the mixture of the
-            posteriors of all images: hence the identity by default.
+        start: initial map, `identity` or, as in the paper, `data`: the first training batch sets scale and shift so
+            that its image has mean 0 and variance 1, in the direction that is called first. A buffer records this, so
+            a reloaded flow is not initialized again. In a posterior, `data` would whiten the mixture of the
+            posteriors of all images; hence the default `identity`.
 
     Raises:
         ValueError: for sizes below 1 or an unknown start.
@@ -100,7 +100,7 @@ class ActNorm(ParametricFlow):
 
     @torch.no_grad()
     def start(self, log_scale: Tensor, shift: Tensor) -> None:
-        """Set scale and shift of the first layer, with shape (D,), whatever the context; further ones do nothing."""
+        """Set scale and shift of the first layer, with shape (D,), for every context; later layers do nothing."""
         own = log_scale.new_zeros(2, self.depth, self.features)
         own[:, 0] = torch.stack([_LARGEST * (log_scale / _LARGEST).atanh(), shift])
         self.head.bias.copy_(own.flatten())
@@ -110,7 +110,7 @@ class ActNorm(ParametricFlow):
 
 
 class _FirstBatch(Bijection):
-    """A flow that the first points which it maps start."""
+    """A bijection whose first points initialize its flow."""
 
     def __init__(self, flow: ActNorm, h: Tensor | None) -> None:
         super().__init__((*(() if h is None else h.shape[:-1]), flow.features))
@@ -138,9 +138,9 @@ def _clamped_moments(points: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def moments(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of points with shape (*, D), float64, over all processes; of a single one 1.
+    """Return float64 mean and deviation of points with shape (*, D) over all processes; 1 point has deviation 1.
 
-    In float64 and about the mean, as the squares of data far from zero would cancel.
+    Float64 and centering avoid cancellation in squares of data far from zero.
     """
     points = double(points.reshape(-1, points.shape[-1]))
     count = _over_processes(points.new_tensor([len(points)]))

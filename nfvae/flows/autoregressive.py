@@ -1,4 +1,4 @@
-"""Autoregressive flows: the inverse autoregressive flow, and the masked one, which is it turned round."""
+"""Autoregressive flows: the inverse autoregressive flow and its inverse, the masked autoregressive flow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +18,9 @@ from nfvae.numerics import solve_transposed
 class InverseAutoregressive(Bijection):
     """Map every coordinate by a univariate map whose parameters are computed from the coordinates before it.
 
-    - *Forward*: y_i = g_i(z_i), the map g_i made of z_1 ... z_{i-1}; one pass.
+    - *Forward*: y_i = g_i(z_i), g_i computed from z_1 ... z_{i-1}; one pass.
     - *Log-determinant*: the sum of log g_i', as the Jacobian is triangular in the network's order.
-    - *Inverse*: z_i = g_i⁻¹(y_i), one coordinate after the other; each unit of the network is computed once.
+    - *Inverse*: z_i = g_i⁻¹(y_i), one coordinate at a time; each unit of the network is computed once.
     - *Constraint*: that of the univariate map.
 
     Args:
@@ -49,7 +49,7 @@ class InverseAutoregressive(Bijection):
 
 
 class AutoregressiveFlow(ConditionedFlow):
-    """A stack of masked networks in z, the order reversed between every two; see `ConditionedFlow`."""
+    """A stack of masked networks whose order is reversed from layer to layer; see `ConditionedFlow`."""
 
     sequential: str | None = "inverse"
 
@@ -69,9 +69,9 @@ class IAF(AutoregressiveFlow):
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
-        univariate: the map of a coordinate, a name in `nfvae.flows.univariate.UNIVARIATES`: `gate`, which only narrows,
-            as in the paper, `affine`, which may stretch as well, `spline` and others that bend; or
-            "package.module:Class" of your own.
+        univariate: map of each coordinate, a name in `nfvae.flows.univariate.UNIVARIATES`: `gate`, which only narrows,
+            as in the paper; `affine`, which also stretches; `spline` or another nonlinear map; or your own
+            "package.module:Class".
         options: arguments of `ConditionedFlow`: `hidden`, `hidden_layers`, `activation`, `univariate_options`.
 
     Raises:
@@ -89,9 +89,9 @@ class IAF(AutoregressiveFlow):
 
 
 class MAF(IAF):
-    """Masked autoregressive flow, the inverse of `IAF`: the density of a point takes one pass a layer.
+    """Masked autoregressive flow, the inverse of `IAF`: the density of a point takes one pass per layer.
 
-    Arguments and errors are those of `IAF`, but that `univariate` is `affine`, as in the paper.
+    Arguments and errors are those of `IAF`, but `univariate` is `affine` by default, as in the paper.
 
     References:
         Masked Autoregressive Flow for Density Estimation, arXiv 1705.07057.

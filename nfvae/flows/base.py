@@ -1,4 +1,4 @@
-"""What a flow is, and the one mechanism that turns a context into the parameters of its layers."""
+"""The base classes of flows, and the map from a context to the parameters of their layers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,15 +18,15 @@ from nfvae.registry import LARGEST_SIZE, check_number, check_sizes
 _DEEPEST = 1_000  # layers
 Shapes = Mapping[str, Sequence[int]]
 Given = Mapping[str, Tensor]
-"""What the context decides of a flow's bijection, by name: see `Flow.given`."""
+"""Tensors that depend on the context, by name: see `Flow.given`."""
 
 
 class Flow(nn.Module, ABC):
-    """A module that, given the encoder's context h, returns a bijection of the latent.
+    """A module that returns a bijection of the latent for the encoder's context h.
 
     The returned bijection's forward direction is z_0 -> z_K, the sampling direction. A subclass writes two methods:
-    `given` computes all that the context decides, once for each image; `build` makes the bijection of that, and does
-    not see the context. So users of a flow can replace what the context gives, or differentiate with respect to it.
+    `given` computes every tensor that depends on the context, once per image; `build` makes the bijection from these
+    tensors alone. So users of a flow can replace these tensors, or differentiate with respect to them.
 
     Args:
         features: D, the number of latent coordinates.
@@ -35,11 +35,12 @@ class Flow(nn.Module, ABC):
 
     Attributes:
         exact: whether log-determinants are exact; if they are random or truncated, only training uses them.
-        sequential: `forward` or `inverse`, the direction that goes through a layer once for each coordinate; None where
+        sequential: `forward` or `inverse`, the direction that computes the coordinates of a layer one by one; None if
             both take one pass.
-        steep: whether large parameters make slopes so small that an inverse is rounding; a test takes smaller ones.
-        mixed: whether its networks take part in automatic mixed precision; its maps, as all of another flow, do not,
-            since in 16 bits a flow and its inverse disagree.
+        steep: whether large parameters make slopes so small that the inverse is lost in rounding; tests use smaller
+            ones.
+        mixed: whether its networks use automatic mixed precision. Maps and other flows never do, since in 16 bits a
+            flow and its inverse disagree.
 
     Raises:
         ValueError: for features or depth below 1, or a negative context.
@@ -60,18 +61,18 @@ class Flow(nn.Module, ABC):
 
     @abstractmethod
     def given(self, h: Tensor | None) -> Given:
-        """Return all that the context decides, by name.
+        """Return every tensor that depends on the context, by name.
 
         Args:
             h: context with shape (*, C); None where C = 0.
 
         Returns:
-            Tensors that begin with the batch shape of h; where C = 0, the same tensors without it.
+            Tensors that begin with the batch shape of h; if C = 0, the same tensors without it.
         """
 
     @abstractmethod
     def build(self, given: Given) -> Bijection:
-        """Build the bijection z_0 -> z_K of what `given` returns, or of tensors of the same names and shapes."""
+        """Build the bijection z_0 -> z_K from the result of `given`, or from tensors of the same names and shapes."""
 
     @final  # type: ignore[misc]  # torch has an attribute
     @override
@@ -85,7 +86,7 @@ class Flow(nn.Module, ABC):
 
     @override
     def __call__(self, h: Tensor | None = None) -> Bijection:
-        """Build the bijection as `forward` says, in full precision unless the flow is `mixed`."""
+        """Build the bijection as `forward` does, in full precision unless the flow is `mixed`."""
         with self.precision():
             bijection: Bijection = super().__call__(h)
         return bijection
@@ -115,11 +116,11 @@ def check_exact(use: str, *parts: nn.Module | Bijection) -> None:
     """Refuse flows whose log-determinants are estimates.
 
     Args:
-        use: what needs exact ones, for the message.
-        parts: bijections, or modules with flows in them.
+        use: what needs them to be exact, for the message.
+        parts: bijections, or modules that contain flows.
 
     Raises:
-        ValueError: for such a flow.
+        ValueError: for a flow with estimates.
     """
     for part in parts:
         for each in part.modules() if isinstance(part, nn.Module) else layers_of(part):
@@ -131,14 +132,14 @@ def check_exact(use: str, *parts: nn.Module | Bijection) -> None:
 
 
 class Parameters(nn.Module):
-    """Named tensors, affine in the context where there is one and free otherwise.
+    """Named tensors, affine in the context, or free if there is none.
 
-    One linear map gives all of them. At the start they are small, of standard deviation `scale` about zero.
+    One linear map gives all of them. They start small, with standard deviation `scale` around zero.
 
     Args:
         shapes: the shape of each tensor by its name.
         context: C, the size of h; 0 for free tensors.
-        scale: standard deviation of every entry at the start, for a context of unit variance.
+        scale: initial standard deviation of every entry, for a context of unit variance.
     """
 
     def __init__(self, shapes: Shapes, context: int = 0, scale: float = 0.1) -> None:
@@ -150,7 +151,7 @@ class Parameters(nn.Module):
 
     @override
     def forward(self, h: Tensor | None) -> dict[str, Tensor]:
-        """Return each tensor with shape (*, *shape), where * is the batch shape of h, or none without context.
+        """Return each tensor with shape (*, *shape), where * is the batch shape of h, empty without context.
 
         Args:
             h: context with shape (*, C); ignored where C = 0.
@@ -168,10 +169,10 @@ class Parameters(nn.Module):
 
 
 class ParametricFlow(Flow):
-    """A stack of equal layers whose bijection takes tensors: name the bijection and the shapes, and it is a flow.
+    """A stack of layers of one bijection: a subclass names the bijection and the shapes of its tensors.
 
-    The bijection's `constrain` runs once for the whole stack, its tensors with the layers as first dimension; each
-    layer is then built from its own slice, so a constructor may make constants as it likes.
+    The bijection's `constrain` runs once for the whole stack, on tensors with the layers as first dimension. Each
+    layer is then built from its own slice, so a constructor may make any constants.
 
     Example:
         >>> class Shift(Bijection):
@@ -192,8 +193,8 @@ class ParametricFlow(Flow):
     """
 
     bijection: ClassVar[type[Bijection]]
-    chain: ClassVar[type[Chain]] = Chain  # of the layers
-    scale: ClassVar[float] = 0.1  # of the parameters at the start, see `Parameters`
+    chain: ClassVar[type[Chain]] = Chain  # class that joins the layers
+    scale: ClassVar[float] = 0.1  # initial scale of the parameters, see `Parameters`
 
     @abstractmethod
     def shapes(self, features: int) -> Shapes:
@@ -219,5 +220,5 @@ class ParametricFlow(Flow):
         )
 
     def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:
-        """Make the bijection of a layer from what `constrain` gives for it; a subclass may add constants."""
+        """Make a layer's bijection from its slice of `constrain`; a subclass may add constants."""
         return self.bijection(**own)

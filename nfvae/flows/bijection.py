@@ -12,15 +12,15 @@ from typing_extensions import override
 
 
 class Bijection(Transform, ABC):
-    """A smooth bijection of R^D, in both directions with its log-determinant.
+    """A smooth bijection of R^D with its log-determinant, in both directions.
 
     *Forward* always means z_0 -> z_K, the sampling direction of a flow; `log_det` is log|det dy/dz| of the call it
-    comes from. A subclass writes `_forward_and_log_det` and `_inverse_and_log_det`, and its tensors broadcast against
-    the batch dimensions of z, so that one bijection built for a batch of B images serves K samples of shape (K, B, D).
+    comes from. A subclass writes `_forward_and_log_det` and `_inverse_and_log_det`. Its tensors broadcast against the
+    batch dimensions of z, so one bijection built for a batch of B images serves K samples of shape (K, B, D).
     The interface of `torch.distributions.Transform` is derived, so `.inv` and `TransformedDistribution` work unchanged.
 
-    Where a map has parameters under a constraint, `constrain` turns unconstrained tensors into the map's own, and the
-    constructor takes the map's own. Constants, as a mask or a permutation, are made in the constructor.
+    If a map's parameters are constrained, `constrain` computes them from unconstrained tensors, and the constructor
+    takes the constrained ones. The constructor makes constants, such as a mask or a permutation.
 
     Args:
         shape: (*, D), where * is the batch shape of the bijection's tensors; for vectors w it is `w.shape`.
@@ -31,7 +31,7 @@ class Bijection(Transform, ABC):
     Attributes:
         features: D.
         batch_shape: the batch shape of the bijection's tensors.
-        exact: whether log-determinants are exact; else they are random or truncated.
+        exact: whether log-determinants are exact; if not, they are random or truncated.
     """
 
     exact: bool = True
@@ -66,28 +66,28 @@ class Bijection(Transform, ABC):
 
     @abstractmethod
     def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `forward_and_log_det` says for points of the right size."""
+        """Implement `forward_and_log_det` for points of the right size."""
 
     @abstractmethod
     def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `inverse_and_log_det` says for points of the right size."""
+        """Implement `inverse_and_log_det` for points of the right size."""
 
     def tensors(self) -> list[Tensor]:
-        """Return the tensors that the map is made of, each once: all that a custom backward must differentiate.
+        """Return each tensor that the map uses, once; a custom backward must differentiate them all.
 
-        By default they are the floating tensors among the attributes and within them.
+        By default they are the floating tensors in the attributes, at any depth.
         """
-        own = {name: value for name, value in vars(self).items() if name != "_cached_x_y"}  # points, not the map's
+        own = {name: value for name, value in vars(self).items() if name != "_cached_x_y"}  # cached points
         return list({id(tensor): tensor for tensor in _tensors_in(own)}.values())
 
     def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
-        """Return J⁻ᵀ v, J the Jacobian dy/dz: a gradient with respect to z becomes one with respect to y.
+        """Return J⁻ᵀ v with J = dy/dz, which turns a gradient with respect to z into one with respect to y.
 
         By default it is the gradient through the inverse; a subclass may have a formula.
 
         Args:
             z: points with shape (*, D) that require a gradient.
-            y: what `forward_and_log_det` made of them, still on the graph.
+            y: images of z by `forward_and_log_det`, still on the graph.
             vector: v with shape (*, D).
         """
         with torch.enable_grad():
@@ -98,9 +98,9 @@ class Bijection(Transform, ABC):
 
     @staticmethod
     def constrain(*args: Any, **free: Any) -> dict[str, Tensor]:
-        """Turn unconstrained tensors into the constructor's arguments, by name; here they are the same.
+        """Turn unconstrained tensors into the constructor's arguments, by name; by default unchanged.
 
-        The tensors may have more leading dimensions, as a stack of layers has, and so do those that are returned.
+        The tensors may have more leading dimensions, as for a stack of layers; the results then have them too.
         """
         return free
 
@@ -112,7 +112,7 @@ class Bijection(Transform, ABC):
 
     @override
     def with_cache(self, cache_size: int = 1) -> Self:
-        """Return the same bijection that keeps its last pair of points, as `torch.distributions` has it."""
+        """Return the same bijection with its last pair of points cached, as in `torch.distributions`."""
         if cache_size == self._cache_size:
             return self
         cached = copy.copy(self)
@@ -134,7 +134,7 @@ class Bijection(Transform, ABC):
 
 
 def check_points(points: Tensor, features: int) -> Tensor:
-    """Return points with shape (*, features).
+    """Check that points have shape (*, features) and return them.
 
     Raises:
         ValueError: for points of another size.
@@ -164,7 +164,7 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 class Identity(Bijection):
-    """Leave points as they are.
+    """Leave points unchanged.
 
     - *Forward*: y = z.
     - *Log-determinant*: 0.
@@ -186,11 +186,11 @@ class Identity(Bijection):
 
 
 class Chain(Bijection):
-    """Apply bijections one after the other, the first one first; a chain within a chain dissolves.
+    """Apply bijections in order; a chain within a chain is flattened.
 
     - *Forward*: y = f_n(... f_1(z)).
     - *Log-determinant*: the sum over the parts.
-    - *Inverse*: the parts' inverses, the last one first.
+    - *Inverse*: the parts' inverses in reverse order.
     - *Constraint*: none.
 
     Args:
@@ -250,7 +250,7 @@ class Inverse(Bijection):
 
 
 def layers_of(bijection: Bijection) -> list[Bijection]:
-    """Return the layers of a flow's bijection in the order in which a sample passes them; the identity has none."""
+    """Return the layers of a flow's bijection in sampling order; the identity has none."""
     if isinstance(bijection, Chain):
         return list(bijection.parts)
     if isinstance(bijection, Identity):

@@ -12,30 +12,30 @@ from nfvae.networks import linear
 from nfvae.numerics import shifted_softplus, solve_triangular, triangular_root
 from nfvae.registry import check_number, check_sizes
 
-_LEAK = 0.01  # slope of the activation far out, without which no layer would be onto R
+_LEAK = 0.01  # slope of the activation far from zero, without which no layer would be onto R
 _GATE_BIAS = -2.0
 _MOST_LAYERS = 100
 
 
 class BlockAutoregressive(Bijection):
-    """One network for all coordinates, triangular in blocks and increasing along them (equation 6 of the reference).
+    """One block-triangular network for all coordinates, increasing in each of them (equation 6 of the reference).
 
-    - *Forward*: y = (1 - g) z + g f(z), f a network with tanh(x) + 0.01 x between its layers, in which the units of
-      coordinate i see those of coordinates 1 ... i, those of their own with positive weights.
-    - *Log-determinant*: Σ log(1 - g_i + g_i f_i'), f_i' a product of the blocks on the diagonal and of the activation's
-      slopes. All factors are positive, so that nothing cancels.
-    - *Inverse*: all coordinates are sought at once: see `triangular_root`.
-    - *Constraint*: the blocks on the diagonal are positive, by `shifted_softplus`, which does not overflow as the
+    - *Forward*: y = (1 - g) z + g f(z), f a network with tanh(x) + 0.01 x between its layers. The units of
+      coordinate i see those of coordinates 1 ... i, with positive weights for i itself.
+    - *Log-determinant*: Σ log(1 - g_i + g_i f_i'), f_i' a product of the diagonal blocks and the activation's slopes.
+      All factors are positive, so nothing cancels.
+    - *Inverse*: all coordinates are solved at once: see `triangular_root`.
+    - *Constraint*: the diagonal blocks are positive, by `shifted_softplus`, which does not overflow as the
       reference's exponential does; 0 < g < 1.
 
-    tanh alone is not onto R, and the density would not integrate to one.
+    With tanh alone, the map is not onto R, and the density would not integrate to one.
 
     Args:
-        weights: of the layers, each with shape (units out, units in), its blocks above the diagonal 0.
-        diagonals: the blocks on their diagonals, each with shape (D, out, in).
-        biases: of the layers, each with shape (*, units out).
+        weights: weights of the layers with shape (units out, units in); blocks above the diagonal are 0.
+        diagonals: diagonal blocks of the weights, each with shape (D, out, in).
+        biases: biases of the layers, each with shape (*, units out).
         gate: g with shape (*, D).
-        reverse: whether the coordinates come in the order D-1 ... 0.
+        reverse: whether the order of the coordinates is D-1 ... 0.
 
     References:
         Block Neural Autoregressive Flow, arXiv 1904.04676.
@@ -103,7 +103,7 @@ class BlockNetwork(nn.Module):
 
     Args:
         features: D, the number of coordinates.
-        widths: units that each coordinate has in each layer, the first and the last 1.
+        widths: units per coordinate in each layer; the first and the last are 1.
     """
 
     def __init__(self, features: int, widths: list[int]) -> None:
@@ -130,13 +130,13 @@ class BlockNetwork(nn.Module):
 
 
 class BNAF(Flow):
-    """A stack of block networks, the order reversed between every two; the context enters by all biases.
+    """A stack of block networks, reversed from layer to layer; the context enters by all biases.
 
     Args:
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
-        hidden: units that each coordinate has in a hidden layer.
+        hidden: units per coordinate in a hidden layer.
         hidden_layers: number of hidden layers of a network.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Flows of different families, one after the other."""
+"""Flows of different families in sequence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ _PART = ("flow", "depth", "flow_options")
 
 
 class ChainFlow(Flow):
-    """Apply flows of different families one after the other, the first one first.
+    """Apply flows of different families in order.
 
     Args:
         features: D, the number of latent coordinates.
         context: C, the size of h, which each part sees; 0 makes the flow global.
-        depth: layers of each part that does not say its own.
-        parts: flows as a config says them: `[{flow: planar, depth: 4}, {flow: iaf, depth: 2, flow_options: {...}}]`.
+        depth: number of layers of each part without its own depth.
+        parts: flows as in a config: `[{flow: planar, depth: 4}, {flow: iaf, depth: 2, flow_options: {...}}]`.
 
     Raises:
         ValueError: without parts, for an unknown name, setting or option, or a value that a part refuses.

@@ -1,4 +1,4 @@
-"""The lower-triangular affine flow: a Gaussian posterior with full covariance, the second control."""
+"""The lower-triangular affine flow: a Gaussian posterior with full covariance, the second baseline."""
 
 from typing import ClassVar
 
@@ -31,10 +31,10 @@ class LowerTriangularAffine(Bijection):
     @staticmethod
     @override
     def constrain(below: Tensor, diagonal: Tensor, shift: Tensor) -> dict[str, Tensor]:
-        """Put together L.
+        """Assemble L.
 
         Args:
-            below: the entries under the diagonal, row by row, with shape (*, D(D-1)/2).
+            below: the entries below the diagonal, row by row, with shape (*, D(D-1)/2).
             diagonal: unconstrained, with shape (*, D); zeros give a unit diagonal.
             shift: t, with shape (*, D).
         """
@@ -59,7 +59,7 @@ class LowerTriangularAffine(Bijection):
 
 
 class CholeskyFlow(ParametricFlow):
-    """Lower-triangular affine maps, affine in the context or global; one of them is a full-covariance Gaussian."""
+    """Lower-triangular affine maps, affine in the context or global; one layer gives a full-covariance Gaussian."""
 
     bijection: ClassVar[type[LowerTriangularAffine]] = LowerTriangularAffine
     scale: ClassVar[float] = 0.02  # a row of L sums up to D of these

@@ -1,4 +1,4 @@
-"""Flows whose layers compute the maps of coordinates from other coordinates, by a network that knows the context."""
+"""Flows whose layers compute the maps of coordinates from others, by a network conditioned on the context."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from nfvae.networks import ConditionedMLP
 from nfvae.numerics import at_least_float32, in_precision, mixed_type
 from nfvae.registry import check_number, check_sizes
 
-_MOST_LAYERS = 1_000  # of a conditioner
+_MOST_LAYERS = 1_000  # hidden layers of a conditioner
 
 
 class Conditioner:
-    """A network that knows its context: coordinates -> the univariate maps of other coordinates.
+    """A network with a given context: coordinates -> the univariate maps of other coordinates.
 
-    Made under automatic mixed precision, the network keeps to it; the maps are at least float32.
+    If made under automatic mixed precision, the network keeps it; the maps are at least float32.
 
     Args:
         network: gives the numbers that parametrize the maps, with shape (*, count · D).
-        maps: makes maps of such numbers.
-        bias: of the first hidden layer, with shape (*, width).
+        maps: makes maps from these numbers.
+        bias: bias of the first hidden layer with shape (*, width).
     """
 
     def __init__(self, network: ConditionedMLP, maps: UnivariateMaker, bias: Tensor) -> None:
         self.network, self.maps, self.bias = network, maps, bias
         self.batch_shape = bias.shape[:-1]
-        self.weights, self.biases = network.weights(), network.biases()  # as they are now, whenever it is called
+        self.weights, self.biases = network.weights(), network.biases()  # the present values, for every later call
         self.mixed = mixed_type(bias.device)
         self.cast = [weight.to(self.mixed or weight.dtype) for weight in self.weights]  # once, not at every call
 
@@ -48,7 +48,7 @@ class Conditioner:
 
 
 class ConditionedFlow(Flow):
-    """A stack of layers with a network each, whose first hidden layer the context enters.
+    """A stack of layers with a network each; the context enters its first hidden layer.
 
     Args:
         features: D, the number of latent coordinates.

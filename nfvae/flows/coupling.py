@@ -1,4 +1,4 @@
-"""Coupling flows: some coordinates stay, and say how the others move."""
+"""Coupling flows: some coordinates stay and determine how the others move."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,16 +19,16 @@ MASKS = ("halves", "alternating", "random")
 class Coupling(Bijection):
     """Map some coordinates by univariate maps whose parameters are computed from the others, which stay.
 
-    - *Forward*: y_a = z_a, y_b = g(z_b), the maps g made of z_a.
+    - *Forward*: y_a = z_a, y_b = g(z_b), the maps g computed from z_a.
     - *Log-determinant*: the sum of log g'.
-    - *Inverse*: z_a = y_a, z_b = g⁻¹(y_b), the maps g made of y_a; one pass as well.
+    - *Inverse*: z_a = y_a, z_b = g⁻¹(y_b), the maps g computed from y_a; also one pass.
     - *Constraint*: that of the univariate map.
 
     Args:
         conditioner: z_a with shape (*, A) -> the maps of z_b.
         kept: indices of a.
         moved: indices of b.
-        back: where each coordinate lies in a and b put together.
+        back: index of each coordinate in a and b concatenated.
     """
 
     def __init__(self, conditioner: Conditioner, kept: Tensor, moved: Tensor, back: Tensor) -> None:
@@ -61,16 +61,16 @@ class Coupling(Bijection):
 
 
 class CouplingFlow(ConditionedFlow):
-    """A stack of couplings, what stays and what moves swapped between every two.
+    """A stack of couplings; kept and moved coordinates swap from layer to layer.
 
-    With one coordinate there is nothing to stay: it moves in every layer.
+    A single coordinate moves in every layer.
 
     Args:
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
-        mask: what moves: `halves`, the second half or the first; `alternating`, every second coordinate; `random`, a
-            half at random for each pair of layers, the same in every run.
+        mask: which coordinates move: `halves`, the second or first half; `alternating`, every second one; `random`, a
+            random half for each pair of layers, the same in every run.
         options: arguments of `ConditionedFlow`: `hidden`, `hidden_layers`, `activation`, `univariate_options`.
 
     Raises:
@@ -96,10 +96,10 @@ class CouplingFlow(ConditionedFlow):
 
 
 def _moves(mask: str, features: int, layer: int) -> Tensor:
-    """Tell which coordinates move in a layer."""
+    """Return a mask of the moved coordinates."""
     if features == 1:
         return torch.ones(1, dtype=torch.bool, device="cpu")
-    place = torch.arange(features, device="cpu")  # there even while a model is built without memory
+    place = torch.arange(features, device="cpu")  # CPU even while a model is built without memory
     if mask == "random":
         generator = torch.Generator().manual_seed(_MASK_SEED + layer // 2)
         place = torch.randperm(features, generator=generator, device="cpu")
@@ -129,7 +129,7 @@ class UnivariateCoupling(CouplingFlow):
 
 
 class NICE(CouplingFlow):
-    """Non-linear independent components estimation: couplings that shift, and so keep volumes.
+    """Non-linear independent components estimation: couplings that shift, and so preserve volume.
 
     References:
         NICE: Non-linear Independent Components Estimation, arXiv 1410.8516.

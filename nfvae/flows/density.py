@@ -1,4 +1,4 @@
-"""The density that a flow without context makes of a free Gaussian."""
+"""The density of a learned Gaussian under a flow without context."""
 
 import torch
 from torch import Tensor, nn
@@ -9,22 +9,22 @@ from nfvae.flows.base import Flow
 from nfvae.flows.bijection import Chain
 from nfvae.flows.distribution import DiagonalNormal, FlowDistribution
 
-_ROUNDING = 1e-7  # of a coordinate, below which it counts as constant
+_ROUNDING = 1e-7  # relative deviation below which a coordinate counts as constant
 
 
 class FlowDensity(nn.Module):
-    """A density of vectors: a free diagonal Gaussian refined by a flow.
+    """A density of vectors: a learned diagonal Gaussian refined by a flow.
 
-    Flows of affine layers turn infinite on data far from zero: with `standardize`, the density is that of data whose
-    mean and deviation `init_from` has measured, so that the flow sees mean 0 and deviation 1. Every log-density is one
-    of the data as they are, the log-determinant of the standardization included.
+    Flows of affine layers overflow on data far from zero. With `standardize`, the flow sees data with mean 0 and
+    deviation 1, as measured by `init_from`. Log-densities remain those of the original data: they include the
+    log-determinant of the standardization.
 
     Args:
         flow: the flow, with context 0.
-        standardize: whether data are standardized; until `init_from`, by mean 0 and deviation 1.
+        standardize: whether data are standardized; before `init_from` they are unchanged.
 
     Raises:
-        ValueError: for a flow with a context, or `standardize` neither true nor false.
+        ValueError: for a flow with a context, or a `standardize` that is not a bool.
 
     Example:
         >>> from nfvae import make_flow
@@ -51,7 +51,7 @@ class FlowDensity(nn.Module):
             self.register_buffer("started", torch.tensor(False))
 
     def init_from(self, data: Tensor) -> None:
-        """Standardize by mean and deviation of data with shape (N, D), once; a constant coordinate is only shifted."""
+        """Measure mean and deviation of data with shape (N, D), once; a constant coordinate is only shifted."""
         if self.standardizes and not self.started:
             center, spread = moments(data)
             constant = spread <= _ROUNDING * center.abs()

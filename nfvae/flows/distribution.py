@@ -14,11 +14,11 @@ from nfvae.numerics import full_precision
 
 
 class Draw(NamedTuple):
-    """Samples with their own density, which comes with them from the forward pass alone.
+    """Samples with their density, both from the forward pass alone.
 
     Attributes:
         z: samples with shape (*, D).
-        log_prob: log-density of each with shape (*), in nats.
+        log_prob: log-density of each sample with shape (*), in nats.
         log_det: log|det dz_K/dz_0| of the flow with shape (*), already contained in `log_prob`.
     """
 
@@ -46,7 +46,7 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
 
     @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "DiagonalNormal":
-        """Return the same Gaussian with another batch shape, as `torch.distributions` has it."""
+        """Return the same Gaussian with another batch shape, as in `torch.distributions`."""
         return DiagonalNormal(self.loc.expand(*batch_shape, -1), self.scale.expand(*batch_shape, -1))
 
     def tempered(self, temperature: float) -> "DiagonalNormal":
@@ -57,18 +57,16 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
 class FlowDistribution(TransformedDistribution):
     """A diagonal Gaussian pushed through a bijection.
 
-    A sample and its own density come together from the forward pass alone; the density of a given point goes through
-    the exact inverse.
+    A sample and its density come from the forward pass alone; the density of a given point uses the exact inverse.
 
-    Its batch is that of the base and that of the bijection, broadcast: one Gaussian under a flow of B contexts makes B
-    densities.
+    The batch shapes of base and bijection are broadcast: one Gaussian under a flow of B contexts makes B densities.
 
     Args:
         base: distribution of z_0 with event shape (D,).
         bijection: z_0 -> z_K.
 
     Raises:
-        ValueError: for batches that do not broadcast, or a base of another size than the bijection's.
+        ValueError: for batch shapes that do not broadcast, or different sizes of base and bijection.
     """
 
     def __init__(self, base: DiagonalNormal, bijection: Bijection) -> None:
@@ -84,7 +82,7 @@ class FlowDistribution(TransformedDistribution):
 
     @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "FlowDistribution":
-        """Return the same density with another batch shape, as `torch.distributions` has it."""
+        """Return the same density with another batch shape, as in `torch.distributions`."""
         return FlowDistribution(self.base.expand(batch_shape), self.bijection)
 
     @override
@@ -117,7 +115,7 @@ class FlowDistribution(TransformedDistribution):
         return Draw(z, self.base.log_prob_of_noise(noise) - log_det, log_det)
 
     def to_noise(self, value: Tensor) -> Tensor:
-        """Turn samples with shape (*, D) back into the noise that `from_noise` makes them of."""
+        """Turn samples with shape (*, D) back into noise, the inverse of `from_noise`."""
         with full_precision(value.device):
             z, _ = self.bijection.inverse_and_log_det(value)
         return (z - self.base.loc) / self.base.scale

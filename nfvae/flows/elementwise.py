@@ -12,11 +12,11 @@ from nfvae.flows.bijection import Bijection, Chain
 from nfvae.flows.univariate import Univariate
 from nfvae.flows.univariate.maker import UnivariateMaker
 
-_SCALE = 0.05  # of the numbers at the start, of which a map has many
+_SCALE = 0.05  # initial scale of the numbers, of which a map has many
 
 
 class Elementwise(Bijection):
-    """Map every coordinate by a univariate map of its own, which no other coordinate touches.
+    """Map every coordinate by its own univariate map, independent of other coordinates.
 
     - *Forward*: y_i = g_i(z_i).
     - *Log-determinant*: the sum of log g_i'.
@@ -24,7 +24,7 @@ class Elementwise(Bijection):
     - *Constraint*: that of the univariate map.
 
     Args:
-        maps: of the D coordinates.
+        maps: maps of the D coordinates.
         shape: (*, D), where * is the batch shape of the maps.
     """
 

@@ -13,7 +13,7 @@ from nfvae.flows.linear import LinearFlow
 
 
 class Glow(UnivariateCoupling):
-    """Steps of activation normalization, a matrix and a coupling each (section 3 of the reference), for vectors.
+    """Steps of activation normalization, a matrix and a coupling (section 3 of the reference), for vectors.
 
     The context enters the couplings; scales, shifts and matrices are global.
 
@@ -21,8 +21,8 @@ class Glow(UnivariateCoupling):
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of steps.
-        permutation: as for `LinearFlow`.
-        start: as for `ActNorm`.
+        permutation: order after each matrix: see `LinearFlow`.
+        start: initial scale and shift: see `ActNorm`.
         options: arguments of `UnivariateCoupling`: `univariate`, `mask`, `hidden`, `hidden_layers`, `activation`,
             `univariate_options`.
 

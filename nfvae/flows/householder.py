@@ -13,10 +13,10 @@ _SHORTEST = 1e-12
 
 
 def unit_vector(v: Tensor) -> Tensor:
-    """Divide v with shape (*, D) by its length; of a vector shorter than 1e-12 make the first axis.
+    """Divide v with shape (*, D) by its length; a vector shorter than 1e-12 becomes the first axis.
 
-    So every reflection is exact. An epsilon added to the length would leave, near zero, a map that is none: at
-    |v|² = ε even one that is singular.
+    So every reflection is exact. With an epsilon added to the length, the map near zero is no reflection: at
+    |v|² = ε it is even singular.
     """
     length = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
     short = length < _SHORTEST
@@ -33,8 +33,8 @@ class Householder(Bijection):
     - *Inverse*: z = H(a) H(v) y.
     - *Constraint*: |v| = 1.
 
-    The reference has H(v) alone, of which no v makes the identity. Reflecting twice starts there, and of an even
-    number of layers makes the same maps: H(v) H(a) H(w) H(a) = H(v) H(H(a) w).
+    The reference has H(v) alone, which is the identity for no v. Two reflections can start at the identity, and an
+    even number of layers makes the same maps: H(v) H(a) H(w) H(a) = H(v) H(H(a) w).
 
     Args:
         v: unit vectors with shape (*, D).
@@ -72,7 +72,7 @@ class HouseholderFlow(ParametricFlow):
     """A stack of Householder rotations, which turns the Gaussian's axes; affine in the context or global."""
 
     bijection: ClassVar[type[Householder]] = Householder
-    scale: ClassVar[float] = 0.02  # of vectors whose numbers are 1/√D
+    scale: ClassVar[float] = 0.02  # small beside 1/√D, the entries of a
 
     @staticmethod
     @override

@@ -47,7 +47,7 @@ ORDERS: dict[str, Callable[[int], Tensor]] = {
         features, generator=torch.Generator().manual_seed(_PERMUTATION_SEED), device="cpu"
     ),
 }
-"""Permutations of 0 ... D-1 by name, `random` the same in every run."""
+"""Permutations of 0 ... D-1 by name; `random` is the same in every run."""
 
 
 class TriangularFactors(Bijection):
@@ -74,11 +74,11 @@ class TriangularFactors(Bijection):
     @staticmethod
     @override
     def constrain(below: Tensor, above: Tensor, diagonal: Tensor, shift: Tensor) -> dict[str, Tensor]:
-        """Put together L and U.
+        """Assemble L and U.
 
         Args:
-            below: √D times the entries of L under the diagonal, row by row, with shape (*, D(D-1)/2).
-            above: √D times the entries of U over the diagonal, column by column, with shape (*, D(D-1)/2).
+            below: √D times the entries of L below the diagonal, row by row, with shape (*, D(D-1)/2).
+            above: √D times the entries of U above the diagonal, column by column, with shape (*, D(D-1)/2).
             diagonal: unconstrained, with shape (*, D); zeros give a unit diagonal.
             shift: t, with shape (*, D).
         """
@@ -107,14 +107,14 @@ class TriangularFactors(Bijection):
 
 
 class LinearFlow(ParametricFlow):
-    """Matrices P L U, affine in the context or global; with a Gaussian below, a full-covariance Gaussian.
+    """Matrices P L U, affine in the context or global; they give a Gaussian full covariance.
 
     Args:
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
-        permutation: P, which stays as it is: `identity`, with which the flow starts near the identity, `reverse`, or
-            `random`, as in the paper, the same in every run.
+        permutation: P, fixed: `identity`, with which the flow starts near the identity; `reverse`; or `random`, as in
+            the paper, the same in every run.
 
     Raises:
         ValueError: for sizes below 1 or an unknown permutation.

@@ -1,4 +1,4 @@
-"""No flow at all: the diagonal Gaussian posterior, the control every flow is measured against."""
+"""No flow: the diagonal Gaussian posterior, the baseline for every flow."""
 
 from torch import Tensor
 from typing_extensions import override

@@ -11,7 +11,7 @@ from nfvae.flows.bijection import Bijection, Chain
 from nfvae.numerics import monotone_root, shifted_softplus
 
 _SMALLEST_SQUARE = 1e-12
-_MANY = 8  # points of one context, from which on products of matrices are quicker
+_MANY = 8  # points per context from which matrix products are faster
 
 
 class Planar(Bijection):
@@ -29,7 +29,7 @@ class Planar(Bijection):
         u: û, tensor with shape (*, D).
         w: tensor with shape (*, D).
         b: tensor with shape (*).
-        slope: w·û > -1 with shape (*); given, since the product of two long vectors may be rounded below -1.
+        slope: w·û > -1 with shape (*); passed in, since the product of two long vectors may be rounded below -1.
 
     References:
         Variational Inference with Normalizing Flows, arXiv 1505.05770.
@@ -77,7 +77,7 @@ class Planar(Bijection):
 
 
 class PlanarChain(Chain):
-    """Planar layers one after the other, which many points pass together: two matrices in the place of 2K vectors.
+    """Planar layers in sequence, applied to many points at once by two matrices instead of 2K vectors.
 
     - *Forward*: y = z + Σ_k û_k t_k, t_k = tanh(w_k·z + b_k + Σ_{j<k} (w_k·û_j) t_j), since layer j moves z along û_j.
     - *Log-determinant*: as `Planar`, summed over the layers.

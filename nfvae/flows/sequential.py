@@ -1,8 +1,8 @@
-"""The inverse of an autoregressive map at the cost of about one pass through its network.
+"""Invert an autoregressive map at the cost of about one pass through its network.
 
-What a masked network says of a coordinate depends on those before it, and so does each of its hidden units on the first
-r coordinates, r its degree. Going through the coordinates in order, every unit is computed once, as soon as all that
-it sees is known. The gradient goes through the same units once, the last coordinate first.
+A masked network's output for a coordinate depends on the coordinates before it, and a hidden unit of degree r on the
+first r coordinates. In the order of the coordinates, every unit is computed once, as soon as its inputs are known. The
+gradient goes through the same units once, in reverse order.
 """
 
 import math
@@ -20,10 +20,10 @@ from nfvae.numerics import at_least_float32, first_derivative_only
 
 
 def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve y_i = g_i(z_i), the map g_i made of the coordinates before i, differentiably (first derivatives only).
+    """Solve y_i = g_i(z_i), g_i computed from the coordinates before i, differentiably (first derivatives only).
 
     Args:
-        conditioner: with a `MaskedMLP` as its network.
+        conditioner: conditioner with a `MaskedMLP`.
         y: points with shape (*, D), broadcast against the conditioner's bias.
 
     Returns:
@@ -38,7 +38,7 @@ def sequential_inverse(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Ten
 
 
 def _by_passes(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve by a pass through the whole network for each coordinate, which any transform of `torch.func` takes."""
+    """Solve by one full network pass per coordinate, which every transform of `torch.func` supports."""
     network = conditioner.network
     assert isinstance(network, MaskedMLP)
     y = y.expand(*torch.broadcast_shapes(y.shape[:-1], conditioner.bias.shape[:-1]), -1)  # type: ignore[no-untyped-call]
@@ -51,10 +51,10 @@ def _by_passes(conditioner: Conditioner, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Unrolled:
-    """A masked network cut at the degrees of its units, everything with the batch last.
+    """A masked network split by the degrees of its units; all tensors have the batch last.
 
     Args:
-        conditioner: whose network and maps it is.
+        conditioner: holds the network and maps.
         tensors: biases, masked weights and last bias, as `sequential_inverse` lists them.
         batch: shape of the batch.
     """
@@ -73,15 +73,15 @@ class _Unrolled:
         self.counts = [list(range(self.features + 1)), *network.counts()]
 
     def rows(self, value: Tensor) -> Tensor:
-        """Put the last dimension first, and the batch behind it, expanded."""
+        """Put the last dimension first, before the expanded batch."""
         return value.expand(*self.batch, value.shape[-1]).movedim(-1, 0)
 
     def known(self, layer: int, coordinates: int) -> int:
-        """Return how many units of a layer, 0 being the coordinates, are known with so many coordinates."""
+        """Count the units of a layer that are known with so many coordinates; layer 0 is the coordinates."""
         return self.counts[layer][coordinates] if coordinates >= 0 else 0
 
     def new(self, layer: int, coordinates: int) -> slice:
-        """Return the units of a layer that so many coordinates make known, and fewer do not."""
+        """Return the units of a layer that are known with so many coordinates, but not with one less."""
         return slice(self.known(layer, coordinates - 1), self.known(layer, coordinates))
 
     def product(self, weight: Tensor, units: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class _Unrolled:
         return (weight @ units.reshape(len(units), math.prod(self.batch))).view(len(weight), *self.batch)
 
     def solve(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Go through the coordinates in order, and return z and log dz/dy, both with shape (*, D)."""
+        """Solve the coordinates in order; return z and log dz/dy, both with shape (*, D)."""
         targets, biases = self.rows(y), [self.rows(bias) for bias in self.biases]
         units = [y.new_empty(len(rows), *self.batch) for rows in (targets, *biases)]
         log_slope = torch.empty_like(units[0])
@@ -112,8 +112,8 @@ class _Unrolled:
         """Go through the coordinates backwards; return the gradients of y, of the maps' numbers and of hidden units.
 
         Args:
-            partials: of the maps at the solution.
-            slopes: of the activation at each hidden layer, with shape (*, width).
+            partials: derivatives of the maps at the solution.
+            slopes: slopes of the activation at each hidden layer with shape (*, width).
             grad_z: gradient of z with shape (*, D).
             grad_log_slope: gradient of log dz/dy with shape (*, D).
         """
@@ -151,7 +151,7 @@ class _Unrolled:
 
 
 class _Partials(NamedTuple):
-    """Derivatives of the maps of all coordinates, each by its own coordinate and its own numbers."""
+    """Derivatives of each coordinate's map by the coordinate and by the map's numbers."""
 
     slope: Tensor
     y_by_numbers: Tensor
@@ -173,12 +173,12 @@ def _partials(maps: UnivariateMaker, z: Tensor, numbers: Tensor) -> _Partials:
 
 
 def _evaluate(unrolled: _Unrolled, z: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the units of all layers, z first, and the slopes of the hidden ones, each with shape (*, width)."""
+    """Return the units of all layers, z first, and the slopes of hidden units, each with shape (*, width)."""
     units, slopes = [z], []
     for weight, bias in zip(unrolled.natural_weights[:-1], unrolled.biases, strict=True):
         with torch.enable_grad():
             before = linear(units[-1], weight, bias).detach().requires_grad_()
-            after = unrolled.activation(before.clone())  # some activations overwrite what they are given
+            after = unrolled.activation(before.clone())  # some activations overwrite their input
             slopes.append(torch.autograd.grad(after.sum(), before)[0])
         units.append(after.detach())
     return units, slopes

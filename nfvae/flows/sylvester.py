@@ -16,7 +16,7 @@ VARIANTS = ("orthogonal", "householder", "triangular")
 
 
 class Frame(Protocol):
-    """M orthonormal columns Q with shape (*, D, M), as the two products that are needed.
+    """M orthonormal columns Q with shape (*, D, M), given by products with Q and Qᵀ.
 
     Attributes:
         features: D.
@@ -34,11 +34,11 @@ class Frame(Protocol):
 class Reflections:
     """The first M columns of a product of Householder reflections H_1 ... H_N = I - V T Vᵀ.
 
-    T is the inverse of the upper triangle of VᵀV, its diagonal halved: exact for unit vectors, whatever their angles.
+    T is the inverse of the upper triangle of VᵀV with halved diagonal: exact for unit vectors at any angles.
 
     Args:
         vectors: Vᵀ, unit vectors as rows, with shape (*, N, D).
-        columns: M.
+        columns: number of columns, M.
     """
 
     def __init__(self, vectors: Tensor, columns: int) -> None:
@@ -66,7 +66,7 @@ class Axes:
 
     Args:
         features: D.
-        reverse: whether the last one comes first.
+        reverse: whether the last axis comes first.
     """
 
     def __init__(self, features: int, reverse: bool) -> None:
@@ -86,8 +86,8 @@ class Sylvester(Bijection):
     - *Log-determinant*: Σ log(1 + r_i r̃_i (1 - tanh²)), r and r̃ the diagonals, as all matrices are upper triangular.
     - *Inverse*: s = Qᵀ z solves s + R tanh(R̃ s + b) = Qᵀ y, a triangular system of increasing functions; then
       z = y - Q R tanh(R̃ s + b).
-    - *Constraint*: r̃_i > 0 by `shifted_softplus`, and r_i r̃_i > -1 as r_i = (`shifted_softplus`(·) - 1)/r̃_i. A sign
-      of r̃_i would say nothing new, since tanh is odd. The reference has tanh for both, which bounds the slope by 2.
+    - *Constraint*: r̃_i > 0 by `shifted_softplus`, and r_i r̃_i > -1 as r_i = (`shifted_softplus`(·) - 1)/r̃_i. A
+      negative r̃_i would add nothing, since tanh is odd. The reference has tanh for both, which bounds the slope by 2.
 
     Zero parameters give the identity.
 
@@ -96,7 +96,7 @@ class Sylvester(Bijection):
         outer: R, upper triangular with shape (*, M, M).
         inner: R̃, upper triangular with shape (*, M, M).
         bias: b with shape (*, M).
-        slope: r r̃ > -1 with shape (*, M); given, since the product may be rounded.
+        slope: r r̃ > -1 with shape (*, M); passed in, since the product may be rounded.
 
     References:
         Sylvester Normalizing Flows for Variational Inference, arXiv 1803.05649.
@@ -109,10 +109,10 @@ class Sylvester(Bijection):
     @staticmethod
     @override
     def constrain(above: Tensor, diagonal: Tensor, bias: Tensor, **frame: Tensor) -> dict[str, Tensor]:
-        """Put together R and R̃.
+        """Assemble R and R̃.
 
         Args:
-            above: the entries of R and R̃ over their diagonals, with shape (*, 2, M(M-1)/2).
+            above: the entries of R and R̃ above their diagonals, with shape (*, 2, M(M-1)/2).
             diagonal: unconstrained slopes r r̃ and r̃, with shape (*, 2, M).
             bias: b with shape (*, M).
             frame: vectors of the reflections, if there are any, with shape (*, N, D).
@@ -178,10 +178,10 @@ class SylvesterFlow(ParametricFlow):
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of layers.
-        variant: what Q is: `orthogonal`, M columns of M reflections, hence any orthonormal frame, exact where the paper
-            orthogonalizes step by step; `householder`, a product of M reflections with all D columns; or `triangular`,
-            the coordinates in their order, and reversed in every second layer.
-        size: M, at most D; without meaning for `triangular`.
+        variant: form of Q: `orthogonal`, M columns of M reflections, hence any orthonormal frame, exact where the paper
+            orthogonalizes iteratively; `householder`, a product of M reflections with all D columns; or `triangular`,
+            the coordinate axes, reversed in every second layer.
+        size: M, at most D; ignored by `triangular`.
 
     Raises:
         ValueError: for sizes below 1 or an unknown variant.

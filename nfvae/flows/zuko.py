@@ -1,4 +1,4 @@
-"""Flows of the zuko library; an optional dependency."""
+"""Flows of the zuko library, an optional dependency."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,18 +22,18 @@ _GIVEN = ("features", "context", "transforms")
 
 
 class ZukoBijection(Bijection):
-    """A transform of zuko's.
+    """A transform of zuko.
 
     - *Forward*: the transform itself, which is the direction that zuko computes in one pass.
-    - *Log-determinant*: the one that zuko gives.
-    - *Inverse*: that of the transform; autoregressive ones go through their network once for each coordinate.
-    - *Constraint*: zuko's own. Not every transform is defined far out: see its documentation.
+    - *Log-determinant*: zuko's.
+    - *Inverse*: the transform's; an autoregressive transform runs its network once per coordinate.
+    - *Constraint*: zuko's own. Not every transform is defined far from zero: see its documentation.
 
     Args:
-        transform: of vectors, or of single numbers.
+        transform: transform of vectors, or of single numbers.
         shape: (*, D), where * is the batch shape of the transform's tensors.
-        differentiates: whether the transform takes gradients to say what it says.
-        made_of: the tensors that the transform was made of.
+        differentiates: whether evaluating the transform needs gradients.
+        made_of: tensors that the transform depends on.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ZukoBijection(Bijection):
 
 @contextmanager
 def _graph(differentiates: bool) -> Iterator[bool]:
-    """Leave inference mode, as zuko keeps what it computes there; the value says whether gradients were wanted."""
+    """Leave inference mode, whose results zuko would keep; yield whether gradients were enabled."""
     wanted = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.set_grad_enabled(wanted or differentiates):
         yield wanted
@@ -76,18 +76,18 @@ def _usable(tensor: Tensor) -> Tensor:
 
 
 class ZukoFlow(Flow):
-    """Transforms of zuko, with the context, as a flow whose samples come in one pass.
+    """Zuko's transforms, with the context, as a flow whose samples take one pass.
 
-    A flow of zuko's says how data become noise; here its transform is taken the other way, from z_0 to z_K, as that is
-    the direction it computes in one pass: `transform: MAF` is an inverse autoregressive posterior.
+    A flow of zuko maps data to noise. Here its transform maps z_0 to z_K instead, since it computes this direction in
+    one pass: `transform: MAF` is an inverse autoregressive posterior.
 
     Args:
         features: D, the number of latent coordinates.
         context: C, the size of h; 0 makes the flow global.
         depth: number of transforms.
-        transform: a flow or a lazy transform of `zuko.flows` by its name, as NSF, SOSPF or ElementWiseTransform, or
+        transform: name of a flow or lazy transform of `zuko.flows`, such as NSF, SOSPF or ElementWiseTransform, or
             "package.module:Class" of your own lazy transform.
-        transform_options: further arguments of its class, as `{hidden_features: [320, 320]}`.
+        transform_options: further arguments of the transform's class, such as `{hidden_features: [320, 320]}`.
 
     Raises:
         ValueError: for sizes below 1, an unknown name, or options that zuko refuses.
@@ -111,13 +111,13 @@ class ZukoFlow(Flow):
         check_options("transform", transform, set(options) & set(_GIVEN), ())
         try:
             self.transform = _make(kind, features, context, depth, options)
-        except Exception as error:  # zuko names what it does not know in exceptions of many kinds
+        except Exception as error:  # zuko reports unknown options in exceptions of many kinds
             raise ValueError(f"zuko's {transform} refuses options {options}: {error}") from error
         self.differentiates = self._differentiates()
 
     @torch.no_grad()
     def _differentiates(self) -> bool:
-        """Tell whether the transform cannot do without gradients."""
+        """Return whether evaluating the transform needs gradients."""
         transform = self.transform(torch.zeros(self.context) if self.context else None)
         bijection = ZukoBijection(transform, (self.features,))
         try:
@@ -156,7 +156,7 @@ def _load(name: str) -> type[Any]:
 
 
 def _make(kind: type[Any], features: int, context: int, depth: int, options: dict[str, Any]) -> Any:
-    """Return a lazy transform of so many layers."""
+    """Return a lazy transform of `depth` layers."""
     if "transforms" in options_of(kind):
         return kind(features, context, transforms=depth, **options).transform
     layers = [kind(features, context, **options) for _ in range(depth)]

@@ -1,4 +1,4 @@
-"""What the parts of a VAE owe each other, tried on two images before a training begins."""
+"""Check on two images, before training begins, that the parts of a VAE fit together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,19 +13,19 @@ from nfvae.models.modes import evaluating
 from nfvae.models.vae import VAE, LogTerms
 
 _IMAGES, _SAMPLES = 2, 3
-_ROUND_TRIP = 0.1  # by which a point may miss itself after a flow and its inverse
+_ROUND_TRIP = 0.1  # largest error of a point after a flow and its inverse
 
 
 def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) -> None:
-    """Refuse a VAE whose parts do not fit each other, saying which part gives what.
+    """Refuse a VAE whose parts do not fit together, naming the part and its output.
 
     Args:
         model: the VAE.
-        pixels: P, of an image.
-        objective: what is made of its log-densities.
+        pixels: pixels of an image, P.
+        objective: training objective of its log-densities.
 
     Raises:
-        ValueError: for such a part, or one that fails.
+        ValueError: for a part that does not fit or fails.
     """
     flow, encoder, dtype = model.posterior.flow, model.posterior.encoder, next(model.parameters()).dtype
     with evaluating(model), torch.random.fork_rng(devices=[]):
@@ -71,18 +71,18 @@ def _points(shape: Sequence[int]) -> Tensor:
 
 
 def check_flow(flow: Flow, h: Tensor | None = None, z: Tensor | None = None) -> Tensor:
-    """Refuse a flow whose bijection is none, and return the mapped points.
+    """Refuse a flow whose map is not a bijection; return the mapped points.
 
-    Tried are the shapes, that the inverse undoes what was done, and that log-determinants cancel; of a flow of the
-    user's own, that a point is mapped alike in any batch, and the log-determinant against the Jacobian.
+    It checks shapes, that the inverse undoes the map, and that log-determinants cancel. For a user's flow it also
+    checks that a point is mapped alike in any batch, and the log-determinant against the Jacobian.
 
     Args:
         flow: the flow.
         h: contexts with shape (B, C); ignored where C = 0.
-        z: points with shape (*, D), broadcast against h; by default some of a standard normal.
+        z: points with shape (*, D), broadcast against h; by default standard normal samples.
 
     Raises:
-        ValueError: for such a flow, or one that fails.
+        ValueError: for a flow that fails or is not a bijection.
     """
     with evaluating(flow):
         return _checked(flow, h, _points((_SAMPLES, flow.features)) if z is None else z)
@@ -102,7 +102,7 @@ def _checked(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
         raise ValueError(f"flow {_name(flow)}: its inverse misses a point by {miss:.2g}: it is not invertible")
     if (miss := float((log_det + inverse_log_det).abs().max())) > _ROUND_TRIP:
         raise ValueError(f"flow {_name(flow)}: log-determinants of forward and inverse do not cancel, by {miss:.2g}")
-    if not type(flow).__module__.startswith("nfvae."):  # the others are tested, and forty gradients take their time
+    if not type(flow).__module__.startswith("nfvae."):  # nfvae's own are tested, and forty gradients take time
         _check_jacobian(flow, bijection, z, y, log_det)
         if h is not None and flow.context and z.shape[-2:-1] == h.shape[:1]:
             _check_given(flow, h, z, y)
@@ -110,7 +110,7 @@ def _checked(flow: Flow, h: Tensor | None, z: Tensor) -> Tensor:
 
 
 def _check_given(flow: Flow, h: Tensor, z: Tensor, y: Tensor) -> None:
-    """Refuse a flow whose `given` is no dict of tensors of each image, or does not decide what an image's points do."""
+    """Refuse a flow whose `given` is not a dict of per-image tensors, or does not determine an image's map."""
     given = flow.given(h)
     if not isinstance(given, Mapping):
         raise ValueError(f"flow {_name(flow)}: given returns {type(given).__name__}; expected a dict of tensors")
@@ -124,7 +124,7 @@ def _check_given(flow: Flow, h: Tensor, z: Tensor, y: Tensor) -> None:
                 f"flow {_name(flow)}: {got}; it should begin with the batch, {tuple(h.shape[:1])}: "
                 "what is the same for all images belongs into build"
             )
-    flow.given(h[1:])  # whatever a flow keeps of a context must not matter
+    flow.given(h[1:])  # state that a flow keeps from a context must not matter
     first = _result("flow", flow, flow.build, {name: value[:1] for name, value in given.items()})
     alone = _mapped(flow, first.forward_and_log_det, z[..., :1, :], "")[0]
     if float((alone - y[..., :1, :]).abs().max()) > _ROUND_TRIP:
@@ -132,7 +132,7 @@ def _check_given(flow: Flow, h: Tensor, z: Tensor, y: Tensor) -> None:
 
 
 def _check_jacobian(flow: Flow, bijection: Bijection, z: Tensor, y: Tensor, log_det: Tensor) -> None:
-    """Refuse a flow that maps a point otherwise among copies of itself, or whose log-determinant is not its own."""
+    """Refuse a flow that maps a point differently among its copies, or whose log-determinant is wrong."""
     point = z.flatten(0, -2)[-1]
     with torch.enable_grad():
         alone, jacobian = _differentiated(bijection, point.detach(), z.shape)
@@ -143,7 +143,7 @@ def _check_jacobian(flow: Flow, bijection: Bijection, z: Tensor, y: Tensor, log_
 
 
 def _differentiated(bijection: Bijection, point: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Map copies of one point, and return where the last one goes, with the Jacobian there."""
+    """Map copies of one point; return the image of the last copy and the Jacobian there."""
     point = point.requires_grad_()
     y = bijection.forward_and_log_det(point.expand(shape))[0].flatten(0, -2)[-1]
     rows = [torch.autograd.grad(each, point, retain_graph=True)[0] for each in y.unbind()]
@@ -151,7 +151,7 @@ def _differentiated(bijection: Bijection, point: Tensor, shape: Sequence[int]) -
 
 
 def _mapped(flow: Flow, call: Callable[[Tensor], Any], points: Tensor, direction: str) -> tuple[Tensor, Tensor]:
-    """Map points one way, and check what comes out."""
+    """Map points in one direction and check the result."""
     pair = _result("flow", flow, call, points)
     if not isinstance(pair, tuple) or len(pair) != 2:
         expected = f"{direction}points and log-determinants"
@@ -172,7 +172,7 @@ def _described(value: Any) -> str:
 def _result(role: str, part: object, call: Callable[..., Any], *given: Any) -> Any:
     try:
         return call(*given)
-    except Exception as error:  # whatever a class of the user's own raises
+    except Exception as error:  # anything that a user's class raises
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{role} {_name(part)} fails: {kind}{error}".rstrip(": ")) from error
 

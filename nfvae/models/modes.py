@@ -1,4 +1,4 @@
-"""The mode in which a model is evaluated, whatever mode it was left in."""
+"""Evaluation of a model in eval mode, whatever mode it was left in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ _TOO_COARSE = (torch.float16, torch.bfloat16)
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Have a model in eval mode and make no graph; afterwards every part is in the mode that it was in.
+    """Put a model in eval mode without gradients; restore the mode of every part afterwards.
 
-    A model comes out of a training in training mode, where dropout would make two evaluations differ and a layer that
-    starts from data would start from what is evaluated.
+    Training leaves a model in training mode, where dropout would make two evaluations differ, and a layer initialized
+    from data would use the evaluated data.
 
     Args:
         model: the model.
 
     Raises:
-        ValueError: for weights of 16 bits: see `check_precision`.
+        ValueError: for 16-bit weights: see `check_precision`.
     """
     check_precision(model)
     training = [module for module in model.modules() if module.training]
@@ -35,10 +35,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def check_precision(model: nn.Module) -> None:
-    """Refuse a model whose weights have 16 bits.
+    """Refuse a model with 16-bit weights.
 
     Raises:
-        ValueError: for such a model.
+        ValueError: for 16-bit weights.
     """
     weights = next(model.parameters(), None)
     if weights is not None and weights.dtype in _TOO_COARSE:

@@ -14,18 +14,18 @@ from nfvae.numerics import at_least_float32
 from nfvae.registry import check_sizes
 
 Options = Mapping[str, Any] | None
-_OF_FLOW = "flow."  # before the names of what the flow is given
+_OF_FLOW = "flow."  # prefix of the flow's tensors in `given`
 
 
 class Posterior(nn.Module):
     """Encode images into q(z|x): the flow built from the context h refines z_0 ~ N(loc, scale²).
 
-    Like a flow's, its `forward` has two steps, which can be taken apart: `given` says all that an image decides, and
-    `build` makes the density of that.
+    As for a flow, `forward` has two steps that can be called separately: `given` returns every tensor that depends on
+    the image, and `build` makes the density.
 
     Args:
         encoder: gives loc, log_scale and h.
-        flow: of as many features as the encoder has latents, and of its context.
+        flow: flow with the encoder's latent size and context size.
 
     References:
         Variational Inference with Normalizing Flows, arXiv 1505.05770.
@@ -41,11 +41,11 @@ class Posterior(nn.Module):
         return self.build(self.given(self.encode(x)))
 
     def encode(self, x: Tensor) -> Encoding:
-        """Return what the encoder says of x with shape (B, P), at least float32."""
+        """Return the encoder's output for x with shape (B, P), at least float32."""
         return Encoding(*(at_least_float32(value) for value in self.encoder(x)))
 
     def given(self, encoding: Encoding) -> Given:
-        """Return loc, log_scale and all that the flow computes from the context, by name, each with B first."""
+        """Return loc, log_scale and the flow's tensors that depend on the context, by name, each with B first."""
         given = {"loc": encoding.loc, "log_scale": encoding.log_scale}
         h = check_context(encoding.h, self.flow.context)
         if h is None:
@@ -54,7 +54,7 @@ class Posterior(nn.Module):
             return given | {f"{_OF_FLOW}{name}": value for name, value in self.flow.given(h).items()}
 
     def build(self, given: Given) -> FlowDistribution:
-        """Return q(z|x) made of what `given` returns, or of tensors of the same names and shapes."""
+        """Build q(z|x) from the result of `given`, or from tensors of the same names and shapes."""
         base = DiagonalNormal(given["loc"], torch.exp(given["log_scale"]))
         own = {name.removeprefix(_OF_FLOW): value for name, value in given.items() if name.startswith(_OF_FLOW)}
         with self.flow.precision():
@@ -71,7 +71,7 @@ def make_posterior(
     latent: int,
     shape: Sequence[int],
 ) -> Posterior:
-    """Build a posterior from names and numbers alone: see `make_vae`, which has their defaults.
+    """Build a posterior from names and numbers; `make_vae` describes the arguments.
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
@@ -82,4 +82,4 @@ def make_posterior(
 
 
 POSTERIOR = tuple(inspect.signature(make_posterior).parameters)
-"""The settings that decide what a posterior's weights are."""
+"""The settings that define a posterior's architecture."""

@@ -19,7 +19,7 @@ from nfvae.models.priors import PRIORS, Prior, tempered
 from nfvae.numerics import as_tensor
 from nfvae.registry import check_number, check_sizes
 
-_DRAWN_AT_ONCE, _DECODED_AT_ONCE = 10_000, 250  # samples whose activations in the prior, and in the decoder, are kept
+_DRAWN_AT_ONCE, _DECODED_AT_ONCE = 10_000, 250  # samples per pass of the prior, and of the decoder
 
 
 class LogTerms(NamedTuple):
@@ -53,9 +53,9 @@ class VAE(nn.Module):
 
     Args:
         posterior: q(z|x).
-        decoder: gives the numbers that the likelihood makes p(x|z) of.
+        decoder: gives the numbers from which the likelihood makes p(x|z).
         prior: p(z).
-        likelihood: makes p(x|z); None where the decoder gives that itself.
+        likelihood: makes p(x|z); None if the decoder gives it itself.
 
     References:
         Auto-Encoding Variational Bayes, arXiv 1312.6114.
@@ -71,7 +71,7 @@ class VAE(nn.Module):
 
     @property
     def spec(self) -> DataSpec | None:
-        """The form of a datum; None where any data are taken."""
+        """The form of the data; None if any are accepted."""
         return self.likelihood.spec
 
     @override
@@ -79,8 +79,8 @@ class VAE(nn.Module):
         """Draw samples from q(z|x) and evaluate every log-density at them.
 
         Args:
-            x: binarized images with shape (B, P), of the model's floating type.
-            samples: K, the number of posterior samples an image.
+            x: binarized images with shape (B, P), in the model's floating type.
+            samples: K, the number of posterior samples per image.
 
         Returns:
             The terms, each with shape (K, B), in nats.
@@ -89,13 +89,13 @@ class VAE(nn.Module):
         return self.log_terms(x, self.posterior(x).draw((samples,)))
 
     def as_data(self, x: Any) -> Tensor:
-        """Make data what the model takes: a tensor with shape (B, P), of its floating type and on its device.
+        """Convert data to a tensor with shape (B, P), of the model's floating type and on its device.
 
         Args:
-            x: data with shape (B, ...) and of any type; NumPy arrays and nested lists too.
+            x: data with shape (B, ...) and any type; NumPy arrays and nested lists too.
 
         Raises:
-            ValueError: for data of another size, or such as the likelihood is no density of.
+            ValueError: for data of another size, or outside the likelihood's support.
         """
         spec, noun = self.spec, "images" if self.spec is None else self.spec.noun
         data = as_tensor(noun, x)
@@ -121,21 +121,21 @@ class VAE(nn.Module):
         Args:
             x: the images.
             draw: the samples.
-            prior: p(z), to save making it again for many samples.
+            prior: p(z), to avoid building it again.
         """
         log_p = self.decode(draw.z).log_prob(x)
         prior = self.prior() if prior is None else prior
         return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 
     def sample(self, count: int, temperature: float = 1.0) -> Tensor:
-        """Draw data from the model: means of p(x|z) with shape (count, P), such as probabilities of pixels.
+        """Draw data from the model: means of p(x|z) with shape (count, P), such as pixel probabilities.
 
         Args:
-            count: of images.
-            temperature: by which the noise of the latents is multiplied; below 1 images are more alike and cleaner.
+            count: number of images.
+            temperature: factor for the noise of the latents; below 1 images are more alike and cleaner.
 
         Raises:
-            ValueError: for a count below 1, a temperature that is not above 0, or a prior that has none.
+            ValueError: for a count below 1, a temperature that is not above 0, or a prior without one.
         """
         check_number("count", count, least=1)
         check_number("temperature", temperature, above=0)
@@ -153,20 +153,20 @@ class VAE(nn.Module):
         return images
 
     def init_from(self, statistics: Statistics) -> None:
-        """Start the decoder's output, and a prior that is made of data, from statistics of the training data."""
+        """Initialize the decoder's output and a data-dependent prior from statistics of the training data."""
         if (bias := self.likelihood.start(statistics)) is not None:
             self.decoder.init_output_bias(bias)
         self.prior.init_from(statistics)
 
     def encode(self, x: Tensor, samples: int = 1) -> Draw:
-        """Draw posterior samples, with shape (samples, B, D), of each datum that `as_data` takes."""
+        """Draw posterior samples with shape (samples, B, D) for data that `as_data` accepts."""
         check_sizes(samples=samples)
         with evaluating(self):
             draw: Draw = self.posterior(self.as_data(x)).draw((samples,))
         return draw
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode one posterior sample of each datum that `as_data` takes: means of p(x|z), with shape (B, P)."""
+        """Decode one posterior sample per datum that `as_data` accepts; return means of p(x|z) with shape (B, P)."""
         with evaluating(self):
             means: Tensor = self.decode(self.posterior(self.as_data(x)).rsample()).mean
         return means
@@ -189,24 +189,24 @@ def make_vae(
     shape: Sequence[int] = (28, 28),
     levels: int | None = 2,
 ) -> VAE:
-    """Build a VAE from names and numbers alone. Every name may be "package.module:Class" of your own.
+    """Build a VAE from names and numbers. Every name may be your own "package.module:Class".
 
     Args:
         flow: a name in `nfvae.flows.FLOWS`.
-        depth: layers of the flow.
-        flow_options: further arguments of the flow's class; the other options are those of the other classes.
+        depth: number of layers of the flow.
+        flow_options: further arguments of the flow's class.
         context: C, the size of the encoder's context h for the flow; 0 makes the flow global.
         encoder: a name in `nfvae.models.ENCODERS`.
-        encoder_options: as above.
+        encoder_options: further arguments of the encoder's class.
         latent: D, the number of latent coordinates.
         prior: a name in `nfvae.models.PRIORS`.
-        prior_options: as above.
+        prior_options: further arguments of the prior's class.
         decoder: a name in `nfvae.models.DECODERS`.
-        decoder_options: as above.
-        likelihood: a name in `nfvae.models.LIKELIHOODS`; `own` where the decoder gives p(x|z) itself.
-        likelihood_options: as above.
-        shape: of a datum.
-        levels: how many values a number of a datum can have; None for real numbers.
+        decoder_options: further arguments of the decoder's class.
+        likelihood: a name in `nfvae.models.LIKELIHOODS`; `own` if the decoder gives p(x|z) itself.
+        likelihood_options: further arguments of the likelihood's class.
+        shape: shape of a datum.
+        levels: number of values per element of the data; None for real numbers.
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
@@ -218,4 +218,4 @@ def make_vae(
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)
-"""The settings that decide what a VAE's weights are."""
+"""The settings that define a VAE's architecture."""

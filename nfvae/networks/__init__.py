@@ -1,4 +1,4 @@
-"""Neural networks without a learning problem."""
+"""Neural networks, independent of any model."""
 
 from nfvae.networks.gated import Gated, gated_mlp, he
 from nfvae.networks.linear import Linear, linear

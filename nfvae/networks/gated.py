@@ -1,4 +1,4 @@
-"""Gated layers: one half of what a layer gives opens and closes the other half."""
+"""Gated layers: one half of a layer's output gates the other half."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,8 +16,7 @@ class Gated(nn.Module):
     """A layer whose output is gated: h = (W x + b) · sigmoid(V x + c), both halves computed at once.
 
     Args:
-        layer: gives twice as many channels as there shall be, channels in the second dimension from the front where
-            there are others behind, else in the last.
+        layer: layer with twice the wanted channels, in the last dimension for `nn.Linear`, else in dimension 1.
 
     References:
         Language Modeling with Gated Convolutional Networks, arXiv 1612.08083.
@@ -38,7 +37,7 @@ def gated_mlp(inputs: int, hidden: Sequence[int], dropout: float = 0.0) -> nn.Se
     Args:
         inputs: width of the input.
         hidden: widths of the layers, at least one.
-        dropout: share of each layer's inputs that a training step leaves out.
+        dropout: share of each layer's inputs that is dropped in training.
 
     Raises:
         ValueError: for no layer, a width below 1, or a share outside [0, 0.9].
@@ -57,6 +56,6 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def he(layer: Layer) -> Layer:
-    """Draw a layer's weights so that signals keep their size (He et al. 2015, arXiv 1502.01852), and return it."""
+    """Draw a layer's weights so that signals keep their size (He et al. 2015, arXiv 1502.01852); return the layer."""
     nn.init.kaiming_normal_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
     return layer

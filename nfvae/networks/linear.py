@@ -1,4 +1,4 @@
-"""Linear layers, whose float32 products use all of a processor's width."""
+"""Linear layers whose float32 products use a processor's full vector width."""
 
 import math
 import re
@@ -11,11 +11,11 @@ from torch.nn import functional
 from typing_extensions import override
 
 _CPU_INFO = Path("/proc/cpuinfo")
-_ZEN_4, _ZEN_5 = 25, 26  # as processors number their families
+_ZEN_4, _ZEN_5 = 25, 26  # CPU families
 
 
 class Linear(nn.Linear):
-    """PyTorch's linear layer by `linear`."""
+    """PyTorch's linear layer, computed by `linear`."""
 
     @override
     def forward(self, x: Tensor) -> Tensor:
@@ -25,18 +25,18 @@ class Linear(nn.Linear):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x Wᵀ + b.
 
-    PyTorch multiplies float32 matrices by MKL, which leaves half of the width of AMD's processors with AVX-512 unused;
-    oneDNN, which PyTorch brings too, takes half of the time of Zen 5's large products, and a tenth less of Zen 4's
-    largest, whose width is two halves; at the same precision.
+    PyTorch multiplies float32 matrices by MKL, which uses half the vector width of AMD processors with AVX-512. oneDNN,
+    which comes with PyTorch, halves the time of large products on Zen 5. On Zen 4, whose width is two halves, it saves
+    a tenth on the largest. The precision is the same.
 
     Args:
-        x: with shape (*, inputs).
+        x: input with shape (*, inputs).
         weight: W with shape (outputs, inputs).
         bias: b with shape (*, outputs), broadcast against x's batch.
     """
     if bias is not None and (bias.ndim > x.ndim or bias.numel() != bias.shape[-1]):
         return linear(x, weight) + bias
-    bias = bias.flatten().contiguous() if bias is not None else None  # oneDNN would read what lies in gaps
+    bias = bias.flatten().contiguous() if bias is not None else None  # oneDNN would read the gaps between entries
     if not _pays(x, weight) or (bias is not None and bias.shape != weight.shape[:1]):
         return functional.linear(x, weight, bias)
     product = _opaque if torch.compiler.is_compiling() else _Product.apply
@@ -46,7 +46,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     return (
-        not torch.compiler.is_exporting()  # where nothing may depend on the size of a batch
+        not torch.compiler.is_exporting()  # an export must not depend on the batch size
         and x.dtype == weight.dtype == torch.float32
         and x.layout == weight.layout == torch.strided
         and x.shape[-1:] == weight.shape[1:]
@@ -58,12 +58,12 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
 
 
 def _dense(matrix: Tensor) -> Tensor:
-    """Return a matrix without gaps, of which oneDNN makes a detour of its own, five to fifty times as slow."""
+    """Return a matrix without gaps: oneDNN is five to fifty times as slow with them."""
     return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
 
 
 def _least() -> float:
-    """Return the multiplications from which the detour pays on this processor: infinitely many where it never does."""
+    """Return the number of multiplications from which oneDNN pays on this processor; infinity if it never does."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return math.inf
     said = re.search(r"AuthenticAMD\s+cpu family\s*:\s*(\d+)", _CPU_INFO.read_text() if _CPU_INFO.is_file() else "")
@@ -86,7 +86,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     again = torch.is_grad_enabled() or torch.compiler.is_compiling()  # for second derivatives
     product = linear if again else _ask_onednn
     rows, grads = [_dense(value.reshape(-1, value.shape[-1])) for value in (x, grad)]
-    narrow = len(weight) <= weight.shape[1]  # what is on the left is copied
+    narrow = len(weight) <= weight.shape[1]  # the left factor is copied
     return (
         product(grads, weight.T, None).view(x.shape) if by_x else None,
         (product(grads.T, rows.T, None) if narrow else product(rows.T, grads.T, None).T) if by_weight else None,
@@ -95,7 +95,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 class _Product(torch.autograd.Function):
-    """Of oneDNN, differentiable as often as one likes."""
+    """A oneDNN product, differentiable any number of times."""
 
     @override
     @staticmethod
@@ -106,7 +106,7 @@ class _Product(torch.autograd.Function):
     backward = staticmethod(_backward)
 
 
-# the same for PyTorch's compiler, whose own way to oneDNN takes constant weights only
+# the same for PyTorch's compiler, whose own use of oneDNN requires constant weights
 _opaque = torch.library.custom_op("nfvae::product", _ask_onednn, mutates_args=())
 _opaque.register_autograd(_backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs[:2]))
 

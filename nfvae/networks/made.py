@@ -1,4 +1,4 @@
-"""Multilayer perceptrons that know a context: plain, and masked for an autoregressive order."""
+"""Multilayer perceptrons conditioned on a context: plain, or masked for an autoregressive order."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from typing_extensions import override
 from nfvae.networks.linear import linear
 from nfvae.networks.mlp import check_widths, make_activation
 
-_LAST_WEIGHT = 0.01  # standard deviation of the last layer's weights at the start
+_LAST_WEIGHT = 0.01  # initial standard deviation of the last layer's weights
 
 
 class ConditionedMLP(nn.Module):
-    """A network whose first hidden layer takes its bias with each call, made from a context or free.
+    """A network whose first hidden bias is an argument of each call, computed from a context or free.
 
-    So the context costs a product once for any number of calls. The output starts near zero.
+    So the context costs one product for any number of calls. The output starts near zero.
 
     Args:
         inputs: width of the input; may be 0.
@@ -40,11 +40,11 @@ class ConditionedMLP(nn.Module):
         self.last_bias = nn.Parameter(torch.zeros(outputs))
 
     def weights(self) -> list[Tensor]:
-        """Return the weight of every layer as it is used; computed once, it serves any number of calls."""
+        """Return the weight of every layer; one computation serves any number of calls."""
         return [*self.hidden_weights, self.last_weight]
 
     def biases(self) -> list[Tensor]:
-        """Return the bias of every layer but the first."""
+        """Return the bias of every layer except the first."""
         return [*self.hidden_biases, self.last_bias]
 
     @override
@@ -59,9 +59,9 @@ class ConditionedMLP(nn.Module):
 
         Args:
             x: inputs with shape (*, inputs).
-            bias: of the first hidden layer, with shape (*, width), broadcast against x's batch.
-            weights: what `weights` returned, to save computing it again.
-            biases: what `biases` returned.
+            bias: bias of the first hidden layer with shape (*, width), broadcast against x's batch.
+            weights: result of `weights`, to avoid computing it again.
+            biases: result of `biases`.
 
         Returns:
             Tensor with shape (*, outputs).
@@ -74,13 +74,13 @@ class ConditionedMLP(nn.Module):
 
 
 class MaskedMLP(ConditionedMLP):
-    """A masked autoencoder for distribution estimation: what it says of a coordinate depends on those before it alone.
+    """A masked autoencoder (MADE): the output for a coordinate depends only on the coordinates before it.
 
-    The units of a hidden layer are sorted by their degree: one of degree r sees the first r coordinates of the order.
+    The units of a hidden layer are sorted by degree: a unit of degree r sees the first r coordinates in order.
 
     Args:
         features: D, the number of coordinates.
-        outputs: numbers given out for each coordinate; the output has shape (*, outputs · D), coordinates last.
+        outputs: numbers per coordinate; the output has shape (*, outputs · D), coordinates last.
         hidden: widths of the hidden layers.
         activation: a name in `ACTIVATIONS`.
         reverse: whether the order of the coordinates is D-1 ... 0.
@@ -108,12 +108,12 @@ class MaskedMLP(ConditionedMLP):
         self.register_buffer(f"mask{index}", mask.to(self.last_weight.dtype), persistent=False)
 
     def counts(self) -> list[list[int]]:
-        """Return for each hidden layer how many of its units see no more than the first 0, 1 ... D coordinates."""
+        """Count, for each hidden layer, the units that see at most the first 0, 1 ... D coordinates."""
         return [[bisect_right(degrees, known) for known in range(len(self.order) + 1)] for degrees in self.degrees]
 
     @override
     def weights(self) -> list[Tensor]:
-        """Return the masked weight of every layer; computed once, it serves any number of calls."""
+        """Return the masked weight of every layer; one computation serves any number of calls."""
         return [weight * self.get_buffer(f"mask{index}") for index, weight in enumerate(super().weights())]
 
 
@@ -124,5 +124,5 @@ def _uniform(outputs: int, inputs: int) -> nn.Parameter:
 
 
 def _hidden_degrees(features: int, width: int) -> list[int]:
-    """Spread 1 ... D-1 evenly over the units, in order; with D = 1 no unit may see the input, which degree 0 says."""
+    """Spread 1 ... D-1 evenly over the units, in order; for D = 1 all are 0: no unit may see the input."""
     return [min(1, features - 1) + round(unit * max(features - 2, 0) / max(width - 1, 1)) for unit in range(width)]

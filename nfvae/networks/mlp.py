@@ -30,10 +30,10 @@ def make_activation(name: str) -> nn.Module:
 
 
 def check_widths(hidden: Sequence[int]) -> None:
-    """Refuse the widths of hidden layers if there is none, or one out of range.
+    """Refuse the widths of hidden layers if they are empty or out of range.
 
     Raises:
-        ValueError: for such widths.
+        ValueError: for invalid widths.
     """
     if isinstance(hidden, str) or not hidden:
         raise ValueError(f"hidden takes the widths of the layers, at least one; got {hidden!r}")
@@ -42,7 +42,7 @@ def check_widths(hidden: Sequence[int]) -> None:
 
 
 def dropouts(share: float) -> list[nn.Module]:
-    """Return a layer that leaves out a share of its inputs in training (Srivastava et al. 2014), or none for 0.
+    """Return a dropout layer in a list (Srivastava et al. 2014); an empty list for a share of 0.
 
     Raises:
         ValueError: for a share outside [0, 0.9].
@@ -54,14 +54,14 @@ def dropouts(share: float) -> list[nn.Module]:
 def mlp(inputs: int, hidden: Sequence[int], activation: str = "relu", dropout: float = 0.0) -> nn.Sequential:
     """Stack linear layers, each followed by the activation: (*, inputs) -> (*, hidden[-1]).
 
-    Weights start as the reference draws them, so that signals keep their size; with PyTorch's own smaller
-    weights the latents say little at first, and training lingers where the posterior equals the prior.
+    Weights are initialized as in the reference, so that signals keep their size. With PyTorch's smaller weights the
+    latents carry little at first, and training lingers where the posterior equals the prior.
 
     Args:
         inputs: width of the input.
         hidden: widths of the layers, at least one.
         activation: a name in `ACTIVATIONS`.
-        dropout: share of each layer's inputs that a training step leaves out.
+        dropout: share of each layer's inputs that is dropped in training.
 
     Raises:
         ValueError: for an unknown activation, no layer, a width below 1, or a share outside [0, 0.9].

@@ -10,13 +10,13 @@ from nfvae.networks.gated import he
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside the identity, or beside a 1x1 convolution where channels or sizes change.
+    """Two 3x3 convolutions added to the identity, or to a 1x1 convolution where channels or sizes change.
 
     Args:
         before: channels of the input.
         after: channels of the output.
         stride: 2 halves height and width, rounded up.
-        size: height and width to which the input is enlarged first, by its nearest pixels; None for no change.
+        size: height and width to which the input is first enlarged, by nearest pixels; None for no change.
 
     References:
         Deep Residual Learning for Image Recognition, arXiv 1512.03385.
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
         self.size = None if size is None else tuple(size)
         self.first = he(nn.Conv2d(before, after, 3, stride, 1))
         self.second = he(nn.Conv2d(after, after, 3, 1, 1))
-        nn.init.zeros_(self.second.weight)  # at the start a block is its skip, however many there are
+        nn.init.zeros_(self.second.weight)  # a block starts as its skip connection, at any depth
         changes = before != after or stride != 1
         self.skip = nn.Conv2d(before, after, 1, stride) if changes else nn.Identity()
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 
 def height_and_width(shape: Sequence[int]) -> tuple[int, int]:
-    """Return the sides of images that convolutions can take.
+    """Return height and width of images for convolutions.
 
     Raises:
-        ValueError: for images of another number of sides.
+        ValueError: for a shape that is not height and width.
     """
     if len(shape) != 2:
         raise ValueError(f"convolutions take images of height and width; these have shape {list(shape)}")

@@ -12,14 +12,14 @@ SMALLEST_SOFTPLUS = 1e-4
 
 
 def as_tensor(what: str, value: Any) -> Tensor:
-    """Make a tensor of what holds numbers, as a NumPy array or a nested list.
+    """Convert numbers, such as a NumPy array or a nested list, to a tensor.
 
     Args:
-        what: it is, for the message.
+        what: noun for the message.
         value: the numbers.
 
     Raises:
-        ValueError: for what holds none.
+        ValueError: for a value without numbers.
     """
     try:
         return value if isinstance(value, Tensor) else torch.as_tensor(value)
@@ -48,8 +48,8 @@ def shifted_softplus(a: Tensor) -> Tensor:
 
     Formula: ε + (1 - ε) softplus(a + ln(e - 1)), ε = 1e-4.
 
-    The unshifted softplus of the papers is ln 2 at a = 0, so that small parameters do not mean a map close to the
-    identity; the shift mends that, and the floor ε keeps what is built on it invertible after rounding.
+    The papers' unshifted softplus is ln 2 at a = 0, so small parameters do not give a map close to the identity. The
+    shift corrects that. The floor ε keeps maps built on it invertible after rounding.
 
     Example:
         >>> shifted_softplus(torch.tensor([-100.0, 0.0]))

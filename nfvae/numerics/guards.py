@@ -8,7 +8,7 @@ from typing_extensions import override
 
 
 def first_derivative_only(value: Tensor) -> Tensor:
-    """Return a tensor as it is, in whose second derivative there is an error in place of a wrong number."""
+    """Return the tensor unchanged; a second derivative through it raises instead of being wrong."""
     only: Tensor = _FirstDerivativeOnly.apply(value)
     return only
 

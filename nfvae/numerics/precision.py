@@ -1,4 +1,4 @@
-"""In which precision numbers are computed."""
+"""Precision of floating-point computations."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,28 +8,28 @@ from torch import Tensor
 
 
 def at_least_float32(value: Tensor) -> Tensor:
-    """Make a tensor of 16 bits float32: sums over pixels and log-determinants need it."""
+    """Convert 16-bit tensors to float32: sums over pixels and log-determinants need it."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def double(value: Tensor) -> Tensor:
-    """Make float64, which Apple's devices lack, so on the CPU there."""
+    """Convert to float64; Apple devices lack it, so there on the CPU."""
     return (value.cpu() if value.device.type == "mps" else value).double()
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Switch automatic mixed precision off, where it is on: in 16 bits a flow and its inverse disagree."""
+    """Switch automatic mixed precision off if it is on: in 16 bits a flow and its inverse disagree."""
     return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def network_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Have networks in bfloat16 if torch's matmul precision is `medium` and the device has such products, else in full.
+    """Run networks in bfloat16 if torch's matmul precision is `medium` and the device supports it, else in full.
 
-    Densities are at least float32 all the same, as in training by automatic mixed precision.
+    Densities stay at least float32, as in training with automatic mixed precision.
     """
     if torch.get_float32_matmul_precision() != "medium" or not _has_bfloat16(device):
         return full_precision(device)
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)  # what inference mode keeps has no gradient
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)  # cached inference casts have no gradient
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -39,10 +39,10 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def mixed_type(device: torch.device) -> torch.dtype | None:
-    """Return the type of 16 bits that automatic mixed precision has products in; None where it is off."""
+    """Return the 16-bit type of automatic mixed precision; None if it is off."""
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 def in_precision(device: torch.device, mixed: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Switch automatic mixed precision on again, as it was when `mixed_type` was called."""
+    """Restore automatic mixed precision with the type that `mixed_type` returned."""
     return nullcontext() if mixed is None else torch.autocast(device.type, mixed)

@@ -1,4 +1,4 @@
-"""Triangular systems, and roots of increasing functions, differentiably."""
+"""Differentiable solutions of triangular systems and roots of increasing functions."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,21 @@ from torch import Tensor
 
 from nfvae.numerics.guards import first_derivative_only
 
-_MOST_STEPS = 100  # of a search for roots; bisection alone would need about 60
+_MOST_STEPS = 100  # per search; bisection alone would need about 60
 _CHECK_EVERY = 3  # steps
-_SHORTEST_REACH = 1e-12  # from which a reach must be able to grow again
-_JACOBI_ROUNDING = 4  # rounding errors of the largest entry
-_STEP_LIMIT = 16  # rounding errors that a root at rest may still move by
+_SHORTEST_REACH = 1e-12  # so that a reach can grow again
+_JACOBI_ROUNDING = 4  # tolerance, in rounding errors of the largest entry
+_STEP_LIMIT = 16  # largest step of a settled root, in rounding errors
 
 
 def solve_triangular(matrix: Tensor, vector: Tensor, upper: bool, unitriangular: bool = False) -> Tensor:
-    """Solve matrix · x = vector, without a copy of the matrix for each of the samples that share it.
+    """Solve matrix · x = vector without copying the matrix for each sample that shares it.
 
     Args:
-        matrix: triangular, with shape (*, M, M).
-        vector: with shape (samples, *, M), any number of dimensions for the samples.
+        matrix: triangular matrix with shape (*, M, M).
+        vector: right-hand side with shape (samples, *, M); samples may span several dimensions.
         upper: whether the matrix is upper triangular, else lower.
-        unitriangular: whether its diagonal is taken to be 1.
+        unitriangular: whether the diagonal is taken to be 1.
 
     Example:
         >>> solve_triangular(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.ones(3, 2), upper=False)[0]
@@ -38,11 +38,11 @@ def solve_triangular(matrix: Tensor, vector: Tensor, upper: bool, unitriangular:
 
 
 def monotone_root(function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor) -> Tensor:
-    """Solve f(a) = 0 elementwise for an increasing f, differentiably in whatever f closes over.
+    """Solve f(a) = 0 elementwise for an increasing f, differentiably in the tensors f closes over.
 
-    Newton's method inside a bracket that every evaluation narrows; where a step leaves the bracket, or is not half as
-    long as the one before, the bracket is halved. One more Newton step on the graph, its slope detached, gives
-    da/dθ = -(∂f/∂θ)/(∂f/∂a), the implicit function theorem; first derivatives only.
+    Newton's method inside a bracket that every evaluation narrows. If a step leaves the bracket, or is longer than half
+    the previous step, the bracket is halved instead. A last Newton step on the graph, with detached slope, gives
+    da/dθ = -(∂f/∂θ)/(∂f/∂a) by the implicit function theorem; first derivatives only.
 
     Args:
         function: a -> (f(a), f'(a)), both of the shape of a, with f' > 0.
@@ -81,16 +81,16 @@ def triangular_root(
     start: Tensor,
     upper: bool,
 ) -> Tensor:
-    """Solve f(s) = 0 for a triangular map f, each f_i increasing in s_i, differentiably in what f closes over.
+    """Solve f(s) = 0 for a triangular map f, f_i increasing in s_i, differentiably in the tensors f closes over.
 
-    All coordinates are sought at once, each by Newton's method on its own slope, inside a reach: where the sign of f_i
-    changes the reach is halved, as in a bisection; where s_i goes the same way again and again it is doubled. So a
-    coordinate finds its root once those that it depends on have found theirs. One more Newton step on the graph,
-    with the whole Jacobian, detached, gives the gradient by the implicit function theorem; first derivatives only.
+    All coordinates are solved at once by Newton's method, each with its own slope and its own longest step, the reach.
+    The reach is halved where f_i changes sign, as in bisection, and doubled where s_i keeps moving the same way. So a
+    coordinate settles once the coordinates it depends on have settled. A last Newton step on the graph, with the full
+    Jacobian detached, gives the gradient by the implicit function theorem; first derivatives only.
 
     Args:
         function: s -> (f(s), ∂f_i/∂s_i), both with shape (*, D), with positive slopes.
-        jacobian: s -> ∂f_i/∂s_j with shape (*, D, D), of which only one triangle is looked at.
+        jacobian: s -> ∂f_i/∂s_j with shape (*, D, D); only one triangle is read.
         start: where the search starts, with shape (*, D).
         upper: whether f_i depends on s_i ... s_D, else on s_1 ... s_i.
 
@@ -116,12 +116,12 @@ def triangular_root(
 def solve_transposed(z: Tensor, y: Tensor, slope: Tensor, vector: Tensor) -> Tensor:
     """Solve Jᵀ s = v for the triangular Jacobian J = dy/dz, whatever the order of its coordinates.
 
-    Jacobi's iteration s <- s + (v - Jᵀ s)/diag(J): the rest of a triangular matrix is nilpotent, so that D steps are
-    exact, and mostly a few do; each takes a vector-Jacobian product.
+    Jacobi's iteration s <- s + (v - Jᵀ s)/diag(J): the off-diagonal part of J is nilpotent, so D steps are exact, and
+    usually a few suffice. Each step takes one vector-Jacobian product.
 
     Args:
         z: points with shape (*, D) that require a gradient.
-        y: their images, on the graph.
+        y: images of z, on the graph.
         slope: diagonal of J with shape (*, D).
         vector: v with shape (*, D).
     """
@@ -154,9 +154,9 @@ def _search(function: Callable[[Tensor], tuple[Tensor, Tensor]], root: Tensor) -
 
 
 def _is_settled(step: Tensor, root: Tensor, slope: Tensor) -> bool:
-    """Tell whether no element moves by more than rounding makes of it, a small slope much.
+    """Return whether every step is within rounding error, which grows where the slope is small.
 
-    Never under `vmap`, where nothing may be decided by values.
+    False under `vmap`, where values cannot decide.
     """
     small = step * slope.clamp_max(1) <= _STEP_LIMIT * torch.finfo(root.dtype).eps * root.abs().clamp_min(1)
     try:

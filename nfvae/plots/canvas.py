@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _LONGEST_NAME = 32  # letters in a line of a legend or beside an axis
-_LETTERS = 11  # of a title, to an inch
+_LETTERS = 11  # letters of a title per inch
 _LINES, _MARKERS = ("-", "--", ":", "-."), "os^DvP*"
 _Given = ParamSpec("_Given")
 STYLE: Any = {
@@ -31,11 +31,11 @@ STYLE: Any = {
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.08,
 }
-"""Readable at half the size."""
+"""Matplotlib settings, readable at half the size."""
 
 
 def styled(draw: Callable[_Given, "Figure"]) -> Callable[_Given, "Figure"]:
-    """Have a function draw in the style of all pictures."""
+    """Make a function draw in the style of all pictures."""
 
     @wraps(draw)
     def in_style(*args: _Given.args, **kwargs: _Given.kwargs) -> "Figure":
@@ -48,11 +48,11 @@ def styled(draw: Callable[_Given, "Figure"]) -> Callable[_Given, "Figure"]:
 
 
 def rendered(figure: "Figure", form: str) -> bytes:
-    """Return a picture as a file of a format holds it, with all that is written in it and no empty margin."""
+    """Return the bytes of a picture in a file format, with all its text and no empty margin."""
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
-    with rc_context(STYLE):  # ticks are made as they are drawn
+    with rc_context(STYLE):  # ticks are made when they are drawn
         figure.savefig(buffer, format=form)
     return buffer.getvalue()
 
@@ -65,33 +65,33 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
 
 
 def headline(figure: "Figure | SubFigure", text: str) -> None:
-    """Write the title of a figure, in as many lines as its width asks for."""
+    """Write the title of a figure, wrapped to its width."""
     figure.suptitle(fitted(figure, text))
 
 
 def fitted(figure: "Figure | SubFigure", text: str) -> str:
-    """Return a title in as many lines as the width of its figure asks for."""
+    """Return a title, wrapped to the width of its figure."""
     most = int(_LETTERS * figure.get_figure(root=True).get_figwidth())
     return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, most))
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Return how the line at a place in a legend is drawn: 28 of them differ without their colors, too."""
+    """Return the style of a line by its index in the legend; 28 lines differ even without colors."""
     return {"color": f"C{place % 10}", "ls": _LINES[place % len(_LINES)], "marker": _MARKERS[place % len(_MARKERS)]}
 
 
 def wrapped(name: str) -> str:
-    """Return a name in lines that leave room for what it names."""
+    """Wrap a name to lines that fit a legend or an axis."""
     return textwrap.fill(name, _LONGEST_NAME)
 
 
 def plane(values: Tensor, side: int) -> Tensor:
-    """Turn values on the points of a square grid into what `imshow` takes, the first coordinate to the right."""
+    """Reshape values on a square grid for `imshow`, with the first coordinate to the right."""
     return values.view(side, side).T.cpu()
 
 
 def square_grid(low: Tensor, high: Tensor, side: int) -> tuple[Tensor, Sequence[float]]:
-    """Return the points of a grid with shape (side^D, D), and its extent as imshow takes it."""
+    """Return the points of a grid with shape (side^D, D), and its extent for `imshow`."""
     ends = list(zip(low.tolist(), high.tolist(), strict=True))
     grid = torch.cartesian_prod(*(torch.linspace(*pair, side) for pair in ends))
     return grid.view(-1, len(ends)), [end for pair in ends for end in pair]

@@ -1,4 +1,4 @@
-"""Pictures of several runs: how they learned, and how they differ."""
+"""Pictures of several runs: learning curves, differences and gains."""
 
 import math
 import statistics
@@ -12,25 +12,25 @@ from nfvae.plots.canvas import fitted, headline, line_style, new_figure, styled,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MANY, _FIRST = 50, 10  # epochs of a long run, of which the first tenth may lie above the picture
+_MANY, _FIRST = 50, 10  # epochs of a long run, whose first tenth may lie above the picture
 _MARKED = 8  # points of a line that have a marker
-_LONG = 180  # seconds of a training from which its time is shown in minutes
+_LONG = 180  # seconds; a longer training is shown in minutes
 _SPLITS = {"train": "training", "val": "validation"}
-_BOUNDS = ("elbo", "iwae")  # drawn with their sign turned, as tables show them
+_BOUNDS = ("elbo", "iwae")  # drawn with the opposite sign, as in tables
 
 
 @styled
 def learning_curves(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], metric: str = "val/elbo", title: str = ""
 ) -> "Figure":
-    """Draw a metric over epochs and over time, a line for each run, in the style of its experiment; of a bound -bound.
+    """Draw a metric over epochs and over time, one line per run, in the style of its experiment.
 
-    The first epochs of a long run may lie above the picture.
+    A bound is drawn as -bound. The first epochs of a long run may lie above the picture.
 
     Args:
-        histories: the epochs' metrics of each run, by the experiment's name.
-        metric: what is drawn.
-        title: of the picture.
+        histories: metrics of each run's epochs, by the experiment's name.
+        metric: metric to draw.
+        title: figure title.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -67,13 +67,13 @@ def _with_unit(metric: str) -> str:
 
 
 def _time_unit(histories: Sequence[Sequence[Mapping[str, float]]]) -> tuple[str, int]:
-    """Return the unit in which the longest training is shown, and its seconds."""
+    """Return the unit of time that suits the longest training, and its length in seconds."""
     longest = max((len(history) * _pace(history) for history in histories), default=0)
     return ("minutes", 60) if longest >= _LONG else ("seconds", 1)
 
 
 def _pace(history: Sequence[Mapping[str, float]]) -> float:
-    """Return the seconds of the median epoch; NaN where that is not known."""
+    """Return the seconds of the median epoch; NaN if unknown."""
     return statistics.median(row.get("seconds", math.nan) for row in history) if history else math.nan
 
 
@@ -81,12 +81,12 @@ def _pace(history: Sequence[Mapping[str, float]]) -> float:
 def difference_figure(
     differences: Mapping[str, Tensor], baseline: str, colors: Sequence[str] = (), over_seeds: Sequence[float] = ()
 ) -> "Figure":
-    """Draw how the NLL of every image differs from a baseline's, with the mean and its standard errors.
+    """Draw the NLL of every image minus a baseline's, with the mean and its standard errors.
 
     Args:
         differences: NLL minus the baseline's with shape (N,), in nats, by the experiment's name.
         baseline: the baseline's name.
-        colors: of the experiments, in their order; by default one for all.
+        colors: colors of the experiments, in their order; by default one for all.
         over_seeds: standard errors of the means over seeds, in the same order; NaN for a single seed.
     """
     figure = new_figure(7, 0.7 * len(differences) + 1.6)
@@ -115,13 +115,13 @@ def difference_figure(
 
 @styled
 def gain_bars(gains: Mapping[str, Tensor], baseline: str, title: str = "") -> "Figure":
-    """Draw what runs gain over a baseline: by the model, by the bound, and by an estimator that flatters.
+    """Draw the gains of runs over a baseline: from the model, from the bound, and from the estimator's error.
 
     Args:
-        gains: in nats per image with shape (3,), by the run's name: by how much the NLL is lower, by how much the
-            distance between ELBO and NLL is smaller, and how much more importance sampling says that the NLL is lower.
+        gains: gains in nats per image with shape (3,), by the run's name: the decrease of the NLL, the decrease of the
+            gap between ELBO and NLL, and the extra decrease of the NLL according to importance sampling.
         baseline: the baseline's name.
-        title: of the picture.
+        title: figure title.
     """
     figure = new_figure(8, 1.8 + 0.9 * len(gains))
     axes = figure.add_subplot(title=fitted(figure, title))

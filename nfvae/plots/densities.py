@@ -1,4 +1,4 @@
-"""Pictures of densities of one and two numbers."""
+"""Pictures of densities in one and two dimensions."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ def density_figure(
 
     Args:
         data: vectors with shape (N, D), D one or two.
-        densities: with event shape (D,).
-        side: points of an axis at which a density is evaluated.
-        title: over the picture.
+        densities: densities by name, with event shape (D,).
+        side: points per axis at which a density is evaluated.
+        title: figure title.
 
     Raises:
         ValueError: for vectors of more than two numbers.
@@ -82,14 +82,14 @@ def _densities_of_the_plane(
 @styled
 @torch.no_grad()
 def uniform_figure(data: Tensor, density: FlowDistribution, title: str = "") -> "Figure":
-    """Show data mapped to the uniform distribution by u = Φ(ε), ε the noise that a density makes them of, and back.
+    """Show data mapped to the uniform distribution and back, by u = Φ(ε), where ε is a density's noise.
 
-    Of vectors of one number also mapped to a Beta(5, 5), by its quantiles: what is uniform can be made anything.
+    Vectors of one number are also mapped to a Beta(5, 5) by its quantiles, as uniform numbers can be to any density.
 
     Args:
         data: vectors with shape (N, D), D one or two.
-        density: with event shape (D,).
-        title: over the picture.
+        density: density with event shape (D,).
+        title: figure title.
 
     Raises:
         ValueError: for vectors of more than two numbers.
@@ -130,7 +130,7 @@ def _to_uniform_on_the_line(figure: "Figure", data: Tensor, uniform: Tensor, fre
 
 
 def _to_uniform_square(figure: "Figure", data: Tensor, uniform: Tensor, fresh: Tensor, back: Tensor) -> None:
-    """Color points by where they lie among the data, so that one sees where each of them goes."""
+    """Color points by their position before the map, which shows where each point goes."""
     panels = figure.subplots(1, 4)
     margin = 0.15 * (data.amax(0) - data.amin(0))
     low, high = data.amin(0) - margin, data.amax(0) + margin
@@ -152,14 +152,14 @@ def _to_uniform_square(figure: "Figure", data: Tensor, uniform: Tensor, fresh: T
 @styled
 @torch.no_grad()
 def density_gallery(densities: Mapping[str, Mapping[str, FlowDistribution]], data: Mapping[str, Tensor]) -> "Figure":
-    """Draw densities of the plane, a row for each flow and a column for each data set, under a row of the data.
+    """Draw densities of the plane, one row per flow and one column per data set, below a row of the data.
 
     Args:
-        densities: by flow, then by data set; the place of a density that is not there stays empty.
+        densities: densities by flow, then by data set; the panel of a missing density stays empty.
         data: vectors with shape (N, 2) by data set.
 
     Raises:
-        ValueError: for vectors of more or fewer numbers than two.
+        ValueError: for vectors that do not have two numbers.
     """
     if any(vectors.shape[1] != 2 for vectors in data.values()):
         raise ValueError("a gallery shows densities of two numbers")

@@ -1,4 +1,4 @@
-"""Pictures of flows: their layers, what they do to points, and posteriors against exact ones."""
+"""Pictures of flows: their layers, their effect on points, and posteriors against exact ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,16 @@ _MOST_COLUMNS = 4  # panels side by side
 @styled
 @torch.no_grad()
 def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, title: str = "") -> "Figure":
-    """Draw a two-dimensional density after each layer, z_0 ... z_K; of many layers some, first and last included.
+    """Draw a two-dimensional density after each layer, z_0 ... z_K; of many layers, some with first and last.
 
     Args:
-        density: with event shape (2,).
-        most: panels.
-        side: points of an axis; all panels share their axes.
-        title: over the picture.
+        density: density with event shape (2,).
+        most: largest number of panels.
+        side: points per axis; all panels share their axes.
+        title: figure title.
 
     Raises:
-        ValueError: for a density of more or fewer numbers than two.
+        ValueError: for a density that is not two-dimensional.
     """
     if (features := density.event_shape.numel()) != 2:
         raise ValueError(f"layers are drawn in two dimensions; this density has {features}")
@@ -48,7 +48,7 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(counts) :]:
         axes.set_axis_off()
-    for axes in panels.flat[len(counts) - columns : len(counts)]:  # the lowest one of its column
+    for axes in panels.flat[len(counts) - columns : len(counts)]:  # the lowest panel of each column
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("$z_1$")
     for axes, count, stage in zip(panels.flat, counts, stages, strict=False):
@@ -62,10 +62,10 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
 
 
 def check_plane(models: Mapping[str, VAE]) -> None:
-    """Refuse models that have not two latents.
+    """Refuse models that do not have two latents.
 
     Raises:
-        ValueError: for such a model.
+        ValueError: for a model with another number of latents.
     """
     for name, model in models.items():
         if (features := model.posterior.flow.features) != 2:
@@ -77,20 +77,20 @@ def check_plane(models: Mapping[str, VAE]) -> None:
 def posterior_contours(
     models: Mapping[str, VAE], images: Tensor, shape: Sequence[int], titles: Sequence[str] = (), side: int = 150
 ) -> "Figure":
-    """Draw q(z|x) as contours over the exact posterior on a grid, a row for each model and a column for each image.
+    """Draw contours of q(z|x) over the exact posterior on a grid, one row per model and one column per image.
 
-    The contours are those of the density of q that enclose 50% and 90% of its mass. All panels have the same scale; a
-    posterior is in the middle of its panel.
+    The contours of the density of q enclose 50% and 90% of its mass. All panels have the same scale, and q is in the
+    middle of its panel.
 
     Args:
         models: VAEs with two latents, by name.
         images: binary images with shape (N, P), as floats.
         shape: height and width of an image.
-        titles: of the columns.
-        side: points of an axis, which reaches four standard deviations of the widest q to either side.
+        titles: titles of the columns.
+        side: points per axis, which reaches four standard deviations of the widest q to either side.
 
     Raises:
-        ValueError: for a model that has not two latents.
+        ValueError: for a model that does not have two latents.
     """
     check_plane(models)
     draws = {name: model.posterior(images).rsample(torch.Size([1000])) for name, model in models.items()}
@@ -137,7 +137,7 @@ def posterior_misfit(model: VAE, images: Tensor, side: int = 200) -> Tensor:
 
 
 def _mass_levels(density: Tensor, masses: Sequence[float]) -> list[float]:
-    """Return the densities above which each mass lies, of a density on a grid; increasing, as contours want them."""
+    """Return the levels above which a density on a grid has each mass; increasing, as contours require."""
     ordered = density.sort(descending=True).values
     enclosed = ordered.cumsum(0) / ordered.sum()
     return [ordered[int((enclosed < mass).sum())].item() for mass in masses]
@@ -152,12 +152,12 @@ def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
 @styled
 @torch.no_grad()
 def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: int = 25) -> "Figure":
-    """Draw what bijections do to a cloud of points: the cloud before and after, and the ways of some points.
+    """Draw a cloud of points before and after bijections, with arrows for some points.
 
     Args:
         maps: bijections of the plane, by title.
         points: the cloud with shape (N, 2).
-        arrows: points that get an arrow.
+        arrows: number of points with an arrow.
     """
     columns = min(_MOST_COLUMNS, len(maps))
     lines = -(-len(maps) // columns)

@@ -1,4 +1,4 @@
-"""Pictures of images: samples, reconstructions, what a latent does."""
+"""Pictures of images: samples, reconstructions, latent traversals and interpolations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def height_and_width(shape: Sequence[int]) -> tuple[int, int]:
-    """Return height and width of images that can be drawn.
+    """Return height and width of gray images, which can be drawn.
 
     Raises:
-        ValueError: for data of another form.
+        ValueError: for data of another shape.
     """
     if len(shape) != 2:
         raise ValueError(f"gray images are drawn, of height and width; got data of shape {list(shape)}")
@@ -44,10 +44,10 @@ def image_grid(
     Args:
         images: pixel values in [0, 1] with shape (N, P).
         shape: height and width of an image.
-        columns: images a row.
-        title: over the picture.
-        row_labels: to the left of the rows.
-        column_labels: under the columns.
+        columns: images per row.
+        title: figure title.
+        row_labels: labels to the left of the rows.
+        column_labels: labels below the columns.
     """
     from torchvision.utils import make_grid
 
@@ -71,7 +71,7 @@ def _middles(side: int, labels: Sequence[str]) -> list[float]:
 def reconstruction_grid(
     x: Tensor, reconstructions: Tensor, shape: Sequence[int], columns: int = 8, title: str = ""
 ) -> "Figure":
-    """Draw images and under each row of them their reconstructions; both with shape (N, P)."""
+    """Draw rows of images, each above the row of its reconstructions; both have shape (N, P)."""
     pairs = torch.stack([x.view(-1, columns, x.shape[-1]), reconstructions.view(-1, columns, x.shape[-1])], 1)
     labels = ["input", "decoded"] * len(pairs)
     return image_grid(pairs.flatten(0, 2), shape, columns, title, labels)
@@ -87,21 +87,21 @@ def latent_traversal(
     steps: int = 9,
     title: str = "",
 ) -> "Figure":
-    """Decode a point while one latent at a time goes from -reach to reach, a row for each.
+    """Decode a point while one latent at a time moves from -reach to reach, one row per latent.
 
     Args:
         model: the VAE.
         z: the point, with shape (D,).
-        latents: which latents move.
+        latents: indices of the latents that move.
         shape: height and width of an image.
-        reach: of the prior's standard deviations.
-        steps: images a row.
-        title: over the picture.
+        reach: largest value of a latent, in the prior's standard deviations.
+        steps: images per row.
+        title: figure title.
     """
     points, values = z.repeat(len(latents), steps, 1), torch.linspace(-reach, reach, steps)
     for row, latent in enumerate(latents):
         points[row, :, latent] = values
-    rows = [f"z[{latent}] = {round(float(z[latent]), 1) + 0.0:+.1f}" for latent in latents]  # and no -0.0
+    rows = [f"z[{latent}] = {round(float(z[latent]), 1) + 0.0:+.1f}" for latent in latents]  # without -0.0
     columns = [f"{value:+.2f}" for value in values.tolist()]
     figure = image_grid(model.decode(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
     figure.axes[0].set_xlabel("value of the latent (left: its value for this image)")
@@ -112,17 +112,17 @@ def latent_traversal(
 def interpolation_grid(
     model: VAE, first: Tensor, second: Tensor, shape: Sequence[int], steps: int = 8, title: str = ""
 ) -> "Figure":
-    """Decode points on the way from one image's latent to another's, a row for each pair, the images at its ends.
+    """Decode points between the latents of two images, one row per pair, with the images at its ends.
 
-    Latents are samples of the two posteriors. The way is straight.
+    Latents are samples of the two posteriors. The path between them is straight.
 
     Args:
         model: the VAE.
-        first: images with shape (N, P).
-        second: images with shape (N, P).
+        first: first image of each pair, with shape (N, P).
+        second: second image of each pair, with shape (N, P).
         shape: height and width of an image.
-        steps: decoded images a row.
-        title: over the picture.
+        steps: decoded images per row.
+        title: figure title.
     """
     start, end = (model.posterior(x).draw().z for x in (first, second))
     way = torch.stack([torch.lerp(start, end, share) for share in torch.linspace(0, 1, steps).tolist()], 1)

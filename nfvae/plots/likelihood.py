@@ -1,4 +1,4 @@
-"""Pictures of how far to believe a likelihood."""
+"""Pictures of how reliable a likelihood is."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-_LABEL_SHARE = 0.32  # of the longest bar, that its labels take on either side
+_LABEL_SHARE = 0.32  # share of the longest bar, taken by labels on either side
 _SMALLEST_SHARE = -8  # log10 of the smallest share of a weight that the histogram shows
 
 
@@ -22,15 +22,15 @@ _SMALLEST_SHARE = -8  # log10 of the smallest share of a weight that the histogr
 def likelihood_figure(
     estimate: Estimate, weights: Tensor, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
-    """Show how far to believe importance-sampled likelihoods: log-weights, K-curve, and the images that fare worst.
+    """Show how reliable importance-sampled likelihoods are: log-weights, K-curve, and the worst images.
 
     Args:
         estimate: the estimates of N images.
         weights: log-weights of some of the images, with shape (K, some).
         images: the images with shape (N, P).
         shape: height and width of an image.
-        title: the run, and what was evaluated.
-        worst: how many of the images with the largest k̂ are drawn.
+        title: figure title, with run and evaluation.
+        worst: number of images with the largest k̂ to draw.
     """
     figure, top, bottom = _with_images(11, title)
     left, right = top.subplots(1, 2)
@@ -42,11 +42,11 @@ def likelihood_figure(
 
 @styled
 def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Figure":
-    """Draw the bound of k samples over k, as a negative one: lower is better.
+    """Draw the negative bound of k samples over k; lower is better.
 
     Args:
-        curves: the mean bound of each k, as an evaluation's summary has it, by the experiment's name.
-        title: of the picture.
+        curves: mean bound of each k, as in an evaluation's summary, by the experiment's name.
+        title: figure title.
     """
     figure = new_figure(7, 4.6)
     axes = figure.add_subplot(title=fitted(figure, title))
@@ -61,7 +61,7 @@ def k_curves(curves: Mapping[str, Mapping[str, float]], title: str = "") -> "Fig
 
 
 def _with_images(width: float, title: str) -> tuple["Figure", Any, "SubFigure"]:
-    """Return a figure, the part of it for what is measured, and the part for a row of images."""
+    """Return a figure, its part for measurements, and its part for a row of images."""
     figure = new_figure(width, 6.6)
     top, bottom = cast(Any, figure.subfigures(2, 1, height_ratios=[2.6, 1]))
     headline(top, title)
@@ -91,7 +91,7 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
 
 
 def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
-    """Draw the mean negative bounds, with the error of each difference from the last one, which images share."""
+    """Draw the mean negative bounds, with the paired error of each difference from the last bound."""
     errors = _error_of_mean(curve - curve[:, -1:])
     axes.errorbar(counts, (-curve.mean(0)).numpy(), errors.numpy(), marker="o", capsize=4, color="tab:blue")
     axes.set_xscale("log")
@@ -117,7 +117,7 @@ def _images_by(
     shape: Sequence[int],
     count: int,
 ) -> None:
-    """Draw the images where a value is largest, or the first ones where it is not known."""
+    """Draw the images with the largest values, or the first images if values are unknown."""
     known = not bool(values.isnan().any())
     order = values.argsort(descending=True) if known else torch.arange(len(values))
     headline(figure, title)
@@ -134,14 +134,14 @@ def _images_by(
 def annealed_figure(
     estimate: AnnealedEstimate, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
-    """Show how far to believe annealed importance sampling: spread and acceptance along the path, and the bounds.
+    """Show how reliable annealed importance sampling is: spread and acceptance along the path, and the bounds.
 
     Args:
         estimate: the estimates of N images.
         images: the images with shape (N, P).
         shape: height and width of an image.
-        title: the run, and what was evaluated.
-        worst: how many of the images whose log-weights spread most are drawn.
+        title: figure title, with run and evaluation.
+        worst: number of images whose log-weights spread most to draw.
     """
     figure, top, bottom = _with_images(13, title)
     left, middle, right = top.subplots(1, 3)
@@ -160,14 +160,14 @@ def annealed_figure(
 def sandwich_figure(
     estimate: SandwichEstimate, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
-    """Show the bounds of simulated images from both sides: image by image, and their means.
+    """Show the lower and upper bounds of simulated images: per image, and their means.
 
     Args:
         estimate: the estimates of N images.
         images: the images with shape (N, P).
         shape: height and width of an image.
-        title: the run, and what was evaluated.
-        worst: how many of the images whose log-weights spread most are drawn.
+        title: figure title, with run and evaluation.
+        worst: number of images whose log-weights spread most to draw.
     """
     figure, top, bottom = _with_images(11, title)
     left, right = top.subplots(1, 2)
@@ -189,14 +189,14 @@ def sandwich_figure(
 def gap_figure(
     estimate: GapEstimate, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
 ) -> "Figure":
-    """Show where the distance between ELBO and log p(x) comes from, image by image.
+    """Show the two parts of the gap between ELBO and log p(x), image by image.
 
     Args:
         estimate: the gaps of N images.
         images: the images with shape (N, P).
         shape: height and width of an image.
-        title: the run, and what was evaluated.
-        worst: how many of the images with the largest amortization gap are drawn.
+        title: figure title, with run and evaluation.
+        worst: number of images with the largest amortization gap to draw.
     """
     figure, top, bottom = _with_images(8, title)
     axes = top.subplots(1, 1)
@@ -216,11 +216,12 @@ def gap_figure(
 
 @styled
 def gap_bars(summaries: Mapping[str, Mapping[str, float | None]], title: str = "") -> "Figure":
-    """Draw the distance between ELBO and log p(x) of several runs, in its two parts, each labeled at its own side.
+    """Draw the gap between ELBO and log p(x) of several runs in its two parts, each labeled on its own side.
 
     Args:
-        summaries: `nll`, `approximation`, `amortization` and the `_se` of either, in nats per image, by the run's name.
-        title: of the picture.
+        summaries: `nll`, `approximation`, `amortization` and the `_se` of both gaps, in nats per image, by the run's
+            name.
+        title: figure title.
     """
     figure = new_figure(8, 1.5 + 0.6 * len(summaries))
     axes = figure.add_subplot(title=fitted(figure, title))
@@ -253,7 +254,7 @@ def _with_error(summary: Mapping[str, float | None], name: str) -> str:
 
 
 def _band(axes: "Axes", betas: Tensor, values: Tensor, label: str) -> None:
-    """Draw median and 5% to 95% over images of values with shape (N, places)."""
+    """Draw the median and the 5% to 95% range over images of values with shape (N, points)."""
     if values.isnan().all():
         axes.text(0.5, 0.5, "a single chain does not say", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
@@ -274,7 +275,7 @@ def _lower_bounds(estimate: AnnealedEstimate | SandwichEstimate) -> dict[str, Te
 
 
 def _bounds(axes: "Axes", bounds: Mapping[str, Tensor]) -> None:
-    """Draw mean negative bounds, with the error of each difference from that of all chains, which images share."""
+    """Draw mean negative bounds, with the paired error of each difference from the bound of all chains."""
     best = bounds["all chains"]
     means = [float(-bound.mean()) for bound in bounds.values()]
     errors = [float(_error_of_mean(bound - best)) for bound in bounds.values()]

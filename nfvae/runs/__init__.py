@@ -1,4 +1,4 @@
-"""What training leaves, and what is done with it: evaluate, compare, lay out, track."""
+"""Trained runs: evaluate, compare, tabulate and track them."""
 
 from nfvae.runs.comparison import (
     Experiment,

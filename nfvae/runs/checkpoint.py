@@ -1,4 +1,4 @@
-"""Checkpoints: read without running anything, checked against what was written, and loaded into models."""
+"""Checkpoints: read without running code, checked for damage, and loaded into models."""
 
 import math
 import warnings
@@ -22,9 +22,9 @@ WEIGHTS: dict[str, Callable[[Tensor], Tensor | None]] = {
     "half": lambda value: value.half() if value.is_floating_point() else value,
     "none": lambda value: None,
 }
-"""How the weights of a run are exported: as they are, in 16 bits, not at all."""
+"""How to export the weights of a run: unchanged, in 16 bits, or not at all."""
 _DATA = ("datamodule_hyper_parameters",)
-_PARTS = {"hyper_parameters", "global_step", "epoch", "state_dict", "task", "model"}  # of every checkpoint
+_PARTS = {"hyper_parameters", "global_step", "epoch", "state_dict", "task", "model"}  # parts of every checkpoint
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "hyper_parameters": dict,
     "datamodule_hyper_parameters": (dict, type(None)),
@@ -41,25 +41,25 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 _LATER_SETTINGS: dict[str, dict[str, Any]] = {
     "vae": {"likelihood": "bernoulli", "likelihood_options": None, "levels": 2}
 }
-"""Settings that checkpoints of earlier versions do not hold, with the values that stood for them, of each model."""
+"""Settings of each kind of model that earlier versions did not write, with the values that they used."""
 _BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of one of our trainings; nothing that it holds is run.
+    """Read a checkpoint of nfvae without running any code in it.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if the file is something else or damaged.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged or not a checkpoint of nfvae.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
-        with warnings.catch_warnings(action="ignore"):  # about files of other kinds, which are refused here
+        with warnings.catch_warnings(action="ignore"):  # about other kinds of files, which are refused here
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         digests = checkpoint.pop("digests")
         damaged = [name for name in {*_PARTS, *digests} if digests[name] != content_digest({name: checkpoint[name]})]
-    except Exception as error:  # whatever the unpickler stumbles over
+    except Exception as error:  # the unpickler can raise any exception
         raise ValueError(f"{path} is not a checkpoint of nfvae, or is damaged ({type(error).__name__})") from error
     if damaged:
         raise ValueError(f"{path} is damaged: not what was written are {', '.join(sorted(damaged))}")
@@ -68,12 +68,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def with_later_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return hyperparameters with those that an earlier version did not write."""
+    """Add to hyperparameters those that an earlier version did not write."""
     return _LATER_SETTINGS.get(kind, {}) | dict(settings)
 
 
 def _check_types(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint whose parts are of other types than a training writes; their contents are checked later."""
+    """Refuse a checkpoint whose parts have unexpected types; their contents are checked later."""
     for name, expected in _TYPES.items():
         value = checkpoint.get(name)
         if name in checkpoint and (not isinstance(value, expected) or isinstance(value, bool)):
@@ -91,14 +91,14 @@ def _check_types(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 @contextmanager
 def taken_from(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever odd content of a checkpoint leads to into a ValueError that names the file.
+    """Turn an exception that odd content of a checkpoint causes into a ValueError that names the file.
 
     Args:
         path: the checkpoint.
-        what: what is made of its content, for the message.
+        what: name of the object built from its content, for the message.
 
     Raises:
-        ValueError: for any exception; those for a mistake in the user's own words pass as they are.
+        ValueError: for any exception; ValueError, OSError and MemoryError pass unchanged.
     """
     try:
         yield
@@ -110,15 +110,15 @@ def taken_from(path: Path, what: str) -> Iterator[None]:
 
 
 def check_alike(name: str, saved: Any, expected: Any) -> None:
-    """Refuse a part of a checkpoint that is not made as the training's own is.
+    """Refuse a part of a checkpoint whose structure differs from that of the training.
 
     Args:
-        name: of the part, for the message.
-        saved: what the checkpoint has.
-        expected: what the training has; numbers may differ, names may be missing, and None stands for anything.
+        name: name of the part, for the message.
+        saved: the part in the checkpoint.
+        expected: the part in the training; numbers may differ, names may be missing, and None matches anything.
 
     Raises:
-        ValueError: for other types or shapes, or a number that is not finite or has another sign.
+        ValueError: if a type or shape differs, or a number is not finite or has another sign.
     """
     if isinstance(expected, Mapping) and isinstance(saved, Mapping):
         for key, each in expected.items():
@@ -135,7 +135,7 @@ def check_alike(name: str, saved: Any, expected: Any) -> None:
 
 
 def _is_alike(saved: Any, expected: Any) -> bool:
-    """Tell whether a single value can stand for another one."""
+    """Return whether a single value can replace the expected one."""
     if type(expected) in (int, float):
         types = (int, float) if type(expected) is float else (int,)
         return type(saved) in types and math.isfinite(saved) and (saved >= 0 or expected < 0)
@@ -143,22 +143,22 @@ def _is_alike(saved: Any, expected: Any) -> bool:
 
 
 def seal(checkpoint: dict[str, Any]) -> None:
-    """Add to a checkpoint what tells whether its content is what was written."""
+    """Add digests to a checkpoint, which reveal later damage."""
     checkpoint["digests"] = {name: content_digest({name: value}) for name, value in checkpoint.items()}
 
 
 def model_digest(checkpoint: Mapping[str, Any]) -> str:
-    """Return what tells the model of a checkpoint from any other; one without weights says it of those left out."""
+    """Return a fingerprint of a checkpoint's model; without weights, the one stored at the export."""
     if "model_digest" in checkpoint:
         return str(checkpoint["model_digest"])
     return content_digest({name: checkpoint[name] for name in ("hyper_parameters", "state_dict")})
 
 
 def exported(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Any]:
-    """Return a checkpoint that is smaller, from which no training can go on.
+    """Return a smaller checkpoint, from which no training can resume.
 
     Args:
-        checkpoint: the whole one.
+        checkpoint: the complete checkpoint.
         weights: a name in `WEIGHTS`.
 
     Raises:
@@ -183,7 +183,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     """Load weights into a model.
 
     Raises:
-        ValueError: if they do not fit it, or are not finite.
+        ValueError: if the weights do not fit the model, or are not finite.
     """
     expected = {name: value.dtype for name, value in model.state_dict().items()}
     for name, value in state.items():
@@ -200,5 +200,5 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
 
 
 def _fits(given: torch.dtype, expected: torch.dtype) -> bool:
-    """Tell whether weights of a type can stand for those of another, as float64 for float32."""
+    """Return whether weights of one type can be loaded as another, such as float64 as float32."""
     return given == expected or (given.is_floating_point and expected.is_floating_point)

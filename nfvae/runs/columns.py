@@ -109,7 +109,7 @@ def columns() -> list[Column]:
 
 
 def shown_columns(names: Sequence[str], known: Sequence[Column]) -> list[Column]:
-    """Return the columns of some names, in their order: for none the main ones, for `all` every one.
+    """Return the named columns in the given order; for no names the main ones, for `all` every one.
 
     Raises:
         ValueError: for an unknown name.
@@ -117,7 +117,7 @@ def shown_columns(names: Sequence[str], known: Sequence[Column]) -> list[Column]
     if not names:
         return [column for column in known if column.main]
     if [*names] == ["all"]:
-        return [column for column in known if column.key != "label"]  # whose parts have columns of their own
+        return [column for column in known if column.key != "label"]  # its parts have their own columns
     by_name = {column.key: column for column in known}
     for name in names:
         if name in _CALLED:
@@ -127,7 +127,7 @@ def shown_columns(names: Sequence[str], known: Sequence[Column]) -> list[Column]
 
 
 def estimator_settings() -> list[str]:
-    """Return the names of the settings of estimators whose NLLs are compared, in evaluations."""
+    """Return the names, in evaluations, of the settings of estimators whose NLLs are compared."""
     names = [name for each in estimator_classes("compare").values() for name in each.defaults()]
     return ["estimator", *dict.fromkeys(names)]
 

@@ -37,7 +37,7 @@ def check_comparable(results: Sequence[Result]) -> None:
     """Refuse runs that were not evaluated on the same images.
 
     Raises:
-        ValueError: for different data sets, binarizations, splits, numbers of images, estimators or sizes of them.
+        ValueError: for different data sets, binarizations, splits, numbers of images, estimators or their sizes.
     """
     check_same(
         [(str(result.folder), result.summary) for result in results],
@@ -51,15 +51,15 @@ def check_same(
     keys: Sequence[str] = _SAME_IMAGES,
     consequence: str = "they cannot share a picture",
 ) -> None:
-    """Refuse evaluations that differ in what has to be the same.
+    """Refuse evaluations that differ in a value that must be equal.
 
     Args:
-        summaries: of the evaluations, with the name of each run.
-        keys: what has to be the same.
-        consequence: of a difference, for the message.
+        summaries: summaries of the evaluations, with the name of each run.
+        keys: names of the values that must be equal.
+        consequence: consequence of a difference, for the message.
 
     Raises:
-        ValueError: for such evaluations.
+        ValueError: if such a value differs.
     """
     name, first = summaries[0]
     for other, summary in summaries[1:]:
@@ -74,7 +74,7 @@ def check_same(
 
 
 class Experiment(NamedTuple):
-    """Runs that differ in their seeds alone, under a name that tells them from the others."""
+    """Runs that differ only in their seed, under a name that distinguishes them from other experiments."""
 
     name: str
     results: list[Result]
@@ -89,23 +89,23 @@ class Experiment(NamedTuple):
         return float(values.std() / len(values) ** 0.5) if len(values) > 1 else math.nan
 
     def is_called(self, name: str) -> bool:
-        """Tell whether a name is that of the experiment, of its flow, or of one of its runs or their folders."""
+        """Return whether a name is that of the experiment, its flow, one of its runs, or a run's folder."""
         runs = {str(result.folder) for result in self.results} | {result.folder.name for result in self.results}
         return name in {self.name, self.results[0].settings["flow"]} or name.rstrip("/") in runs
 
     @property
     def log_likelihood(self) -> Tensor:
-        """Mean over the seeds of every image's log-likelihood, with shape (N,)."""
+        """The log-likelihood of every image, averaged over seeds, with shape (N,)."""
         return torch.stack([result.log_likelihood for result in self.results]).mean(0)
 
 
 def pool(results: Sequence[Result]) -> list[Experiment]:
-    """Put together the runs that differ in their seed alone.
+    """Group runs that differ only in their seed into experiments.
 
-    An experiment is named by flow and depth, as a student where it has a teacher, and by whatever else differs between
-    experiments of the same three; where it is the only one with its prior, say, the prior's options go without saying.
-    Runs of the same settings and seed differ in something else: in their epochs, which then tell experiments apart,
-    or in what is not known, and each stands alone, with its folder.
+    An experiment is named after its flow and depth, with `student` if it has a teacher, and after every setting that
+    differs between experiments with the same three. Options of a role that only one of these has, such as the only flow
+    prior, are left out. Runs with the same settings and the same seed are separated by their number of epochs. If that
+    does not separate them, each run is an experiment of its own, named after its folder.
     """
     groups = _grouped(results, lambda result: json.dumps(result.settings, sort_keys=True))
     all_settings = [group[0].settings for group in groups]
@@ -113,7 +113,7 @@ def pool(results: Sequence[Result]) -> list[Experiment]:
 
 
 def experiment_names(results: Sequence[Result]) -> list[str]:
-    """Return the names of experiments of one run each; none where two runs have the same settings."""
+    """Return names for experiments of one run each; none if two runs have the same settings."""
     settings = [result.settings for result in results]
     if any(settings.count(each) > 1 for each in settings):
         return []
@@ -121,7 +121,7 @@ def experiment_names(results: Sequence[Result]) -> list[str]:
 
 
 def _apart(name: str, group: list[Result]) -> list[Experiment]:
-    """Return the experiments of runs that have the same settings."""
+    """Split runs with the same settings into experiments."""
     if _has_own_seeds(group):
         return [Experiment(name, group)]
     by_epochs = _grouped(group, lambda result: len(result.history))
@@ -157,13 +157,13 @@ def _kind(settings: Mapping[str, Any]) -> tuple[Any, Any, bool]:
 
 
 def _is_implied(name: str, settings: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a setting is an option of what no other experiment has, as of the only flow prior."""
+    """Return whether a setting is an option of a role that no other experiment has, such as the only flow prior."""
     role, option, _ = name.partition("_options")
     return bool(option) and sum(other.get(role) == settings.get(role) for other in alike) == 1
 
 
 def _flat(settings: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return settings by the names that lead to them, those of options included."""
+    """Flatten nested settings; each key is the tuple of names that leads to a value."""
     flat: dict[tuple[str, ...], Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, (*path, key)) if isinstance(value, Mapping) else {(*path, key): value}
@@ -174,9 +174,9 @@ class Difference(NamedTuple):
     """How much higher the NLL of one experiment is than another's, in nats per image.
 
     Attributes:
-        mean: over images, of each image's difference of means over seeds.
-        se_images: standard error of that over images, paired.
-        se_seeds: standard error over seeds; NaN where one of the two has a single seed.
+        mean: mean over images of the difference between each image's means over seeds.
+        se_images: paired standard error of that mean over images.
+        se_seeds: standard error over seeds; NaN if one of the two has a single seed.
     """
 
     mean: float
@@ -188,7 +188,7 @@ def nll_difference(experiment: Experiment, baseline: Experiment) -> Difference:
     """Compare two experiments image by image.
 
     Raises:
-        ValueError: if the values of single images are not known.
+        ValueError: if the values of single images are unknown.
     """
     results = [*experiment.results, *baseline.results]
     if unknown := [str(result.folder) for result in results if not len(result.log_likelihood)]:
@@ -212,7 +212,7 @@ def _pooled() -> list[str]:
 
 
 def _showable(with_baseline: bool) -> list[Column]:
-    """Return the columns of numbers that can be sorted by, in order."""
+    """Return the columns of the numbers by which a comparison can be sorted, in order."""
     known = sortable(with_baseline)
     return [column for column in all_columns() if column.key in known]
 
@@ -221,7 +221,7 @@ def check_columns(sort: str, columns: Sequence[str], with_baseline: bool) -> Non
     """Refuse unknown numbers to sort by or to show.
 
     Raises:
-        ValueError: for such a number.
+        ValueError: for an unknown number.
     """
     check_choice("column", sort, sortable(with_baseline))
     shown_columns(columns, _showable(with_baseline))
@@ -234,16 +234,16 @@ def comparison_table(
     columns: Sequence[str] = (),
     caption: str = "",
 ) -> Table:
-    """Sum up each experiment in numbers by name, in nats per image.
+    """Summarize each experiment in a row of a table, in nats per image.
 
-    Errors are over seeds where there are several, else over images.
+    Errors are over seeds if there are several, else over images.
 
     Args:
-        experiments: what is compared.
-        baseline: whose NLL is taken off the others', image by image.
-        sort: name of the number that orders the rows, the least that is shown first.
-        columns: names of the numbers that are shown, in this order; for none the main ones, for `all` every one.
-        caption: of a LaTeX table.
+        experiments: experiments to compare.
+        baseline: experiment whose NLL is subtracted from the others', image by image.
+        sort: name of the number to sort by, the smallest shown value first.
+        columns: names of the numbers to show, in this order; the main ones if empty, every one for `all`.
+        caption: caption of a LaTeX table.
 
     Raises:
         ValueError: for an unknown number to sort by or to show, or one to show that no experiment has.
@@ -257,7 +257,7 @@ def comparison_table(
 
 
 def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baseline: bool) -> list[Column]:
-    """Return the columns of these names, of several estimators with the first one in their headings."""
+    """Return the named columns; with several estimators, headings of columns from the first one name it."""
     for name in names:
         if name != "all" and all(row.get(name) is None for row in rows):
             raise ValueError(f"no evaluation that is compared has {name}")
@@ -272,7 +272,7 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
 
 
 def _of_first(column: Column, estimators: str) -> Column:
-    """Name the first of several estimators in the heading of what is by its NLL alone."""
+    """Add the first of several estimators to the heading of a column that depends on its NLL alone."""
     what, *unit = column.heading.split(", ")
     return column._replace(heading=", ".join([what, estimators.partition(", ")[0], *unit]))
 

@@ -13,21 +13,21 @@ from nfvae.runs.tables import Column, Table
 
 @torch.no_grad()
 def draw_seconds(density: FlowDistribution, blocks: int, samples: int, repeats: int = 3) -> float:
-    """Time some blocks of samples of each element of the batch: the median of some repeats, after a first block."""
+    """Return the seconds for some blocks of samples per batch element: the median over repeats, after a warm-up."""
     seconds = []
     for repeat in range(1 + repeats):
         start = time.perf_counter()
         for _ in range(blocks if repeat else 1):
-            float(density.rsample(torch.Size([samples])).sum())  # which waits for the device
+            float(density.rsample(torch.Size([samples])).sum())  # the sum waits for the device
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])
 
 
 @torch.no_grad()
 def density_table(densities: Mapping[str, FlowDistribution], data: Tensor, samples: int = 100_000) -> Table:
-    """Compare densities by name: NLL of data with shape (N, D), in nats per vector, and the time of many samples.
+    """Compare densities by name: NLL of data with shape (N, D), in nats per vector, and the sampling time.
 
-    A flow whose log-determinants are not exact has no NLL here.
+    A flow without exact log-determinants has no NLL here.
     """
     rows = []
     for name, density in densities.items():

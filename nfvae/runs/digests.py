@@ -1,4 +1,4 @@
-"""Digests of nested content, by which damage and differences show."""
+"""Digests of nested content, which reveal damage and differences."""
 
 import hashlib
 from collections import Counter
@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-_MOST_PIECES = 1_000_000  # of nested content
+_MOST_PIECES = 1_000_000  # values in nested content
 _DEEPEST = 100  # levels of nested content
 _MOST_REPEATS = 100  # how often a tensor's memory may be read for one digest
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Return a SHA-256 of nested settings, numbers and tensors, the same wherever they lie.
+    """Return a SHA-256 of nested settings, numbers and tensors, the same on every device.
 
     Raises:
-        ValueError: for content that is nested too deeply, that would take very long because parts of it are shared, or
-            that holds a sparse or quantized tensor.
+        ValueError: if the content is nested too deeply, would take very long because parts of it are shared, or holds a
+            sparse or quantized tensor.
     """
     digest = hashlib.sha256()
     for count, piece in enumerate(_pieces(content, Counter())):
@@ -28,7 +28,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def _pieces(value: Any, read: Counter[int], depth: int = 0) -> Iterator[bytes]:
-    """Yield what a digest is made of; `read` counts the bytes of each tensor's memory."""
+    """Yield the bytes to digest; `read` counts the bytes read from each tensor's memory."""
     if depth > _DEEPEST:
         raise ValueError(f"the content is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The likelihood of a run on a whole split: whether it is done already, and doing it in parts that survive."""
+"""The likelihood of a run on a whole split, computed in parts so that an interrupted evaluation can resume."""
 
 import csv
 import hashlib
@@ -29,10 +29,10 @@ from nfvae.runs.locks import locked
 from nfvae.runs.run import Run
 from nfvae.runs.settings import DEFAULT, EvaluationSettings
 
-_TEXTS = ("dataset", "binarization", "split", "estimator", "matmul_precision", "run")  # of a summary
+_TEXTS = ("dataset", "binarization", "split", "estimator", "matmul_precision", "run")  # text values of a summary
 SHORT_DIGEST = 8
 """Digits of a digest in the name of a file or an experiment."""
-_TIMED = 100  # samples of the posterior of each of as many images, whose drawing is timed
+_TIMED = 100  # images, and posterior samples per image, in the timing of sampling
 
 
 class Evaluation:
@@ -42,14 +42,14 @@ class Evaluation:
 
     Args:
         run: the run.
-        settings: of the evaluation; `matmul_precision` is what torch is set to.
-        root: of the data, where it is not that of the training.
+        settings: settings of the evaluation; `matmul_precision` is replaced by torch's present setting.
+        root: root of the data; None for that of the training.
 
     Attributes:
         images: the binary images.
-        identity: what tells this evaluation from others.
-        path: the JSON file; `other` is the part of its name that tells data which are not those of the training.
-        notice: why an earlier evaluation does not count; empty before `finished`, or where there is none.
+        identity: values that identify this evaluation.
+        path: path of the JSON file; `other` is the part of its name that marks data other than the training's.
+        notice: why an earlier evaluation does not count; empty before `finished`, or if there is none.
 
     Raises:
         ValueError: for samples or limit below 1, an unknown split, or images of another shape than the model's.
@@ -81,7 +81,7 @@ class Evaluation:
         self.figure, self.parts = path.with_suffix(".png"), path.with_suffix(".partial")
 
     def finished(self) -> dict[str, Any]:
-        """Return the summary that this very evaluation has left; empty where it has not come to its end."""
+        """Return the saved summary of exactly this evaluation; empty if it has not finished."""
         try:
             done = read_evaluation(self.path)
         except FileNotFoundError:
@@ -99,15 +99,15 @@ class Evaluation:
         return {}
 
     def compute(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """Estimate what is still to do, write the files, and return the summary.
+        """Estimate the remaining images, write the files, and return the summary.
 
         Args:
-            trainer: whose devices do the work; built with `use_distributed_sampler=False`, as every device takes
-                its own share here.
+            trainer: trainer that provides the devices, built with `use_distributed_sampler=False`, because this class
+                divides the images among the devices itself.
 
         Raises:
-            FloatingPointError: if a log-likelihood is not finite, or the ELBO is above what is possible.
-            ValueError: if another process computes the same, or a folder lies in the place of a file.
+            FloatingPointError: if a log-likelihood is not finite, or the ELBO is impossibly high.
+            ValueError: if another process computes the same evaluation, or a folder has the name of a file.
         """
         for file in (self.path, self.path.with_suffix(".csv"), self.figure):
             if file.is_dir():
@@ -132,7 +132,7 @@ class Evaluation:
         return summary
 
     def _write(self, estimate: Any, summary: dict[str, Any]) -> None:
-        """Write the files, the summary last, as it says that all is there."""
+        """Write the files, the summary last, because it marks the evaluation as complete."""
         values = _csv(self.estimator, estimate)
         write_whole(self.path.with_suffix(".csv"), values)
         self.draw()
@@ -141,7 +141,7 @@ class Evaluation:
         write_whole(self.path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def draw(self) -> None:
-        """Draw the figure of an evaluation whose values are written."""
+        """Draw the figure from the written values of the evaluation."""
         estimate = read_estimate(self.path.with_suffix(".csv"), self.estimator)
         what = f"{self.identity['dataset']}{self.other}, {self.identity['split']} set: {described(self.identity)}"
         title, model = f"{self.run.folder.path}: {what}", self.run.vae()
@@ -150,11 +150,11 @@ class Evaluation:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to be done after the summary was written."""
+        """Whether the work that follows the summary is done."""
         return not self.parts.is_dir()
 
     def settle(self) -> None:
-        """Delete the parts, when all has been done with the summary that there is to do."""
+        """Delete the parts; call it when the work that follows the summary is done."""
         shutil.rmtree(self.parts, ignore_errors=True)
 
 
@@ -173,12 +173,12 @@ def described_images(summary: Mapping[str, Any]) -> str:
 
 
 def other_data(run: Run, data: BinarizedImages) -> str:
-    """Return what the name of a file says of images that are not those of the training; nothing of those."""
+    """Return the suffix of a file name for images other than the training's; empty for the training's."""
     return "" if run.data_digest in (None, data.digest) else f"-data_{data.digest[:SHORT_DIGEST]}"
 
 
 def _difference(done: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """Say in what the summary of an evaluation differs from the identity of the one that is wanted."""
+    """Describe how the summary of an evaluation differs from the identity of the requested one."""
     if done["model_sha256"] != identity["model_sha256"]:
         return "another checkpoint than the run now has"
     if "images_sha256" not in done:
@@ -189,18 +189,18 @@ def _difference(done: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read the summary that an evaluation wrote last; an exported one has no values of every image beside it.
+    """Read and verify the summary of an evaluation; an exported one lacks the values of every image.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it, or the values of every image, are damaged.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the summary or the values of every image are damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no evaluation {path}")
     summary = read_json(path)
     try:
         is_whole = summary.pop("digest", None) == content_digest(summary)
-    except ValueError:  # nested beyond all measure
+    except ValueError:  # nested too deeply
         is_whole = False
     if not is_whole:
         raise ValueError(f"{path} is damaged")
@@ -214,14 +214,14 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def _texts_of(estimator: Any) -> list[str]:
-    """Return the settings of a known estimator that are texts."""
+    """Return the names of an estimator's text settings; none for an unknown estimator."""
     known = isinstance(estimator, str) and estimator in ESTIMATORS
     defaults = ESTIMATORS.load(estimator).defaults() if known else {}
     return [name for name, value in defaults.items() if isinstance(value, str)]
 
 
 def _is_of_summary(name: str, value: Any, texts: Collection[str] = ()) -> bool:
-    """Tell whether a summary can hold a value by this name: numbers, or None for what is not known, but for texts."""
+    """Return whether a summary can hold a value under a name: a number, None, or text under the names `texts`."""
     if name in texts or name.endswith("_sha256"):
         return isinstance(value, str | None)
     if name.endswith("_curve"):
@@ -230,7 +230,7 @@ def _is_of_summary(name: str, value: Any, texts: Collection[str] = ()) -> bool:
 
 
 def read_values(path: Path) -> dict[str, Tensor]:
-    """Read the values of every image by the names of their columns; float64 with shape (N,)."""
+    """Read the values of every image by column name; float64 with shape (N,)."""
     with path.open(newline="") as file:
         head, *lines = csv.reader(file)
     table = torch.tensor([[float(value) for value in line] for line in lines], dtype=torch.float64)
@@ -238,7 +238,7 @@ def read_values(path: Path) -> dict[str, Tensor]:
 
 
 def read_estimate(path: Path, estimator: Estimator) -> Any:
-    """Read the values of every image as an estimate; what the file does not hold has no columns."""
+    """Read the values of every image as an estimate; fields that the file lacks have no columns."""
     values, columns = read_values(path), estimator.values()
     fields: dict[str, Any] = {field: [] for field in estimator.result._fields}
     for name, (field, place) in columns.items():
@@ -257,9 +257,9 @@ class LikelihoodChunks(pl.LightningModule):
     Args:
         model: the VAE.
         images: the binary images.
-        folder: where the chunks go.
-        identity: what tells these chunks from those of another evaluation, which do not count.
-        estimator: with its settings.
+        folder: folder of the chunks.
+        identity: values that identify the evaluation; chunks of another one are ignored.
+        estimator: the estimator, with its settings.
     """
 
     def __init__(
@@ -272,17 +272,17 @@ class LikelihoodChunks(pl.LightningModule):
 
     @override
     def setup(self, stage: str) -> None:
-        """Make the folder of the parts."""
+        """Create the folder of the chunks."""
         if self.trainer.is_global_zero:
             self.folder.mkdir(exist_ok=True)
         self.trainer.strategy.barrier()
 
     @override
     def predict_dataloader(self) -> "DataLoader[Tensor]":
-        """Return the image indices of each chunk that is still to do, every device its share."""
+        """Return the image indices of each remaining chunk of this device."""
         share = self.firsts[self.trainer.global_rank :: self.trainer.world_size]
         todo = [torch.arange(first, self._end(first)) for first in share if not self._part(first)]
-        nothing = torch.arange(0)  # a device without a chunk has to take part in the loop all the same
+        nothing = torch.arange(0)  # a device without chunks must still take part in the loop
         return DataLoader(todo or [nothing], batch_size=None)  # type: ignore[arg-type]
 
     @override
@@ -314,11 +314,11 @@ class LikelihoodChunks(pl.LightningModule):
         return values[0]
 
     def images_left(self) -> int:
-        """Count the images of the chunks that are still to do, on all devices."""
+        """Count the images of the remaining chunks, on all devices."""
         return sum(self._end(first) - first for first in self.firsts if not self._part(first))
 
     def collect(self) -> tuple[Any, float]:
-        """Put the chunks together; the second value is the wall time that they took, in seconds."""
+        """Join the chunks; the second value is their wall time in seconds."""
         parts = [self._part(first) for first in self.firsts]
         if lost := [str(self._file(first)) for first, part in zip(self.firsts, parts, strict=True) if not part]:
             raise ValueError(f"{lost[0]} was lost or damaged; repeat the command to compute it again")
@@ -332,14 +332,14 @@ class LikelihoodChunks(pl.LightningModule):
         return self.folder / f"{first}.pt"
 
     def _part(self, first: int) -> dict[str, Any]:
-        """Read a part; empty where there is none of this evaluation that is whole."""
+        """Read a chunk; empty if it is missing, damaged, or from another evaluation."""
         try:
             part: dict[str, Any] = torch.load(self._file(first), weights_only=True)
             digest = part.pop("digest")
             whole = digest == content_digest(part) and (part["identity"], part["first"]) == (self.identity, first)
             counts = [len(values) for values in self.estimator.result(*map(torch.Tensor.double, part["estimate"]))]
             whole &= {*counts} == {self._end(first) - first} and part["seconds"] >= 0
-        except Exception:  # none, or whatever the unpickler stumbles over
+        except Exception:  # no file, or any exception of the unpickler
             return {}
         return part if whole else {}
 

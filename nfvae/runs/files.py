@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Files that are written completely or not at all."""
 
 import glob
 import io
@@ -18,15 +18,15 @@ from nfvae.plots.canvas import rendered
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PARTIAL = ".tmp"  # how the name of a file ends that is not whole yet
+_PARTIAL = ".tmp"  # ending of the name of an incomplete file
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only when it is whole and on disk; a failure leaves what was there before.
+    """Open a file that gets its name only when it is complete and on disk; a failure keeps the old file.
 
-    Until then it has a name of this process's own, so that of two that write the same file the last one wins. What
-    processes of this machine have left in the folder when they were killed is deleted.
+    Until then its name is unique to this process. If two processes write the same file, the last one wins. Partial
+    files that killed processes of this machine left in the folder are deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(path.parent.resolve())
@@ -43,7 +43,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @cache  # once per process, since such files were left before it started
 def _remove_left(folder: Path) -> None:
-    """Delete partial files whose process was on this machine and is no more."""
+    """Delete partial files of processes on this machine that have ended."""
     host = socket.gethostname()
     for path in folder.glob(f"*.{glob.escape(host)}-*{_PARTIAL}"):
         number = path.name.removesuffix(_PARTIAL).rpartition("-")[2]
@@ -56,41 +56,41 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's
+    except (OSError, OverflowError):  # another user's process
         return True
     return True
 
 
 def remove_partial(*files: Path) -> None:
-    """Delete what writers that were killed have left of files; only where no other process may write them."""
+    """Delete partial files left by killed writers; call it only if no other process may write these files."""
     for file in files:
         for path in file.parent.glob(f"{glob.escape(file.name)}.*{_PARTIAL}"):
             path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file completely or not at all."""
     with whole_file(path) as file:
         file.write(text.encode())
 
 
 def write_tensors(path: Path, content: Any) -> None:
-    """Write with `torch.save`, whole or not at all."""
-    buffer = io.BytesIO()  # a full disk shows as what it is only outside of torch
+    """Write with `torch.save`, completely or not at all."""
+    buffer = io.BytesIO()  # a full disk raises a clear error only outside of torch
     torch.save(content, buffer)
     with whole_file(path) as file:
         file.write(buffer.getbuffer())
 
 
 def write_figure(path: Path, figure: "Figure") -> None:
-    """Write a picture in the format that the file's name says, whole or not at all."""
+    """Write a picture in the format of the file's extension, completely or not at all."""
     content = rendered(figure, path.suffix.removeprefix(".").lower())
     with whole_file(path) as file:
         file.write(content)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no such file, or one that is damaged or has a name twice."""
+    """Read a JSON object; empty if the file is missing or damaged, or repeats a name."""
     try:
         content = json.loads(path.read_text(), object_pairs_hook=_without_repeats)
     except (OSError, ValueError, RecursionError):
@@ -99,7 +99,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object; raises ValueError where a name is there twice."""
+    """Build a JSON object; raises ValueError if a name is repeated."""
     if len(content := dict(pairs)) < len(pairs):
         raise ValueError("a name is there twice")
     return content

@@ -11,19 +11,19 @@ from nfvae.data import DATASETS
 from nfvae.runs.metrics import read_rows
 from nfvae.runs.yamls import read_yaml
 
-_LONGEST_WORD = 40  # of a name that is made here
-_LONGEST_NAME = 200  # bytes; a file system takes 255, and locks have longer names
+_LONGEST_WORD = 40  # characters of a word in a generated name
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and the names of locks are longer
 _BEST, _LAST = "best.ckpt", "last.ckpt"
 
 
 def experiment_name(settings: Mapping[str, Any]) -> str:
-    """Name what runs of one configuration and several seeds have in common.
+    """Return the name that runs of one configuration share, whatever their seed.
 
-    The name says data, network, flow and depth, prior, objective, gradient and what a student learns from. Every choice
-    but data, flow and depth is left out where it is the default of `nfvae.FlowVAE`.
+    The name lists data, network, flow, depth, prior, objective, gradient and the target of a student. Data, flow and
+    depth are always there. The other choices are left out if they are the default of `nfvae.FlowVAE`.
 
     Args:
-        settings: of the run, nested as in its config.yaml.
+        settings: settings of the run, nested as in its config.yaml.
 
     Example:
         >>> model = {"encoder": "gated", "decoder": "gated", "flow": "planar", "depth": 10, "prior": "flow"}
@@ -46,12 +46,12 @@ def experiment_name(settings: Mapping[str, Any]) -> str:
 
 
 def _short(name: object) -> str:
-    """Return a name, of package.module:Class the class, as part of a folder's name."""
+    """Shorten a name for use in a folder's name; package.module:Class becomes its class."""
     return re.sub(r"[^\w-]+", "-", str(name).rpartition(":")[2].lower()).strip("-")[:_LONGEST_WORD]
 
 
 def _network(model: Mapping[str, Any], role: str) -> str:
-    """Name a network; fully connected layers by their activation unless it is the default."""
+    """Return the name of a network with its activation unless that is the default; `mlp` is left out then."""
     name = _short(model[role])
     activation = (model.get(f"{role}_options") or {}).get("activation", "relu")
     if activation == "relu":
@@ -60,16 +60,16 @@ def _network(model: Mapping[str, Any], role: str) -> str:
 
 
 def _images(data: Mapping[str, Any]) -> str:
-    """Name a data set; images of your own by their file or folder."""
+    """Return the name of a data set; for your own images, that of their file or folder."""
     own = data["dataset"] in DATASETS and DATASETS.load(data["dataset"]).is_root
     return (own and _short(Path(data.get("root") or "").stem)) or _short(data["dataset"])
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """Return the name that a run was given, or else the experiment's with the seed.
+    """Return the given name of a run, or by default the experiment's name with the seed.
 
     Raises:
-        ValueError: for a name that is no folder of its own below the folder of all runs.
+        ValueError: if the name is not that of a folder below the folder of all runs.
     """
     name = settings.get("name")
     if name is None:
@@ -81,22 +81,22 @@ def run_name(settings: Mapping[str, Any]) -> str:
         raise ValueError(
             f"a run's name is a folder within the folder of runs, such as mine or group/mine; got {name!r}"
         )
-    if any(part.startswith(".") for part in parts):  # as those of runs that --overwrite has set aside
+    if any(part.startswith(".") for part in parts):  # reserved for runs that --overwrite has set aside
         raise ValueError(f"a run's name must not begin with a dot; got {name!r}")
     return str(name)
 
 
 def wandb_name(evaluation: str) -> str:
-    """Return what the numbers of an evaluation are called in wandb, as test/importance-5000."""
+    """Return the name of an evaluation's numbers in wandb, such as test/importance-5000."""
     _, split, estimator = evaluation.split("-", 2)
     return f"{split}/{estimator}"
 
 
 class RunFolder:
-    """The folder of a run, RUNS/NAME; every path in it is spelled here alone.
+    """The folder of a run, RUNS/NAME; only this class defines the paths in it.
 
     Args:
-        path: the folder, which need not be there yet.
+        path: the folder, which need not exist yet.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -118,58 +118,58 @@ class RunFolder:
         return self.path.resolve().name
 
     def all_replaced(self) -> list[Path]:
-        """Return the runs of this name that were set aside, to be replaced, the oldest first."""
+        """Return the replaced runs of this name that were set aside, the oldest first."""
         found = self.path.parent.glob(f".{glob.escape(self.path.name)}.replaced*")
         return sorted(path for path in found if path.is_dir())
 
     def next_replaced(self) -> Path:
-        """Return where a run goes that is set aside."""
+        """Return the path to which the run can be set aside."""
         names = (f".{self.path.name}.replaced{count or ''}" for count in itertools.count())
         return next(path for name in names if not (path := self.path.parent / name).exists())
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is a checkpoint of ours."""
+        """Whether the folder has a best or a last checkpoint of nfvae."""
         return self.best.is_file() or self.last.is_file()
 
     @property
     def inner(self) -> list[Path]:
-        """The runs that lie within this one."""
+        """The runs in subfolders of this one."""
         folders = sorted(path.parent for path in self.path.rglob(self.config.name) if path != self.config)
         return [folder for folder in folders if "wandb" not in folder.relative_to(self.path).parts]
 
     def check_files(self) -> None:
-        """Refuse a folder in the place of a file, before anything is changed.
+        """Refuse a folder that has the name of a file to write, before anything is changed.
 
         Raises:
-            ValueError: for such a folder.
+            ValueError: if there is such a folder.
         """
         for path in (self.best, self.last, self.config, self.metrics, self.steps):
             if path.is_dir():
                 raise ValueError(f"{path} is a folder; expected a file")
 
     def picture(self, name: str) -> Path:
-        """Return where a picture goes that belongs to the training."""
+        """Return the path of a picture that belongs to the training."""
         return self.path / f"{name}.png"
 
     def drawn(self, name: str) -> Path:
-        """Return where a picture goes that is drawn later."""
+        """Return the path of a picture that is drawn later."""
         return self.path / "plots" / f"{name}.png"
 
     def report(self, command: str) -> Path:
-        """Return where the results of `validate` or `test` go."""
+        """Return the path of the results of `validate` or `test`."""
         return self.path / f"{command}.json"
 
     def evaluation(self, name: str) -> Path:
-        """Return where an evaluation's summary lies; its other files lie beside it, of the same name."""
+        """Return the path of an evaluation's summary; its other files differ in the extension only."""
         return self.path / f"{name}.json"
 
     def evaluations(self) -> list[str]:
-        """Return the names of the evaluations that are there."""
+        """Return the names of the evaluations in the folder."""
         return sorted(path.stem for path in self.path.glob("evaluation-*.json"))
 
     def settings(self) -> dict[str, Any]:
-        """Read config.yaml; empty where there is none.
+        """Read config.yaml; empty if it does not exist.
 
         Raises:
             ValueError: if it is damaged.
@@ -181,7 +181,7 @@ class RunFolder:
         return content
 
     def history(self) -> list[dict[str, float]]:
-        """Read metrics.csv, a row an epoch; none where training wrote no such file.
+        """Read metrics.csv, one row per epoch; empty if it does not exist.
 
         Raises:
             ValueError: if it is damaged.
@@ -189,13 +189,13 @@ class RunFolder:
         return read_rows(self.metrics)
 
     def checkpoint(self, last: bool = False) -> Path:
-        """Return the checkpoint that stands for the run: its best, or its last, or the only one that there is.
+        """Return the run's best checkpoint, or its last if requested, or else the only one in the folder.
 
-        A training that was killed between its first best checkpoint and its first last one has the best one alone.
+        A training that was killed before its first last checkpoint may have only a best one.
 
         Raises:
-            FileNotFoundError: if there is no such run, or no checkpoint in it yet.
-            ValueError: if there are several, none of them ours.
+            FileNotFoundError: if the run does not exist or has no checkpoint yet.
+            ValueError: if there are several checkpoints, none of them from nfvae.
         """
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no run {self.path}")

@@ -41,9 +41,9 @@ class HubVAE(
     tags=["variational-autoencoder", "normalizing-flow"],
     model_card_template=_CARD,
 ):
-    """A VAE that is kept as config.json, which holds its settings, and model.safetensors.
+    """A VAE that is saved as config.json (its settings) and model.safetensors.
 
-    Beside what a VAE does: `save_pretrained(folder)`, `push_to_hub("user/name")` and the class's
+    It adds the methods `save_pretrained(folder)`, `push_to_hub("user/name")` and the class method
     `from_pretrained(folder or "user/name")`.
 
     Args:
@@ -71,7 +71,7 @@ class HubVAE(
 
     @classmethod
     def from_run(cls, path: Path | str, trust: Collection[str] = ()) -> "HubVAE":
-        """Load the best model of a run; its arguments and what it raises are those of `Run` and `Run.vae`."""
+        """Load the best model of a run; arguments and errors are those of `Run` and `Run.vae`."""
         run = Run(path, trust)
         trained = run.vae()
         model = cls(**{name: run.settings[name] for name in ARCHITECTURE})
@@ -82,14 +82,14 @@ class HubVAE(
     @override
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> "HubVAE":
-        """Load a model; as the library's own, but weights that do not fit or are not finite are refused."""
+        """Load a model as the hub's library does, but refuse weights that do not fit or are not finite."""
         model: HubVAE = super().from_pretrained(*args, **{"strict": True} | kwargs)
         load_weights(model, model.state_dict(), Path(str(args[0]) if args else "the model"))
         return model.eval()
 
     @override
     def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the README.md of the model, which says what it is."""
+        """Return the README.md that describes the model."""
         bound = inspect.signature(make_vae).bind(**self.config)
         bound.apply_defaults()
         made, shape = bound.arguments, bound.arguments["shape"]

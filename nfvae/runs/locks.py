@@ -10,22 +10,22 @@ from filelock import FileLock, Timeout
 
 
 class Busy(ValueError):
-    """Another process is at it."""
+    """Another process holds the lock."""
 
 
 @contextmanager
 def locked(path: Path, action: str, purpose: str = "") -> Iterator[None]:
-    """Do something to a file or folder that no other process may do at the same time.
+    """Lock a file or folder against other processes that do the same to it.
 
-    The lock lies beside it and says which process holds it. It ends with the process, however that ends.
+    The lock file lies beside it and names the process that holds it. The lock ends with the process, however that ends.
 
     Args:
         path: the file or folder.
-        action: what is done to it, for the message, as `trained`.
-        purpose: of a lock of its own, beside which others are allowed.
+        action: participle for the message, such as `trained`.
+        purpose: name of a separate lock, which does not exclude locks of other names.
 
     Raises:
-        Busy: if another process does the same.
+        Busy: if another process holds the lock.
     """
     file = path.with_name(f".{path.name}{purpose and '.'}{purpose}.lock")
     missing = [folder for folder in file.parents if not folder.exists()]
@@ -41,7 +41,7 @@ def locked(path: Path, action: str, purpose: str = "") -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)
         lock.release()
-        for folder in missing:  # made for the lock, and still empty where nothing came of it
+        for folder in missing:  # created for the lock; removed if still empty
             with suppress(OSError):
                 folder.rmdir()
 

@@ -1,4 +1,4 @@
-"""The metrics of a training: metrics.csv with a row an epoch, steps.csv with a row every so many steps."""
+"""The metrics of a training: metrics.csv with a row per epoch, steps.csv with a row every few steps."""
 
 import csv
 import io
@@ -11,15 +11,14 @@ Row = Mapping[str, float]
 
 
 class MetricFile:
-    """A CSV file that grows by rows of numbers.
+    """A CSV file of numbers that grows row by row.
 
-    Nothing is read or written before the first row, so that a training that is refused changes nothing.
+    Nothing is read or written before the first row, so a refused training changes nothing.
 
     Args:
         path: the file.
-        steps: where a training goes on, the steps that it has done; later rows are dropped.
-        by_line: whether a row is added at the end, of which a kill may leave half; otherwise the whole file is
-            replaced for each row.
+        steps: steps that a resumed training has done; later rows are dropped.
+        by_line: whether to append each row, of which a kill may leave half, instead of replacing the whole file.
     """
 
     def __init__(self, path: Path, steps: int = 0, by_line: bool = False) -> None:
@@ -28,7 +27,7 @@ class MetricFile:
         self.names: list[str] = []
 
     def append(self, row: Row) -> None:
-        """Add a row of numbers by name, `step` among them."""
+        """Add a row of numbers by name, which include `step`."""
         if not self.rows and self.steps:
             self.rows = [earlier for earlier in read_rows(self.path, self.by_line) if earlier["step"] <= self.steps]
         self.rows.append(row)
@@ -41,11 +40,11 @@ class MetricFile:
 
 
 def read_rows(path: Path, by_line: bool = False) -> list[dict[str, float]]:
-    """Read a file of metrics; no rows where there is none.
+    """Read a file of metrics; no rows if it does not exist.
 
     Args:
         path: the file.
-        by_line: whether it was written line by line, so that a last line that was cut off is left out.
+        by_line: whether rows were appended; then a last line that was cut off is ignored.
 
     Raises:
         ValueError: if the file is damaged.

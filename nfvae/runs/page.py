@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else."""
+"""A comparison as one self-contained HTML page."""
 
 import base64
 import datetime
@@ -20,8 +20,8 @@ from nfvae.version import __version__
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIRST = ("experiment", "nll", "difference_mean", "difference_se_seeds")  # columns, as a phone shows few
-_COLORS = (  # as pictures have them
+_FIRST = ("experiment", "nll", "difference_mean", "difference_se_seeds")  # leading columns, because a phone shows few
+_COLORS = (  # those of the pictures
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
     *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
 )
@@ -31,14 +31,14 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 def write_page(
     path: Path, experiments: Sequence[Experiment], baseline: Experiment | None, table: Table, command: str
 ) -> None:
-    """Write table, learning curves, K-curves, paired differences and samples into one page, readable without a network.
+    """Write table, learning curves, K-curves, paired differences and samples to one page that works offline.
 
     Args:
         path: the HTML file.
-        experiments: what is compared.
-        baseline: whose likelihood is taken off the others', image by image; None leaves that picture out.
-        table: the experiments' numbers, in the order in which all of the page shows them.
-        command: what made the page.
+        experiments: experiments to compare.
+        baseline: experiment to subtract from the others, image by image; None leaves that picture out.
+        table: numbers of the experiments; its order is that of the whole page.
+        command: command line that made the page.
     """
     by_name = {each.name: each for each in experiments}
     ordered = [by_name[row["experiment"]] for row in table.rows]
@@ -63,7 +63,7 @@ def write_page(
 def _figures(
     experiments: Sequence[Experiment], baseline: Experiment | None, colors: Mapping[str, str]
 ) -> Iterator[tuple[str, str, "Figure"]]:
-    """Yield the heading of each picture, what it shows, and the picture."""
+    """Yield the heading, the caption and the figure of each picture."""
     histories = {each.name: [result.history for result in each.results] for each in experiments}
     yield "Learning curves", "validation -ELBO over epochs, a line for each run", learning_curves(histories)
     if bounds := {each.name: _mean_bounds(each) for each in experiments if "k_curve" in each.results[0].summary}:
@@ -94,7 +94,7 @@ def _base64(png: bytes) -> str:
 
 
 def _settings(experiments: Sequence[Experiment], command: str) -> dict[str, str]:
-    """List what is needed to make the page again: settings, seeds, command, version and date."""
+    """List what reproduces the page: settings, seeds, command, version and date."""
     settings = [each.results[0].settings for each in experiments]
     names = dict.fromkeys(name for each in settings for name in each)
     shared = {name for name in names if all(name in each and each[name] == settings[0][name] for each in settings)}

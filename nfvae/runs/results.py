@@ -1,4 +1,4 @@
-"""What a run reached, read from its folder or from wandb; and how its numbers are shown everywhere."""
+"""Results of a run, read from its folder or from wandb."""
 
 from collections import ChainMap
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ _UNKNOWN = torch.empty(0, dtype=torch.float64)
 
 
 class Result(NamedTuple):
-    """What one run reached.
+    """The results of one run.
 
     Attributes:
-        folder: the run's folder, or its name.
-        settings: hyperparameters of model and data that tell one experiment from another; the seed is none of them.
-        seed: of weights, order and every draw; None where that is not known.
-        summary: of the evaluation, as its JSON file has it.
-        log_likelihood: of every image, float64 with shape (N,), in nats; empty where that is not known.
-        history: the metrics of each epoch, by name.
+        folder: folder of the run, or its name.
+        settings: hyperparameters of model and data that distinguish experiments, without the seed.
+        seed: random seed of weights, order and samples; None if unknown.
+        summary: summary of the evaluation, as in its JSON file.
+        log_likelihood: log-likelihood of every image in nats, float64 with shape (N,); empty if unknown.
+        history: metrics of each epoch, by name.
     """
 
     folder: Path
@@ -38,11 +38,11 @@ class Result(NamedTuple):
 
 
 def read_result(run: Run, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)) -> Result:
-    """Read what a run and its evaluations have left; those after the first one add their NLL alone.
+    """Read the results of a run: its first evaluation, with the NLL of the others added.
 
     Raises:
-        FileNotFoundError: if there is no such evaluation.
-        ValueError: if the run is no VAE's, or damaged.
+        FileNotFoundError: if an evaluation does not exist.
+        ValueError: if the run is not of a VAE, or is damaged.
     """
     first, *others = (read_summary(run, settings) for settings in evaluations)
     values = evaluations[0].path(run).with_suffix(".csv")
@@ -54,28 +54,28 @@ def read_result(run: Run, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)
 
 
 def planned_result(folder: Path, settings: dict[str, Any], seed: int | None) -> Result:
-    """Return the result of a run before it has any: of which experiment it is.
+    """Return an empty result that identifies the experiment of a run still to be trained.
 
     Args:
-        folder: the run's folder.
+        folder: folder of the run.
         settings: hyperparameters of model and data.
-        seed: of weights, order and every draw.
+        seed: random seed of weights, order and samples.
     """
     return Result(folder, _experiment_settings(settings), seed, {}, _UNKNOWN, [])
 
 
 def unread_result(run: Run) -> Result:
-    """Return the result of a run without any of its numbers: of which experiment it is."""
+    """Return an empty result that identifies the experiment of a run."""
     settings = _experiment_settings(run.settings | run.data_settings, run.data_digest)
     return Result(run.folder.path, settings, run.data_settings.get("seed"), {}, _UNKNOWN, [])
 
 
 def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, Any]:
-    """Read what an evaluation of a run found.
+    """Read the summary of an evaluation of a run.
 
     Raises:
-        FileNotFoundError: if there is no such evaluation.
-        ValueError: if it is damaged, or of another checkpoint.
+        FileNotFoundError: if the evaluation does not exist.
+        ValueError: if it is damaged, or belongs to another checkpoint.
     """
     command = settings.command(run.folder.path)
     run.check_kind("vae")
@@ -97,10 +97,10 @@ def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, 
 
 
 def read_wandb(project: str, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)) -> list[Result]:
-    """Read the runs of a wandb project, ENTITY/PROJECT, that hold the evaluations; without values of single images.
+    """Read the evaluated runs of a wandb project, ENTITY/PROJECT, which lack the values of single images.
 
     Raises:
-        ValueError: if wandb cannot be reached, or knows no such run.
+        ValueError: if wandb cannot be reached, or has no such run.
     """
     import wandb
 
@@ -136,9 +136,9 @@ def _from_wandb(run: Any, evaluations: Sequence[EvaluationSettings]) -> Result |
 
 
 def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return a summary with those of further evaluations, the NLL of each under its estimator's name too.
+    """Merge summaries, with each NLL also under its estimator's name.
 
-    Of what several know, that of the first one stands.
+    If several summaries have the same key, the first one's value is kept.
     """
     several = [summary, *others] if others else []
     names = {f"nll_{each['estimator']}{of}": each[f"nll{of}"] for each in several for of in ("", "_se")}
@@ -148,9 +148,9 @@ def _with_others(summary: dict[str, Any], others: Sequence[dict[str, Any]]) -> d
 
 
 def _experiment_settings(settings: dict[str, Any], digest: str | None = None) -> dict[str, Any]:
-    """Leave out what is not set or tells no experiments apart, and put a role's options beside the other settings.
+    """Return the settings that distinguish experiments, with the options of a role beside the other settings.
 
-    The digest of the data tells apart what was trained on data of one name and different content.
+    The digest of the data distinguishes runs on data of the same name but different content.
     """
     telling = {
         name: value

@@ -1,4 +1,4 @@
-"""A trained run: its checkpoint, and the plain model and data that this gives."""
+"""A trained run: its checkpoint, and the plain model and data built from it."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedIma
 
 
 class _Kind(NamedTuple):
-    """How a kind of model is called, and what commands there are for a run of it."""
+    """The name of a kind of model, and the commands for a run of that kind."""
 
     words: str
     remedy: str
@@ -39,22 +39,22 @@ _KINDS = {
 
 
 class Run:
-    """A trained run: the checkpoint that stands for it, and what that says.
+    """A trained run, read from its checkpoint.
 
     Args:
-        path: the run's folder, or a checkpoint file, one of Lightning's own included.
-        trust: "package.module:Class" of your own that the checkpoint may name, besides those of `trusting`, of the
-            environment variable NFVAE_TRUST, and those with which you trained the run in this folder.
-        last: whether a folder stands for its last checkpoint instead of its best.
+        path: folder of the run, or a checkpoint file, also one that Lightning saved.
+        trust: your own classes, as "package.module:Class", that the checkpoint may name. Classes of `trusting`, of the
+            environment variable NFVAE_TRUST, and those you trained the run with in this folder are trusted anyway.
+        last: whether to read a folder's last checkpoint instead of its best.
 
     Attributes:
-        task: the name in `nfvae.training.TASKS` under which it was trained.
-        kind: the name of the plain model in `MODELS`.
-        data_digest: SHA-256 of the images that it was trained on; None where the checkpoint does not hold it.
+        task: task of the training, a name in `nfvae.training.TASKS`.
+        kind: kind of the plain model, a name in `MODELS`.
+        data_digest: SHA-256 of the training images; None if the checkpoint does not hold it.
 
     Raises:
-        FileNotFoundError: if there is no such run, or no checkpoint in it yet.
-        ValueError: if the checkpoint is something else, damaged, or names a class that is not trusted.
+        FileNotFoundError: if the run does not exist or has no checkpoint yet.
+        ValueError: if the checkpoint is damaged or not one of nfvae, or names a class that is not trusted.
     """
 
     def __init__(self, path: Path | str, trust: Collection[str] = (), last: bool = False) -> None:
@@ -74,29 +74,29 @@ class Run:
 
     @cached_property
     def data_settings(self) -> dict[str, Any]:
-        """The settings of the data that the model was trained on; empty for data of your own."""
+        """The settings of the training data; empty for your own data."""
         return _public(self.checkpoint.get("datamodule_hyper_parameters") or {})
 
     @cached_property
     def spec(self) -> DataSpec:
-        """The form of the data that the model is one of."""
+        """The shape and the levels of the data that the model describes."""
         with taken_from(self.path, "shape of data"):
             shape, levels = self.settings["shape"], self.settings.get("levels")
             check_sizes(**{f"shape[{index}]": side for index, side in enumerate(shape)})
             return DataSpec(tuple(shape), levels)
 
     def digest(self) -> str:
-        """Return what tells the trained model from any other, the SHA-256 of its settings and weights."""
+        """Return a fingerprint of the trained model: the SHA-256 of its settings and weights."""
         return model_digest(self.checkpoint)
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that was trained, by its name in the training; raises ValueError if it was not exported."""
+        """Return the state of the trained module by name; raises ValueError if it was exported without weights."""
         if not self.checkpoint["state_dict"]:
             raise ValueError(f"{self.path} was exported without its weights")
         return dict(self.checkpoint["state_dict"])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights of the plain model by name; raises what `state` does."""
+        """Return the weights of the plain model by name; raises the errors of `state`."""
         prefix = "model."
         return {key.removeprefix(prefix): value for key, value in self.state().items() if key.startswith(prefix)}
 
@@ -114,24 +114,24 @@ class Run:
         return model.eval()
 
     def vae(self) -> VAE:
-        """Return the model, which has to be a VAE; another one is refused by a ValueError."""
+        """Return the model, which must be a VAE; raises ValueError for another kind."""
         self.check_kind("vae")
         model = self.model()
         assert isinstance(model, VAE)
         return model
 
     def density(self) -> FlowDensity:
-        """Return the model, which has to be a density of vectors; another one is refused by a ValueError."""
+        """Return the model, which must be a density of vectors; raises ValueError for another kind."""
         self.check_kind("density")
         model = self.model()
         assert isinstance(model, FlowDensity)
         return model
 
     def data(self, **changes: Any) -> BinarizedImages | ToyVectors:
-        """Return the data that the model was trained on, with other settings where given.
+        """Return the training data, with some settings changed.
 
         Raises:
-            ValueError: if it was trained on data of your own, or for a setting that the data refuse.
+            ValueError: if the model was trained on your own data, or for a setting that the data refuse.
         """
         if not self.data_settings:
             raise ValueError(
@@ -141,24 +141,24 @@ class Run:
             return DATA[self.kind](**self.data_settings | changes)
 
     def images(self, **changes: Any) -> BinarizedImages:
-        """Return the images that a VAE was trained on, with other settings where given; raises what they raise."""
+        """Return the training images of a VAE, with some settings changed; raises the errors of `data` and `vae`."""
         self.check_kind("vae")
         data = self.data(**changes)
         assert isinstance(data, BinarizedImages)
         return data
 
     def vectors(self) -> ToyVectors:
-        """Return the vectors that a density was trained on; raises what `data` and `density` do."""
+        """Return the training vectors of a density; raises the errors of `data` and `density`."""
         self.check_kind("density")
         data = self.data()
         assert isinstance(data, ToyVectors)
         return data
 
     def check_spec(self, spec: DataSpec, dataset: str) -> None:
-        """Refuse data of another form than those that the model was trained on.
+        """Refuse data whose shape or levels differ from those of the training data.
 
         Raises:
-            ValueError: for such data.
+            ValueError: if they differ.
         """
         if spec != self.spec:
             raise ValueError(
@@ -166,10 +166,10 @@ class Run:
             )
 
     def check_kind(self, kind: str) -> None:
-        """Refuse a model of another kind than that which is needed.
+        """Refuse a model of another kind than the one needed.
 
         Raises:
-            ValueError: for such a model.
+            ValueError: if the kind differs.
         """
         if self.kind != kind:
             held, remedy = _KINDS[self.kind]

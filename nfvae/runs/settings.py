@@ -10,7 +10,7 @@ from nfvae.runs.estimators import Estimator
 from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.run import Run
 
-_ARGUMENTS = {"dataset": "data.dataset", "binarization": "data.binarization"}  # of commands, for some settings
+_ARGUMENTS = {"dataset": "data.dataset", "binarization": "data.binarization"}  # names on the command line
 
 
 class EvaluationSettings(NamedTuple):
@@ -19,13 +19,13 @@ class EvaluationSettings(NamedTuple):
     The name of its files lists every setting that is not the default, so that no evaluation replaces another.
 
     Attributes:
-        estimator: with its own settings.
-        split: `train`, `val` or `test`; None for the estimator's own.
-        limit: how many images, the first ones; None for the estimator's own, mostly all.
-        seed: of the noise.
-        dataset: another one than in training.
-        binarization: another one than in training.
-        matmul_precision: of float32 matrix products, see `torch.set_float32_matmul_precision`.
+        estimator: the estimator, with its own settings.
+        split: `train`, `val` or `test`; None for the estimator's default.
+        limit: number of images, taken from the start; None for the estimator's default, usually all.
+        seed: random seed.
+        dataset: data set; None for that of the training.
+        binarization: binarization; None for that of the training.
+        matmul_precision: precision of float32 matrix products, see `torch.set_float32_matmul_precision`.
     """
 
     estimator: Estimator = Importance()
@@ -43,15 +43,15 @@ class EvaluationSettings(NamedTuple):
 
     @property
     def first_images(self) -> int | None:
-        """How many images are evaluated; None for all."""
+        """The number of images that are evaluated; None for all."""
         return self.estimator.usual_limit if self.limit is None else self.limit
 
     def check(self) -> None:
         """Refuse settings that no evaluation can have.
 
         Raises:
-            ValueError: for an unknown split, a limit below 1, a seed out of range, or images where the estimator
-                simulates its own.
+            ValueError: for an unknown split, a limit below 1, a seed out of range, or a choice of images for an
+                estimator that simulates its own.
         """
         check_seed("seed", self.seed)
         if self.limit is not None:
@@ -69,8 +69,8 @@ class EvaluationSettings(NamedTuple):
         """Return the name of the evaluation's files.
 
         Args:
-            trained_on: the settings of the training's data.
-            checkpoint: the name of the checkpoint's file, without its ending.
+            trained_on: settings of the training data.
+            checkpoint: name of the checkpoint file, without its extension.
         """
         usual = self._field_defaults | {key: trained_on.get(key) for key in ("dataset", "binarization")}
         parts = {
@@ -86,11 +86,11 @@ class EvaluationSettings(NamedTuple):
         return "-".join(["evaluation", self.images_of, *estimator, *unusual, *other])
 
     def path(self, run: Run) -> Path:
-        """Return where the summary of this evaluation of a run lies."""
+        """Return the path of this evaluation's summary for a run."""
         return run.folder.evaluation(self.name(run.data_settings, run.path.stem))
 
     def arguments(self) -> str:
-        """Return the arguments of the command that makes this evaluation."""
+        """Return the command-line arguments that request this evaluation."""
         estimator, default = self.estimator, self._field_defaults
         implied = estimator.name in (estimator.commands[0], default["estimator"].name)
         named = [] if implied else ["--estimator", estimator.name]
@@ -99,7 +99,7 @@ class EvaluationSettings(NamedTuple):
         return " ".join([*named, *estimator.words(), *words])
 
     def command(self, run: Path) -> str:
-        """Return the command that makes this evaluation of a run."""
+        """Return the command that evaluates a run with these settings."""
         return f"nfvae {self.estimator.commands[0]} {run} {self.arguments()}".rstrip()
 
 

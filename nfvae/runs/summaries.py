@@ -1,4 +1,4 @@
-"""Sums over images, and how they are written."""
+"""Averages over images, as summaries hold them."""
 
 import math
 from typing import Any
@@ -14,20 +14,20 @@ LIKELIHOOD_VALUES: dict[str, tuple[str, int | None]] = {
     "se": ("standard_error", None),
     "ess": ("ess", None),
 }
-"""Columns of the file of values that every estimator of the likelihood has."""
-_ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the images, from which it counts as active
+"""Columns that every likelihood estimator has in the file of values."""
+_ACTIVE_VARIANCE = 0.01  # variance of a latent's posterior mean over images, above which it is active
 
 
 def is_active(mean: Tensor, variance: Tensor, samples: int) -> Tensor:
-    """Return 1 for each active latent, 0 for the others, NaN where it is not known; float64 with shape (D,).
+    """Return 1 for each active latent, 0 for the others, NaN if unknown; float64 with shape (D,).
 
-    Active units are the latents whose posterior mean varies over the images by more than 0.01; what Monte-Carlo noise
-    adds to that variance is taken off.
+    A latent is active if its posterior mean has a variance over images above 0.01, after subtracting the variance that
+    Monte Carlo noise adds.
 
     Args:
-        mean: of the samples of each image, with shape (N, D).
-        variance: of the samples of each image, with shape (N, D).
-        samples: of each image.
+        mean: mean of the samples of each image, with shape (N, D).
+        variance: variance of the samples of each image, with shape (N, D).
+        samples: samples per image.
 
     References:
         Importance Weighted Autoencoders, arXiv 1509.00519.
@@ -37,7 +37,7 @@ def is_active(mean: Tensor, variance: Tensor, samples: int) -> Tensor:
 
 
 def above(values: Tensor, limit: float) -> Tensor:
-    """Return 1 where a value is above the limit, 0 where it is not, NaN where it is not known."""
+    """Return 1 where a value is above the limit, 0 where it is not, NaN where it is NaN."""
     return torch.where(values.isnan(), values, (values > limit).double())
 
 
@@ -47,7 +47,7 @@ def error_of_mean(values: Tensor) -> Tensor:
 
 
 def number(value: Tensor) -> float | int | None:
-    """Return a number as a summary has it: six digits after the point, None for NaN."""
+    """Round a number for a summary: six digits after the point, None for NaN."""
     rounded = round(value.item(), 6)
     if math.isnan(rounded):
         return None
@@ -55,14 +55,14 @@ def number(value: Tensor) -> float | int | None:
 
 
 def likelihood_summary(estimate: Any, spec: DataSpec, drawn: int) -> dict[str, Any]:
-    """Sum up what every estimator of the likelihood gives.
+    """Summarize the values that every likelihood estimator has.
 
-    `elbo_se` and `nll_se` are standard errors over images, `nll_mc_se` that of the Monte-Carlo sampling alone.
+    `elbo_se` and `nll_se` are standard errors over images, `nll_mc_se` that of the Monte Carlo sampling alone.
 
     Args:
-        estimate: of N images.
-        spec: of the data.
-        drawn: samples of q of an image, from which the posterior mean was taken.
+        estimate: estimates of N images.
+        spec: shape and levels of the data.
+        drawn: samples of q per image from which the posterior mean was computed.
     """
     elbo, nll = estimate.elbo.mean(), -estimate.log_likelihood.mean()
     values = {

@@ -1,4 +1,4 @@
-"""A table of numbers, laid out once for every form in which it is printed."""
+"""A table of numbers, and every format in which it is printed."""
 
 import csv
 import html
@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-TEXT_WIDTH = 100  # characters of a line where there is no terminal
-_SHORTEST_NAME = 8  # characters of a line in a folded name
+TEXT_WIDTH = 100  # characters per line if there is no terminal
+_SHORTEST_NAME = 8  # characters per line in a folded name
 _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
@@ -26,21 +26,21 @@ _MARKDOWN = str.maketrans({"|": r"\|", "\\": r"\\", "<": "&lt;", "*": r"\*", "_"
 
 
 class Column(NamedTuple):
-    """How a number of a row is shown.
+    """How to show one number of each row.
 
     Attributes:
-        key: its name in the row.
-        heading: with its unit.
-        digits: after the point; None for text.
+        key: name of the number in the row.
+        heading: heading, with the unit.
+        digits: digits after the point; None for text.
         error: name of its standard error in the row.
-        sign: -1 where the number is shown with its sign turned.
-        percent: whether a share is shown in percent.
-        meaning: what the number says, in a sentence.
-        names: whether it distinguishes rows, as their estimator does.
-        of: key of the column whose value decides whether a row has this one, as samples belong to an estimator.
+        sign: -1 to show the number with its sign reversed.
+        percent: whether to show a share in percent.
+        meaning: explanation of the number.
+        names: whether it distinguishes rows, as the estimator does.
+        of: key of the column that decides whether a row has this number; for samples, that is the estimator.
         pooled: whether a comparison has its mean over runs.
-        main: whether tables show it without being told to.
-        lower: whether the lowest value shown is the best.
+        main: whether tables show it by default.
+        lower: whether the lowest value is the best.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Column(NamedTuple):
     lower: bool = False
 
     def cell(self, row: Mapping[str, Any]) -> str:
-        """Return what is shown of a row; nothing where the number is not known."""
+        """Return the text shown for a row; empty if the number is unknown."""
         value = row.get(self.key)
         if value is None:
             return ""
@@ -69,21 +69,21 @@ class Column(NamedTuple):
         return text if error is None else f"{text} ± {error:.{self.digits}f}"
 
     def best(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Return the indices of the rows with the lowest number as shown, where the lowest is the best."""
+        """Return the indices of the rows with the lowest number as shown; none if the lowest is not the best."""
         known = {place: self.sign * row[self.key] for place, row in enumerate(rows) if row.get(self.key) is not None}
         shown = {place: round(value, self.digits) for place, value in known.items()} if self.lower else {}
         return [place for place, value in shown.items() if value == min(shown.values())]
 
 
 class Table:
-    """Rows of numbers by name, and the columns of them that are shown.
+    """Rows of numbers by name, and the columns to show.
 
     Args:
-        rows: the numbers; None is what cannot be said.
-        columns: what is shown, the first one naming the row; one that no row knows is left out.
-        chosen: whether the user chose them: no other number is shown, and each has its column even where all rows share
-            it.
-        caption: of a LaTeX table, in which the best numbers are bold; none for a tabular alone.
+        rows: numbers by name; None if unknown.
+        columns: columns to show; the first one names the row, and those without a value are left out.
+        chosen: whether the user chose the columns. Then no other number is shown, and a column stays even if all rows
+            share its value.
+        caption: caption of a LaTeX table, in which the best numbers are bold; empty for a tabular alone.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Table:
         self.columns = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
 
     def render(self, form: str) -> str:
-        """Lay the table out in a form of `FORMATS`."""
+        """Return the table in a format of `FORMATS`."""
         return FORMATS[form](self)
 
     def cells(self) -> list[list[str]]:
@@ -102,7 +102,7 @@ class Table:
         return [[column.heading for column in self.columns], *body]
 
     def shared_and_telling(self) -> tuple[str, "Table"]:
-        """Return in words what all rows share, or all rows of an estimator, and the table of the other columns."""
+        """Return as text the values that all rows (or all of an estimator) share, and a table of the other columns."""
         if self.chosen or len(self.rows) < 2:
             return "", self
         words, telling = [], self.columns[:1]
@@ -118,12 +118,12 @@ class Table:
         return "; ".join(words), Table(self.rows, telling)
 
     def text(self, width: int | None = None) -> str:
-        """Return lines as wide as the terminal: what rows share comes first, and a wide table is cut into blocks.
+        """Return the table as text: shared values first, then the rows, split into blocks if they are too wide.
 
-        Every block begins with the columns that tell the rows apart.
+        Every block begins with the columns that distinguish the rows.
 
         Args:
-            width: characters of a line; by default those of the terminal, and 100 where there is none.
+            width: characters per line; by default those of the terminal, or 100 without a terminal.
         """
         width = width or _terminal_width()
         caption, table = self.shared_and_telling()
@@ -151,7 +151,7 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
-        """Return a LaTeX tabular for the package booktabs, and around it a table where there is a caption."""
+        """Return a LaTeX tabular for the package booktabs, inside a table if there is a caption."""
         cells = [[_latex(cell) for cell in line] for line in self.cells()]
         for place, column in enumerate(self.columns if self.caption else []):
             for row in column.best(self.rows):
@@ -184,7 +184,7 @@ class Table:
         return json.dumps(self._numbers(), indent=2)
 
     def _numbers(self) -> list[dict[str, Any]]:
-        """Return the rows, of chosen columns those with their errors alone."""
+        """Return the rows; if the user chose columns, only these and their errors."""
         names = [name for column in self.columns for name in (column.key, column.error) if name]
         return [{name: row.get(name) for name in names} for row in self.rows] if self.chosen else self.rows
 
@@ -200,7 +200,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def paragraph(text: str, width: int | None = None) -> str:
-    """Return prose in lines as wide as the terminal, or as a `width`, and of at most 100 characters."""
+    """Wrap prose to `width`, by default that of the terminal, and to at most 100 characters."""
     return textwrap.fill(text, min(width or _terminal_width(), TEXT_WIDTH), break_on_hyphens=False)
 
 
@@ -217,12 +217,12 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 
 def _columns_of(cell: str) -> int:
-    """Return how many columns of a terminal a cell takes: the hat of k̂ takes none, a Chinese character two."""
+    """Return the width of a cell in terminal columns: the hat of k̂ takes none, a Chinese character two."""
     return max(map(cell_len, cell.split("\n")))
 
 
 def _folded(name: str, room: int) -> str:
-    """Return a name in lines that fit into a room, broken after a separator where that does not waste the room."""
+    """Break a name into lines of at most `room` characters, after a separator unless that wastes half a line."""
     lines = []
     while len(name) > room:
         cut = max(name.rfind(separator, 0, room) for separator in "/-_ ") + 1
@@ -232,7 +232,7 @@ def _folded(name: str, room: int) -> str:
 
 
 def _aligned(columns: Sequence[Sequence[str]]) -> str:
-    """Lay out columns, the first one, of names, to the left, however wide the terminal is."""
+    """Lay out columns, the first one (names) left-aligned, whatever the terminal's width."""
     grid = Grid(box=MARKDOWN)
     for place, (heading, *_) in enumerate(columns):
         grid.add_column(Text(heading), justify="right" if place else "left", no_wrap=True)

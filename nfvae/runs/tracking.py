@@ -1,6 +1,6 @@
-"""One wandb run for each of our runs; nothing where wandb is not installed or is disabled.
+"""Log each run to a wandb run; do nothing if wandb is not installed or is disabled.
 
-Whatever goes wrong in wandb costs one line: what it reports on is on disk already.
+A failure in wandb only prints one line, because everything that it reports is on disk already.
 """
 
 import os
@@ -23,23 +23,23 @@ from nfvae.version import __version__
 if TYPE_CHECKING:
     from wandb import Run as WandbRun
 
-_AXIS = "trainer/global_step"  # which charts have below them
-_VARIABLES = {  # of wandb, whose values win over ours
+_AXIS = "trainer/global_step"  # horizontal axis of the charts
+_VARIABLES = {  # of wandb; they override our values
     "project": "WANDB_PROJECT",
     "group": "WANDB_RUN_GROUP",
     "tags": "WANDB_TAGS",
     "job_type": "WANDB_JOB_TYPE",
     "mode": "WANDB_MODE",
 }
-_PATIENCE = {"init_timeout": 15, "finish_timeout": 300}  # seconds that a server may take, where no variable says it
-_LAST_STEP = "last-step"  # file in the run's folder of wandb: the last `_step` that was used
+_PATIENCE = {"init_timeout": 15, "finish_timeout": 300}  # seconds that a server may take, unless a variable sets them
+_LAST_STEP = "last-step"  # file in the run's wandb folder: the last `_step` that was used
 
 
 class RunLogger(WandbLogger):
-    """Lightning's logger for wandb, which writes each row at a step of its own.
+    """Lightning's logger for wandb, with a new step for each row.
 
-    wandb drops a row whose step (`_step`) has been used before. The steps of a resumed training are therefore above
-    all that were used before, even where the rows come a second time, after the last checkpoint before a kill.
+    wandb drops a row whose step (`_step`) was used before. A resumed training therefore uses only higher steps, even
+    for rows that it repeats after the last checkpoint before a kill.
 
     Args:
         folder: the run's folder.
@@ -55,7 +55,7 @@ class RunLogger(WandbLogger):
     @property
     @override
     def experiment(self) -> Any:
-        """The run of wandb, which starts when it is first needed."""
+        """The wandb run, which starts when it is first needed."""
         if not getattr(rank_zero_only, "rank", 0) and self._experiment is None and not hasattr(self, "_attach_id"):
             self._experiment = _start(self.folder, self._wandb_init)
             with _harmless():
@@ -78,19 +78,19 @@ class RunLogger(WandbLogger):
 
 
 def wandb_logger(folder: RunFolder, settings: Mapping[str, Any]) -> RunLogger | None:
-    """Return the logger of a run, see `wandb_settings`; None where wandb is not installed."""
+    """Return the logger of a run, see `wandb_settings`; None if wandb is not installed."""
     return RunLogger(folder, wandb_settings(folder, settings)) if _installed() else None
 
 
 def wandb_settings(folder: RunFolder, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `wandb.init` for a run: grouped by experiment, tagged by flow, depth and objective.
 
-    The id is that of an earlier start, where there was one. Without an account wandb stays offline. wandb's variables,
-    as WANDB_PROJECT, come first; name and folder are nfvae's own.
+    The id of an earlier start is used again. Without an account wandb stays offline. Environment variables of wandb,
+    such as WANDB_PROJECT, take precedence, but nfvae always sets name and folder.
 
     Args:
         folder: the run's folder; wandb's own files are in its subfolder wandb.
-        settings: every setting of the run, nested as in its config.yaml; none where that is not known.
+        settings: every setting of the run, nested as in its config.yaml; empty if unknown.
     """
     import wandb
     from wandb.sdk.lib.runid import generate_id
@@ -125,13 +125,13 @@ def _silence() -> None:
 
 
 def _id_in(name: str) -> str | None:
-    """Return the id in the name of a run's folder; a second start within one second has a number behind it."""
+    """Return the id in the name of a wandb run's folder; a restart within one second appends a number to it."""
     found = re.fullmatch(r"(?:offline-)?run-\d{8}_\d{6}-(\w+)(?:-\d+)?", name)
     return found[1] if found else None
 
 
 def _start(folder: RunFolder, settings: Mapping[str, Any]) -> "WandbRun":
-    """Start the wandb run: offline where the server does not answer, and disabled where that fails too."""
+    """Start the wandb run: offline if the server does not answer, and disabled if that fails too."""
     import wandb
 
     limits: dict[str, Any] = {
@@ -150,12 +150,12 @@ def _start(folder: RunFolder, settings: Mapping[str, Any]) -> "WandbRun":
             wandb.teardown()  # which frees the run's id
             _silence()
     if not run.disabled:
-        _use_step(folder, max(run.starting_step - 1, _last_step(folder)))  # the server may know of later ones
+        _use_step(folder, max(run.starting_step - 1, _last_step(folder)))  # the server may have later steps
     return run
 
 
 def _log(run: "WandbRun", folder: RunFolder, row: Mapping[str, Any], step: int = 0) -> None:
-    """Log a row at a step that was not used before: the given one, or the next."""
+    """Log a row at an unused step: the given one, or the next."""
     if not run.disabled:
         step = max(step, _last_step(folder) + 1)
         _use_step(folder, step)
@@ -168,7 +168,7 @@ def _last_step(folder: RunFolder) -> int:
 
 
 def _use_step(folder: RunFolder, step: int) -> None:
-    """Note a step as used, in one write over the last one, which a kill cannot cut."""
+    """Record a step as used, in one overwrite of fixed length, which a kill cannot cut."""
     file = folder.path / "wandb" / _LAST_STEP
     file.parent.mkdir(exist_ok=True)
     with file.open("r+" if file.is_file() else "w") as out:
@@ -177,7 +177,7 @@ def _use_step(folder: RunFolder, step: int) -> None:
 
 @contextmanager
 def _harmless() -> Iterator[None]:
-    """Say in a line what went wrong in wandb, and go on."""
+    """Print an exception of wandb in one line, and continue."""
     try:
         yield
     except Exception as error:
@@ -189,13 +189,13 @@ def _first_line(error: Exception) -> str:
 
 
 def summarize_best(logger: WandbLogger, metric: str, mode: str) -> None:
-    """Have wandb's summary show a metric's best value (`max` or `min`) instead of its last."""
+    """Make wandb's summary show a metric's best value (`max` or `min`) instead of its last."""
     with _harmless():
         logger.experiment.define_metric(metric, summary=mode, step_metric=_AXIS)
 
 
 def log_run(logger: WandbLogger, pictures: list[Path], config: Path) -> None:
-    """Log PNGs, each by its file's name, and keep the run's config as a file."""
+    """Log PNG files under their names, and upload the run's config as a file."""
     import wandb
 
     with _harmless():
@@ -203,13 +203,13 @@ def log_run(logger: WandbLogger, pictures: list[Path], config: Path) -> None:
         logger.log_metrics(images)
         run = logger.experiment
         kept = Path(run.dir, f"nfvae-{config.name}")  # wandb has a config.yaml of its own
-        if kept.parent.is_dir():  # not where wandb is disabled
+        if kept.parent.is_dir():  # not if wandb is disabled
             shutil.copy(config, kept)
             run.save(str(kept), base_path=str(kept.parent), policy="now")
 
 
 def log_artifact(logger: WandbLogger, folder: RunFolder) -> None:
-    """Keep a run's best and last checkpoint and its config in wandb, as an artifact of type model."""
+    """Upload a run's best and last checkpoint and its config to wandb, as an artifact of type model."""
     import wandb
 
     with _harmless():
@@ -221,13 +221,13 @@ def log_artifact(logger: WandbLogger, folder: RunFolder) -> None:
 
 
 def log_results(folder: RunFolder, name: str, summary: Mapping[str, Any], figure: Path | None = None) -> None:
-    """Add results to the summary of the run's wandb, as test/importance-5000/nll; nothing where it has none.
+    """Add results, such as test/importance-5000/nll, to the summary of the wandb run, if there is one.
 
     Args:
         folder: the run's folder.
-        name: of split and estimator, as test/importance-5000.
+        name: split and estimator, such as test/importance-5000.
         summary: the results by name.
-        figure: a PNG.
+        figure: path of a PNG file.
     """
     if not (folder.path / "wandb").is_dir() or os.environ.get("WANDB_MODE") == "disabled" or not _installed():
         return
@@ -245,7 +245,7 @@ def finish(says: bool = True) -> None:
     """End the wandb run of this process, if there is one, so that the next training starts its own.
 
     Args:
-        says: whether a line says where the run is.
+        says: whether to print where the run is.
     """
     wandb = sys.modules.get("wandb")
     if not (wandb and wandb.run):

@@ -1,4 +1,4 @@
-"""Whose code a run may import: a mark in its folder says which classes its user trained it with here."""
+"""Classes that a run may import: a mark in its folder lists those that its user trained it with here."""
 
 import hashlib
 import hmac
@@ -14,27 +14,27 @@ from nfvae.runs.folder import RunFolder
 
 _STATE_VARIABLE = "XDG_STATE_HOME"
 _KEY_BYTES = 32
-_OURS = ("nfvae", "torch", "pytorch_lightning")  # packages that are imported whatever a run names
+_OURS = ("nfvae", "torch", "pytorch_lightning")  # packages that every run may import
 
 
 def mark_trained(folder: RunFolder, classes: Iterable[str]) -> None:
-    """Mark a run as trained here with classes from outside nfvae, which later commands may then import again.
+    """Mark a run as trained here with classes from outside nfvae, so that later commands may import them.
 
-    The mark is valid for this folder at this path and for this user alone. It is void wherever the folder is copied,
-    moved or unpacked, because its code needs a secret key from the user's own files. Where the key or the mark cannot
-    be written, a line says so, and the run needs --trust from then on.
+    The mark is valid only for this user and for this folder at this path. It becomes invalid if the folder is copied,
+    moved or unpacked, because its code needs a secret key from the user's own files. If the key or the mark cannot be
+    written, a line reports it, and later commands on the run need --trust.
     """
     named = sorted(each for each in classes if each.partition(":")[0].partition(".")[0] not in _OURS)
     if not named:
         return
     try:
         write_whole(folder.mark, json.dumps({"classes": named, "code": _code(_made_key(), folder, named)}) + "\n")
-    except (OSError, RuntimeError) as error:  # a home that is read-only, or none
+    except (OSError, RuntimeError) as error:  # a read-only home, or none
         print(f"{error}: later commands on {folder.path} need --trust {' '.join(named)}")
 
 
 def trained_with(folder: RunFolder) -> frozenset[str]:
-    """Return the classes with which a run was trained in its folder by this user; none without a valid mark."""
+    """Return the classes with which this user trained a run in its folder; none without a valid mark."""
     mark = read_json(folder.mark)
     classes, code, key = mark.get("classes"), mark.get("code"), _key()
     if not (key and isinstance(code, str) and isinstance(classes, list)):
@@ -56,7 +56,7 @@ def _key_file() -> Path:
 
 
 def _key() -> bytes:
-    """Read the user's key; empty where there is none."""
+    """Read the user's key; empty if there is none."""
     try:
         key = _key_file().read_bytes()
     except (OSError, RuntimeError):  # no file, or no home
@@ -65,7 +65,7 @@ def _key() -> bytes:
 
 
 def _made_key() -> bytes:
-    """Read the user's key, and make it before where there is none; of several processes one makes it."""
+    """Read the user's key, creating it if needed; only one of several processes creates it."""
     file = _key_file()
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""YAML that is plain, of a bounded size, and reads back as it was written."""
+"""Plain YAML of bounded size that reads back unchanged."""
 
 import re
 from collections import Counter
@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-_MOST_SETTINGS = 10_000  # of a file
+_MOST_SETTINGS = 10_000  # settings in a file
 _DEEPEST = 100  # levels of nested content
 _TOO_MANY = f"more than {_MOST_SETTINGS:,} settings"
 _TOO_DEEP = "settings are nested too deeply"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read settings by name.
+    """Read a file of settings by name.
 
     Raises:
         ValueError: if the file holds something else or is damaged.
@@ -33,10 +33,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_yaml(text: str) -> Any:
-    """Read what YAML says, 1e-3 as the number that it is.
+    """Parse YAML; 1e-3 is read as a number.
 
     Raises:
-        yaml.YAMLError: if it is none, a name is set twice, or it is nested too deeply or too large.
+        yaml.YAMLError: if the text is not YAML, sets a name twice, or is nested too deeply or too large.
     """
     try:
         content = yaml.load(text, _Settings)
@@ -47,7 +47,7 @@ def load_yaml(text: str) -> Any:
 
 
 class _Settings(yaml.SafeLoader):  # type: ignore[misc]  # without types
-    """Plain YAML in which no name is set twice."""
+    """A loader of plain YAML that refuses a name set twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = Counter(str(key.value) for key, _ in node.value)
@@ -63,12 +63,12 @@ _Settings.add_implicit_resolver(
 
 
 def dump_yaml(content: Any) -> str:
-    """Write settings as YAML that `load_yaml` reads back as they are: a text that looks like a number stays a text."""
+    """Write settings as YAML that `load_yaml` reads back unchanged; text that looks like a number stays text."""
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # without types
-    """Plain YAML in which every text that some reader takes for a number is quoted."""
+    """A writer of plain YAML that quotes any text which some parser reads as a number."""
 
 
 _Dumper.add_implicit_resolver(
@@ -77,7 +77,7 @@ _Dumper.add_implicit_resolver(
 
 
 def _check_size(content: Any) -> None:
-    """Refuse what aliases blow up, or have contain itself, and what is nested too deeply to be written again."""
+    """Refuse content that aliases make huge or recursive, or that is nested too deeply to be written again."""
     level, count = [content], 0
     for _ in range(_DEEPEST):
         if (count := count + len(level)) > _MOST_SETTINGS:

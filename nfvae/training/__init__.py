@@ -1,4 +1,4 @@
-"""Training with pytorch-lightning: by the evidence lower bound, by maximum likelihood, and by a teacher."""
+"""Training with pytorch-lightning: by the evidence lower bound, maximum likelihood, or distillation."""
 
 from nfvae.training.callbacks import StopAfterWarmUp
 from nfvae.training.density import DensityDistillation, DensityEstimation

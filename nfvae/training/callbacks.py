@@ -11,9 +11,9 @@ from typing_extensions import override
 
 
 class ReproducibleEpochs(pl.Callback):
-    """Start every training epoch from a random state that only the run's seed, the epoch and the device decide.
+    """Seed every training epoch from the run's seed, the epoch and the device alone.
 
-    A run resumed from the checkpoint of an epoch's end then goes on exactly as the uninterrupted one would have.
+    A run resumed from the checkpoint at the end of an epoch then continues exactly like an uninterrupted run.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class ReproducibleEpochs(pl.Callback):
 
 
 class Norms(pl.Callback):
-    """Log the norm of the gradients, before they are clipped, and of the parameters, each `log_every_n_steps` steps."""
+    """Log the norms of the unclipped gradients and of the parameters every `log_every_n_steps` steps."""
 
     @override
     def on_before_optimizer_step(
@@ -55,14 +55,14 @@ class Norms(pl.Callback):
 
 
 _DIRECTION = {"max": "higher", "min": "lower"}
-_BETTER = {"val/elbo": "max", "val/iwae": "max", "val/nll": "min", "val/reverse_kl": "min"}  # where a metric is better
+_BETTER = {"val/elbo": "max", "val/iwae": "max", "val/nll": "min", "val/reverse_kl": "min"}  # direction of improvement
 
 
 def check_callbacks(trainer: pl.Trainer) -> None:
-    """Refuse callbacks of Lightning's that would leave wrong numbers or weights behind.
+    """Refuse Lightning callbacks that would produce wrong metrics or weights.
 
     Raises:
-        ValueError: for such a callback.
+        ValueError: if the trainer has one.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         name = type(callback).__name__
@@ -79,7 +79,7 @@ def check_callbacks(trainer: pl.Trainer) -> None:
 
 
 def begin_patience_anew(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Have early stopping go on with the patience that is set now; after a resumed stop, from zero."""
+    """Resume early stopping with the current patience; reset its counter if the run had stopped."""
     for callback in trainer.early_stopping_callbacks:
         if state := checkpoint.get("callbacks", {}).get(callback.state_key):
             state["patience"] = callback.patience
@@ -88,15 +88,15 @@ def begin_patience_anew(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None
 
 
 class StopAfterWarmUp(EarlyStopping):
-    """Lightning's EarlyStopping, whose patience begins once the objective has its final form.
+    """Stop early as Lightning's EarlyStopping does, but only after the objective has its final form.
 
-    While a KL warms up, the bound rises and falls for reasons of its own.
+    While the KL weight warms up, the bound rises and falls for reasons unrelated to convergence.
 
     Args:
-        patience: validations without a better value.
-        monitor: what is watched.
-        mode: whether it should be `max` or `min`.
-        min_delta: what counts as better.
+        patience: number of validations without improvement before training stops.
+        monitor: metric to watch.
+        mode: `max` if a larger metric is better, `min` if a smaller one is.
+        min_delta: smallest change that counts as an improvement.
     """
 
     def __init__(

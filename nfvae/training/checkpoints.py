@@ -1,4 +1,4 @@
-"""Checkpoints that a kill or a full disk cannot harm, and that know their best score wherever the run lies."""
+"""Checkpoints that survive an interruption or a full disk, and keep their best score when a run is moved."""
 
 import traceback
 from pathlib import Path
@@ -13,7 +13,7 @@ from nfvae.runs.files import write_tensors
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its target, and give it its name when it is whole and on disk."""
+    """Write a checkpoint beside its target, and rename it once it is complete and on disk."""
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -21,9 +21,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that keeps its best score when its run was moved or copied.
+    """Save checkpoints as ModelCheckpoint does, and keep the best score when a run is moved or copied.
 
-    One that monitors a metric saves only weights that were validated, never others under an earlier value.
+    If a metric is monitored, only weights that were validated are saved, never later weights with an older score.
     """
 
     @override
@@ -46,6 +46,6 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def is_of_restoring(error: Exception) -> bool:
-    """Tell whether an error comes from what Lightning restores of a checkpoint."""
+    """Return whether an error was raised while Lightning restored a checkpoint."""
     frames = (frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(Path(code.co_filename).stem == "checkpoint_connector" and "resto" in code.co_name for code in frames)

@@ -1,4 +1,4 @@
-"""Whether a training step is worth compiling."""
+"""Compile the training step where that saves time."""
 
 import copy
 import statistics
@@ -12,14 +12,14 @@ from torch import Tensor
 from typing_extensions import override
 
 _TRIALS = 7
-_SHORT = 120  # seconds of steps, which are over before compiling pays
-_WORTH = 0.95  # of an eager step's time
+_SHORT = 120  # seconds; a shorter training ends before compiling pays
+_WORTH = 0.95  # largest share of an eager step's time at which a compiled step is used
 Step = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
 def compiled(step: Step, device: torch.device) -> Step:
-    """Compile a step; on a GPU it becomes one captured graph, whose metrics would be those of the step that follows."""
-    torch.compiler.reset()  # after some eight trainings of one process there would be no more compiling
+    """Compile a step; on a GPU into a captured graph, whose metrics are cloned before the next step overwrites them."""
+    torch.compiler.reset()  # else compiling stops after about eight trainings in one process
     if device.type != "cuda":
         return torch.compile(step)
     captured: Step = torch.compile(step, mode="reduce-overhead")
@@ -32,10 +32,10 @@ def compiled(step: Step, device: torch.device) -> Step:
 
 
 class CompileWherePays(pl.Callback):
-    """Time a step on the first batch, as it is and compiled, and go on with the quicker one.
+    """Time an eager and a compiled step on the first batch, and train with the faster one.
 
-    Nothing is compiled where the whole training takes less than two minutes, nor where it runs in several processes.
-    Weights, buffers and random numbers are afterwards as before; a resumed run keeps to what was chosen.
+    Nothing is compiled if the whole training takes less than two minutes, or runs in several processes.
+    Weights, buffers and random numbers are restored afterwards; a resumed run keeps the choice.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class CompileWherePays(pl.Callback):
             module.step_function = self.quick or compiled(module.step_function, module.device)
 
     def _choose(self, trainer: pl.Trainer, module: Any, batch: Tensor) -> tuple[bool, str]:
-        """Say whether a compiled step is quicker, and why."""
+        """Return whether to compile the step, and the reason."""
         if trainer.world_size > 1:
             return False, "there are several processes"
         saved = copy.deepcopy(module.state_dict())
@@ -90,12 +90,12 @@ class CompileWherePays(pl.Callback):
 
 
 def compile_callbacks(setting: bool | str) -> list[pl.Callback]:
-    """Return what a training needs for its setting `compile`."""
+    """Return the callbacks for a value of the setting `compile`."""
     return [CompileWherePays()] if setting == "auto" else []
 
 
 def _seconds(module: Any, step: Step, batch: Tensor) -> float:
-    """Time a step with its gradients, which are thrown away: the median of several, after two that do not count."""
+    """Return the median time of a step with its backward pass, after two warm-up steps; discard the gradients."""
     times = []
     for _ in range(2 + _TRIALS):
         start = time.perf_counter()

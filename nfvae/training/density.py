@@ -1,4 +1,4 @@
-"""Density estimation: a flow fitted to vectors by maximum likelihood, or distilled from one that was."""
+"""Density estimation: fit a flow to vectors by maximum likelihood, or distill it from a trained flow."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ from nfvae.models import check_flow
 from nfvae.registry import check_choice, check_number, options_of
 from nfvae.training.module import TrainingModule
 
-_FIRST_WEIGHT = 0.1  # of the teacher's log-density in a warm-up
+_FIRST_WEIGHT = 0.1  # weight of the teacher's log-density when a warm-up starts
 
 
 class DensityEstimation(TrainingModule):
-    """Fit a flow to vectors by maximum likelihood, which is the forward KL from data to model.
+    """Fit a flow to vectors by maximum likelihood, which minimizes the forward KL from data to model.
 
     Logged, in nats per vector: `nll` of the data.
 
     Args:
-        flow: a name in `nfvae.flows.FLOWS`, or "package.module:Class" of your own.
-        depth: layers of the flow.
-        flow_options: further arguments of the flow's class.
+        flow: name of the flow in `nfvae.flows.FLOWS`, or "package.module:Class" of your own.
+        depth: number of layers of the flow.
+        flow_options: options of the flow's class.
         standardize: whether the flow sees the data with mean 0 and deviation 1; log-densities are those of the data.
-        shape: of a vector; the command line takes it from the data set.
+        shape: shape of a vector; the command line takes it from the data set.
         training: arguments of `TrainingModule`.
 
     Raises:
@@ -66,7 +66,7 @@ class DensityEstimation(TrainingModule):
 
     @override
     def setup(self, stage: str) -> None:
-        """Standardize by the training set, where the data are a module of nfvae's."""
+        """Standardize by the training set, if the data come from a data module of nfvae."""
         super().setup(stage)
         splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
         if stage == "fit" and splits is not None:
@@ -74,7 +74,7 @@ class DensityEstimation(TrainingModule):
 
     @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
-        """Take the vectors of a batch; in a fit on data of your own, the first one is what is standardized by."""
+        """Return the vectors of a batch; in a fit on your own data, the first batch sets the standardization."""
         data = super().as_batch(batch, first)
         if first and self.trainer.state.fn == "fit":
             self.model.init_from(data)
@@ -101,21 +101,21 @@ class DensityEstimation(TrainingModule):
 
 
 class DensityDistillation(DensityEstimation):
-    """Teach a flow by the reverse KL from samples of its own, which looks at no data.
+    """Distill a teacher's density into a flow by the reverse KL on the flow's own samples, without data.
 
-    Logged, in nats per vector: `reverse_kl`, the target with its full weight, and in validation also `nll` of the data.
+    Logged, in nats per vector: `reverse_kl`, with the teacher at full weight; in validation also `nll` of the data.
 
     Args:
-        teacher: the folder of the teacher's run, or a checkpoint of a density; read for training alone.
-        warmup_epochs: epochs over which the teacher's log-density gains its full weight, from a tenth of it: a student
-            that starts wide finds modes that it would otherwise drop (arXiv 1505.05770, equation 20).
-        gradient: `plain`, or `path`, whose noise vanishes as the student reaches its teacher: see
-            `nfvae.estimators.path_draw`.
+        teacher: folder of the teacher's run, or a checkpoint of a density; read only for training.
+        warmup_epochs: epochs over which the weight of the teacher's log-density rises from 0.1 to 1; a student that
+            starts wide finds modes that it would otherwise drop (arXiv 1505.05770, equation 20).
+        gradient: gradient estimator: `plain`, or `path`, whose noise vanishes as the student reaches its teacher (see
+            `nfvae.estimators.path_draw`).
         training: arguments of `DensityEstimation`.
 
     Raises:
-        ValueError: for an unknown name or option, or a value out of range; before training, for a teacher that is no
-            density, of another shape, or trained on another data set.
+        ValueError: for an unknown name or option, or a value out of range; before training, for a teacher that is not
+            a density, has another shape, or was trained on another data set.
         FileNotFoundError: before training, if there is no such teacher.
 
     References:
@@ -145,17 +145,17 @@ class DensityDistillation(DensityEstimation):
 
     @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of as many samples as the batch has vectors, and their reverse KL, in nats per vector."""
+        """Return the loss on B samples, where B is the batch size, and their reverse KL, in nats per vector."""
         return self._loss_and_reverse_kl(len(batch), self.weight)
 
     @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
-        """Return the NLL of the data, and in a fit the reverse KL."""
+        """Return the NLL of the data, and during a fit also the reverse KL."""
         metrics = super().evaluation_metrics(split, batch)
         return metrics | self._loss_and_reverse_kl(len(batch), torch.ones(()))[1] if self.teacher else metrics
 
     def _loss_and_reverse_kl(self, samples: int, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weigh the teacher's log-density in the loss; what is logged is the divergence itself."""
+        """Return the loss, with the teacher's log-density weighted, and the unweighted reverse KL as a metric."""
         assert self.teacher is not None
         target: FlowDistribution = self.teacher.model()
         seen: list[Tensor] = []

@@ -18,31 +18,31 @@ TARGETS = ("posterior", "joint")
 
 
 class PosteriorDistillation(FlowVAE):
-    """Teach a student posterior by samples of its own.
+    """Distill a trained posterior into a student, by the reverse KL on the student's own samples.
 
-    The student samples z ~ q(z|x), so that its own density is free and nothing of it is inverted; a teacher says how
-    likely z is. The loss, in nats per image:
+    Sampling z ~ q(z|x) also gives the student's density, so the student is never inverted; the teacher evaluates the
+    density of z. The loss, in nats per image:
 
-    - target `posterior`: KL(q(z|x) || q_teacher(z|x)), logged and monitored as `reverse_kl`. The teacher's density goes
-      through its exact inverse.
-    - target `joint`: KL(q(z|x) || p_teacher(z|x)) up to log p(x), which is the negative ELBO of the student under the
-      teacher's decoder and prior; it is logged and monitored as `elbo`, with its parts.
+    - target `posterior`: KL(q(z|x) || q_teacher(z|x)), logged and monitored as `reverse_kl`. The teacher's density
+      uses the exact inverse of its flow.
+    - target `joint`: KL(q(z|x) || p_teacher(z|x)) up to log p(x). This is the negative ELBO of the student under the
+      teacher's decoder and prior, logged and monitored as `elbo`, with its parts.
 
-    The model is the student's posterior with the teacher's decoder and prior, which stay as they are. A checkpoint
-    holds all of them: whoever loads it needs no teacher.
+    The model is the student's posterior with the teacher's decoder and prior, which are frozen. A checkpoint holds
+    all of them, so loading it needs no teacher.
 
     Args:
-        teacher: the folder of the teacher's run, or a checkpoint of a VAE; read for training alone.
-        target: `posterior`, whose gradient is `plain` or `path`, or `joint`.
-        samples: K, samples of the student an image and step.
+        teacher: folder of the teacher's run, or a checkpoint of a VAE; read only for training.
+        target: target density: `posterior`, with gradient `plain` or `path`, or `joint`.
+        samples: K, number of student samples per image and step.
         training: arguments of `FlowVAE`. The settings that the student shares with its teacher (`latent`, `prior`,
-            `decoder`, `likelihood`, their options, `shape`, `levels`) are taken from there, unless a checkpoint has
-            them. A learning rate of 1e-2 can lead to where the student never comes back from.
+            `decoder`, `likelihood`, their options, `shape`, `levels`) are taken from the teacher, unless a checkpoint
+            has them. A learning rate of 1e-2 can lead to a state from which the student never recovers.
 
     Raises:
         FileNotFoundError: if there is no such teacher.
-        ValueError: for a teacher that is no VAE, an unknown name or option, or a value out of range; before training,
-            for data of another shape or data set than the teacher's.
+        ValueError: for a teacher that is not a VAE, an unknown name or option, or a value out of range; before
+            training, for data whose shape or data set differs from the teacher's.
 
     References:
         Parallel WaveNet: Fast High-Fidelity Speech Synthesis, arXiv 1711.10433.
@@ -71,7 +71,7 @@ class PosteriorDistillation(FlowVAE):
 
     @override
     def learn_from(self, teacher: Teacher) -> None:
-        """Keep the teacher, and take over its decoder, likelihood and prior, which are not trained."""
+        """Store the teacher, and copy its decoder, likelihood and prior, which are not trained."""
         super().learn_from(teacher)
         taught = teacher.model
         self.model.decoder.load_state_dict(taught.decoder.state_dict())
@@ -82,7 +82,7 @@ class PosteriorDistillation(FlowVAE):
 
     @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the divergence from the target, in nats per image, and what is logged."""
+        """Return the divergence from the target, in nats per image, and the metrics to log."""
         if not self.by_posterior:
             return super().loss_and_metrics(batch)
         loss = self.divergence(batch)
@@ -97,13 +97,13 @@ class PosteriorDistillation(FlowVAE):
 
     @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
-        """Return the student's ELBO under the teacher's decoder, and in a fit its divergence from the posterior."""
+        """Return the student's ELBO under the teacher's decoder; in a fit also its divergence from the teacher."""
         metrics = super().evaluation_metrics(split, batch)
         return metrics | {"reverse_kl": self.divergence(batch)} if self.by_posterior and self.teacher else metrics
 
 
 def _prior_options(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the options of a student's prior: its teacher's, and where that is made of a posterior, which one."""
+    """Return the student's prior options: the teacher's, plus its posterior if the prior is built from it."""
     options: dict[str, Any] | None = teacher["prior_options"]
     if PRIORS.load(teacher["prior"]).is_of_posterior and not (options or {}).get("posterior"):
         return {**(options or {}), "posterior": {name: teacher[name] for name in POSTERIOR}}

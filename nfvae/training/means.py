@@ -1,4 +1,4 @@
-"""Means over a data set, whatever batches and processes it is cut into."""
+"""Means over a data set that is split into batches and processes."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from nfvae.numerics import double
 
 
 class Means:
-    """Means of batches by name, each batch weighed by its size, in float64.
+    """Average the metrics of batches by name, weighted by batch size, in float64.
 
     Attributes:
         latest: the metrics of the last batch.
@@ -26,12 +26,12 @@ class Means:
         return self.batches[-1]
 
     def add(self, metrics: Mapping[str, Tensor], count: int) -> None:
-        """Add the means over a batch of some data."""
+        """Add the means over one batch of `count` data."""
         self.batches.append(metrics)
         self.counts.append(count)
 
     def over_processes(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Return the means over all data of all processes; each process has one batch at least."""
+        """Return the means over the data of all processes; each process must have at least one batch."""
         rows = double(torch.stack([torch.stack(list(metrics.values())) for metrics in self.batches]))
         counts = rows.new_tensor(self.counts)
         sums = torch.cat([counts @ rows, counts.sum()[None]])

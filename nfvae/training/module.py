@@ -1,4 +1,4 @@
-"""What every training here shares: settings, optimizer, checks, metrics, and what its checkpoint says."""
+"""The base class of all training: settings, optimizer, checks, metrics and checkpoints."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -23,40 +23,41 @@ from nfvae.training.teacher import Teacher
 
 
 class TrainingModule(pl.LightningModule, ABC):
-    """A LightningModule that trains a plain model.
+    """Train a plain model as a LightningModule.
 
-    A subclass builds the plain model as `model`, says what its loss is, and passes on its `training` arguments. A
-    checkpoint holds all hyperparameters, from which alone the module is built again.
+    A subclass builds the plain model as `model`, defines its loss, and passes on its `training` arguments. The module
+    can be rebuilt from the hyperparameters in its checkpoint alone.
 
     Args:
-        optimizer: `adam`, `adamax`, `adamw`, or "package.module:Class", as torch.optim:SGD.
-        optimizer_options: further arguments of the optimizer's class, as `weight_decay: 0.01` of adamw.
+        optimizer: name of the optimizer: `adam`, `adamax`, `adamw`, or "package.module:Class", such as torch.optim:SGD.
+        optimizer_options: options of the optimizer's class, such as `weight_decay: 0.01` for adamw.
         lr: learning rate.
-        schedule: `constant`, `cosine` (to zero at the last step), `multistep`, or torch.optim.lr_scheduler:NAME.
-        schedule_options: further arguments of the schedule's class, as `step_size: 20` of StepLR.
-        milestones: epochs at which `multistep` divides the rate by 10.
-        compile: whether the training step goes through `torch.compile`, which costs some seconds at the start; `auto`
-            for whatever is quicker in a long training.
-        start: the folder of a run of the same architecture, or a checkpoint, whose weights are the first ones; the
-            optimizer and its schedule begin anew.
+        schedule: learning-rate schedule: `constant`, `cosine` (to zero at the last step), `multistep`, or
+            torch.optim.lr_scheduler:NAME.
+        schedule_options: options of the schedule's class, such as `step_size: 20` for StepLR.
+        milestones: epochs at which `multistep` divides the learning rate by 10.
+        compile: whether to compile the training step with `torch.compile`, which takes some seconds at the start;
+            `auto` compiles only in a long training where that is faster.
+        start: folder of a run of the same architecture, or a checkpoint, with the initial weights; the optimizer and
+            its schedule start afresh.
 
     Attributes:
         model: the plain model.
-        kind: what that is, a name in `nfvae.runs.run.MODELS` and in `DATA`.
-        task: the name in `nfvae.training.TASKS`.
-        architecture: the hyperparameters that a checkpoint must share to be loaded.
-        teacher: the trained model that a student learns from, in a fit.
+        kind: kind of the model, a name in `nfvae.runs.run.MODELS` and in `DATA`.
+        task: name of the task in `nfvae.training.TASKS`.
+        architecture: hyperparameters that a checkpoint must share to be loaded.
+        teacher: trained model that a student learns from, during a fit.
         recorder: collects the metrics.
-        step_function: what a training step calls, `loss_and_metrics` or that compiled.
-        from_teacher: arguments of the constructor that follow from a teacher, and are no settings.
-        pictures: names of the pictures that are drawn at the end.
-        monitor: the validation metric that tells the best epoch.
-        mode: whether the monitored metric is to be `max` or `min`.
-        clip: largest norm of a gradient, where the trainer has no `gradient_clip_val` of its own; None for no limit.
+        step_function: function that a training step calls: `loss_and_metrics` or its compiled form.
+        from_teacher: constructor arguments that follow from the teacher, and are not settings.
+        pictures: names of the pictures drawn at the end of training.
+        monitor: validation metric that selects the best epoch.
+        mode: `max` if a larger monitored metric is better, `min` if a smaller one is.
+        clip: largest norm of the gradient, unless the trainer sets `gradient_clip_val`; None for no limit.
 
     Raises:
         ValueError: for an unknown name or a value out of range.
-        FloatingPointError: from its steps, if the loss or a metric is not finite.
+        FloatingPointError: in a step, if the loss or a metric is not finite.
     """
 
     model: Any
@@ -89,18 +90,18 @@ class TrainingModule(pl.LightningModule, ABC):
 
     @abstractmethod
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss, a scalar in nats, and what is logged by name, detached; a progress bar shows the first."""
+        """Return the loss, a scalar in nats, and detached metrics by name; the progress bar shows the first one."""
 
     @abstractmethod
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
-        """Return by name what is logged of a batch of the `val` or `test` split."""
+        """Return the metrics, by name, of a batch of the `val` or `test` split."""
 
     def anneal(self, step: int, epochs: float) -> None:
-        """Set whatever changes in the course of training; called before each training step.
+        """Update the quantities that change during training; called before each training step.
 
         Args:
             step: optimizer steps done.
-            epochs: epochs done, batches counted as fractions.
+            epochs: epochs done, with fractions.
         """
 
     @property
@@ -109,32 +110,32 @@ class TrainingModule(pl.LightningModule, ABC):
         return False
 
     def as_batch(self, batch: Any, first: bool) -> Tensor:
-        """Take the data of a batch, see `data_of`, of the model's floating type; more is checked of the first one."""
+        """Return the data of a batch (see `data_of`) in the model's dtype; subclasses check the first batch."""
         return data_of(batch).to(self.dtype)
 
     def check_model(self) -> None:
         """Refuse a model whose parts do not fit each other.
 
         Raises:
-            ValueError: for such a model.
+            ValueError: if they do not fit.
         """
 
     def learn_from(self, teacher: Teacher) -> None:
-        """Keep the teacher of a student.
+        """Store the student's teacher.
 
         Raises:
-            ValueError: for a teacher of data of another shape.
+            ValueError: if the teacher's data have another shape.
         """
         teacher.check_shape(self.hparams["shape"])
         self.teacher = teacher
 
     @property
     def spec(self) -> DataSpec:
-        """The form of a datum."""
+        """The shape and the number of levels of a datum."""
         return DataSpec(tuple(self.hparams["shape"]), self.hparams.get("levels"))
 
     def check_states(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the optimizer's states in a checkpoint, unless a subclass has an optimizer of its own.
+        """Refuse a checkpoint whose optimizer states do not fit; a subclass's own optimizer is not checked.
 
         Raises:
             ValueError: for states that do not fit the optimizer.
@@ -147,26 +148,27 @@ class TrainingModule(pl.LightningModule, ABC):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: Path | str, map_location: Any = None, *, trust: tuple[str, ...] = (), **changes: Any
     ) -> Self:
-        """Load what was trained; nothing that the file holds is run.
+        """Load a trained module from a checkpoint, without running any code in the file.
 
         Args:
-            checkpoint_path: a checkpoint, or the folder of a run, whose best one is meant.
-            map_location: the device, or whatever else `torch.load` takes; by default the CPU.
-            trust: "package.module:Class" of your own that the checkpoint may name; those in `changes` are trusted too.
-            changes: hyperparameters other than the saved ones. Lightning's own `strict`, `weights_only` and
-                `hparams_file` are taken with the values alone that they have here: weights have to fit, nothing in the
-                file is run, and the checkpoint holds its settings.
+            checkpoint_path: a checkpoint, or the folder of a run, which stands for its best checkpoint.
+            map_location: device, or any other value that `torch.load` takes; by default the CPU.
+            trust: your own classes, as "package.module:Class", that the checkpoint may name; classes in `changes` are
+                trusted too.
+            changes: hyperparameters that replace the saved ones. Lightning's `strict`, `weights_only` and
+                `hparams_file` accept only their defaults here: weights must fit, nothing in the file is run, and the
+                checkpoint holds its settings.
 
         Raises:
             FileNotFoundError: if there is no such run or checkpoint.
-            ValueError: if the checkpoint is damaged, of another kind, or names a class not trusted; for a bad argument.
+            ValueError: if the checkpoint is damaged, of another kind, or names an untrusted class; for a bad argument.
         """
         run = Run(checkpoint_path, {*trust, *class_paths(changes)})
         return load_on(cls, run, map_location, **without_lightning_options(cls.__name__, changes))
 
     @override
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Add the callbacks of every training: its preparation, its metrics, and equal epochs after a resume."""
+        """Add the callbacks of every training: preparation, reproducible epochs, metrics, and compilation."""
         return [Preparation(), ReproducibleEpochs(), self.recorder, *compile_callbacks(self.hparams["compile"])]
 
     @override
@@ -178,7 +180,7 @@ class TrainingModule(pl.LightningModule, ABC):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip as the trainer says, or else at `clip`."""
+        """Clip at the trainer's `gradient_clip_val`, or else at `clip`."""
         limit = self.clip if gradient_clip_val is None else gradient_clip_val
         self.clip_gradients(optimizer, limit, gradient_clip_algorithm or "norm")
 

@@ -27,13 +27,14 @@ OPTIMIZERS = Registry(
 )
 SCHEDULES = Registry("schedule", LRScheduler, {"multistep": "torch.optim.lr_scheduler:MultiStepLR"})
 _BUILT_IN = ("constant", "cosine", *SCHEDULES)
-_FUSED = ("adam", "adamw")  # have a kernel for all parameters at once
+_FUSED = ("adam", "adamw")  # have a fused kernel for all parameters
 
 
 class FusedAdam(Adam):
-    """PyTorch's Adam, whose step spends no time on what no step changes: on a small model a third of the optimizer's.
+    """Run PyTorch's Adam without the work that is the same in every step.
 
-    Arguments, state and steps are those of `torch.optim.Adam`; what it does without its fused kernel is left to it.
+    On a small model this saves a third of the optimizer's time. Arguments, state and steps are those of
+    `torch.optim.Adam`, which also takes over whenever its fused kernel is not used.
 
     References:
         Adam: A Method for Stochastic Optimization, arXiv 1412.6980.
@@ -53,7 +54,7 @@ class FusedAdam(Adam):
             for group, parameters in zip(self.param_groups, learning, strict=True):
                 self._step_of_group(group, parameters)
         else:
-            inspect.unwrap(Adam.step)(self)  # without the hooks, which are called around this very method
+            inspect.unwrap(Adam.step)(self)  # without the hooks, which already run around this method
         return loss
 
     def _step_of_group(self, group: dict[str, Any], learning: list[Tensor]) -> None:
@@ -75,10 +76,10 @@ class FusedAdam(Adam):
 
 
 def check_optimization(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of optimizer and schedule that would fail later.
+    """Refuse settings of the optimizer or the schedule that would fail during training.
 
     Raises:
-        ValueError: for such settings.
+        ValueError: for settings that would fail.
     """
     check_number("lr", settings["lr"], above=0)
     if not is_class_path(settings["schedule"]):
@@ -96,8 +97,8 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
 
 
 def _try(settings: Mapping[str, Any]) -> None:
-    """Take one step with optimizer and schedule, as some find only then what they cannot do."""
-    parameter = nn.Parameter(torch.zeros(1, device="cpu"))  # whatever device is the default
+    """Take one step with the optimizer and the schedule, since some reject their settings only then."""
+    parameter = nn.Parameter(torch.zeros(1, device="cpu"))  # whatever the default device is
     parameter.grad = torch.zeros(1, device="cpu")
     optimizer = make_optimizer(settings, [parameter], torch.device("cpu"))
     try:
@@ -116,12 +117,12 @@ def _try(settings: Mapping[str, Any]) -> None:
 def check_states(
     settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], checkpoint: Mapping[str, Any]
 ) -> None:
-    """Refuse states of optimizer and schedule in a checkpoint that a training under these settings would not save.
+    """Refuse a checkpoint whose optimizer or schedule states do not fit these settings.
 
-    Parameters that do not learn are left out.
+    Frozen parameters are left out.
 
     Raises:
-        ValueError: for such states.
+        ValueError: for states that a training under these settings would not save.
     """
     copies = [nn.Parameter(torch.zeros_like(each, device="cpu")) for each in parameters if each.requires_grad]
     optimizer = make_optimizer(settings, copies, torch.device("cpu"))
@@ -145,10 +146,10 @@ def check_states(
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], device: torch.device) -> Optimizer:
-    """Build the optimizer of the parameters that learn, Adam and AdamW fused where there is such a kernel.
+    """Build the optimizer of the trainable parameters; Adam and AdamW use their fused kernel if available.
 
     Raises:
-        ValueError: for an unknown name or option, or a value that the optimizer refuses.
+        ValueError: for an unknown name or option, or a value that the optimizer rejects.
     """
     name, options = settings["optimizer"], dict(settings["optimizer_options"] or {})
     if name in _FUSED and device.type in ("cpu", "cuda"):
@@ -158,7 +159,7 @@ def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Paramete
 
 
 def with_new_rate(checkpoint: Mapping[str, Any], lr: float) -> None:
-    """Have the optimizer and the schedule in a checkpoint go on with another learning rate."""
+    """Rescale the optimizer and schedule states in a checkpoint to a new learning rate."""
     ratio = lr / checkpoint["hyper_parameters"]["lr"]
     if ratio == 1:
         return
@@ -172,15 +173,15 @@ def with_new_rate(checkpoint: Mapping[str, Any], lr: float) -> None:
 def with_schedule(
     optimizer: Optimizer, settings: Mapping[str, Any], count_steps: Callable[[], float]
 ) -> dict[str, Any]:
-    """Return an optimizer with its schedule as Lightning's `configure_optimizers` has to.
+    """Return an optimizer and its schedule in the form that Lightning's `configure_optimizers` requires.
 
     Args:
         optimizer: the optimizer.
         settings: `schedule`, `schedule_options`, and the `milestones` at which `multistep` divides the rate by 10.
-        count_steps: gives the number of steps of the whole training, at the last of which `cosine` comes to zero.
+        count_steps: returns the number of steps of the whole training; `cosine` reaches zero at the last one.
 
     Raises:
-        ValueError: for an unknown name or option, or a value that the schedule refuses.
+        ValueError: for an unknown name or option, or a value that the schedule rejects.
     """
     name, options = settings["schedule"], settings["schedule_options"]
     if name in SCHEDULES or is_class_path(name):
@@ -196,5 +197,5 @@ def with_schedule(
 
 
 def schedules_of(made: Mapping[str, Any]) -> list[LRScheduler]:
-    """Return the schedule, if there is one, of what `with_schedule` returns."""
+    """Return the schedule, if any, in the result of `with_schedule`."""
     return [made["lr_scheduler"]["scheduler"]] if "lr_scheduler" in made else []

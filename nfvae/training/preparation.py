@@ -1,4 +1,4 @@
-"""What is checked and read before a training begins."""
+"""Checks and loading before training starts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ _TOO_COARSE = ("16-true", "bf16-true")
 
 
 class Preparation(pl.Callback):
-    """Check precision, callbacks, data and model, read teacher and first weights, and compile the step if requested."""
+    """Check precision, callbacks, data and model; load teacher and initial weights; compile if requested."""
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -41,20 +41,20 @@ class Preparation(pl.Callback):
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the weights that are to be started from, unless a checkpoint has just brought later ones."""
+        """Load the initial weights, unless the fit resumes from a checkpoint."""
         if not trainer.ckpt_path:
             load_start(pl_module)
 
 
 def prepare_fit(module: Any, data: Any) -> None:
-    """Check the data and the model before a training, and read the teacher where there is one.
+    """Check the data and the model before training, and load the teacher if there is one.
 
     Args:
         module: the training module.
-        data: the data module, or data of your own; None where there is none.
+        data: the data module, or your own data; None if there is none.
 
     Raises:
-        ValueError: for data of another form than the model's or the teacher's, or a model whose parts do not fit.
+        ValueError: for data that do not match the model or the teacher, or a model whose parts do not fit.
         FileNotFoundError: if there is no such teacher.
     """
     check_spec(module, data)
@@ -66,17 +66,17 @@ def prepare_fit(module: Any, data: Any) -> None:
 
 
 def check_spec(module: Any, data: Any) -> None:
-    """Refuse data of another form than the model's; data without an attribute `spec` are taken.
+    """Refuse data whose `spec` differs from the model's; data without a `spec` are accepted.
 
     Raises:
-        ValueError: for such data.
+        ValueError: if the two differ.
     """
     if (found := getattr(data, "spec", module.spec)) != module.spec:
         raise ValueError(f"the model expects shape {module.spec}; the data have {found}")
 
 
 def load_start(module: Any) -> None:
-    """Take over the weights of the run that is to be started from, where there is one.
+    """Load the initial weights from the run in the setting `start`, if it is set.
 
     Raises:
         FileNotFoundError: if there is no such run.
@@ -84,25 +84,25 @@ def load_start(module: Any) -> None:
     """
     if module.hparams["start"]:
         load_weights(module.model, *starting_weights(module, module.hparams["start"]))
-        if module.teacher:  # whose parts are the student's, whatever it starts from
+        if module.teacher:  # a student has its teacher's parts, whatever it starts from
             module.learn_from(module.teacher)
 
 
 def check_resumable(module: Any, checkpoint: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint from which the training cannot go on, states of the optimizer included.
+    """Refuse a checkpoint from which training cannot resume; the optimizer's states are checked too.
 
     Raises:
-        ValueError: for such a checkpoint.
+        ValueError: if training cannot resume from it.
     """
     check_same_training(module, checkpoint, module.teacher)
     module.check_states(checkpoint)
 
 
 def prepare_resume(module: Any, checkpoint: dict[str, Any]) -> None:
-    """Check a checkpoint that a training goes on from, and give it the learning rate and patience that are set now.
+    """Check a checkpoint to resume from, and apply the current learning rate and patience to it.
 
     Raises:
-        ValueError: for a checkpoint from which the training cannot go on.
+        ValueError: if training cannot resume from it.
     """
     check_resumable(module, checkpoint)
     check_alike("checkpoint", checkpoint, _own_parts(module.trainer))
@@ -111,7 +111,7 @@ def prepare_resume(module: Any, checkpoint: dict[str, Any]) -> None:
 
 
 def _own_parts(trainer: Any) -> dict[str, Any]:
-    """Return what a checkpoint of the trainer holds of its loops; of callbacks only that each has a state by name."""
+    """Return the expected parts of a checkpoint: the fit loop's state, and the name of each callback's state."""
     return {
         "loops": {"fit_loop": trainer.fit_loop.state_dict()},
         "callbacks": {each.state_key: {} for each in trainer.callbacks},

@@ -1,4 +1,4 @@
-"""The metrics of a training: a row of them an epoch, and no step beyond a loss that is lost."""
+"""Record the metrics of a training, one row per epoch, and stop at a loss that is not finite."""
 
 import math
 import time
@@ -21,13 +21,13 @@ Sink = Callable[[Row], None]
 
 
 class Recorder(pl.Callback):
-    """Collect the metrics of a module's steps, and write one row of them an epoch, before the epoch's checkpoint.
+    """Collect the metrics of a module's steps, and write one row per epoch, before the epoch's checkpoint.
 
     Attributes:
         epoch_sinks: functions that are called with each row.
         step_sinks: functions that are called with the metrics of single steps.
-        step_metrics: metrics of the present step, which are written at its end.
-        validation: the step after which the last validation was, and what it found.
+        step_metrics: metrics of the current step, which are written at its end.
+        validation: step of the last validation, and its metrics.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class Recorder(pl.Callback):
         self.epoch_means, self.epoch_start = Means(), time.perf_counter()
 
     def add_step(self, module: pl.LightningModule, loss: Tensor, metrics: Mapping[str, Tensor], count: int) -> Tensor:
-        """Add the metrics of a training step on some data, and return its loss.
+        """Add the metrics of a training step on `count` data, and return its loss.
 
         Raises:
-            FloatingPointError: if the loss is not finite; on a GPU seen every `log_every_n_steps` steps alone.
+            FloatingPointError: if the loss is not finite; on a GPU checked only every `log_every_n_steps` steps.
         """
         self.epoch_means.add(metrics, count)
         log_now = (module.global_step + 1) % getattr(module.trainer, "log_every_n_steps", 50) == 0
@@ -71,8 +71,8 @@ class Recorder(pl.Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's means, with a validation of the weights as they now are."""
-        if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's very last step
+        """Write the epoch's means, with the metrics of the last validation if it used the current weights."""
+        if not self.epoch_means.batches:  # resumed from a checkpoint of the epoch's last step
             return
         means = _logged(pl_module, "train", self.epoch_means, logger=False)
         means |= self.validation[1] if self.validation[0] == pl_module.global_step else {}
@@ -85,7 +85,7 @@ class Recorder(pl.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the means over the validation set, which in a fit join the epoch's row."""
+        """Log the means over the validation set; during a fit they are added to the epoch's row."""
         found = _logged(pl_module, "val", self.evaluation_means, logger=trainer.state.fn != "fit", prog_bar=True)
         if not trainer.sanity_checking:
             self.validation = pl_module.global_step, found
@@ -96,17 +96,17 @@ class Recorder(pl.Callback):
 
 
 def _logged(module: pl.LightningModule, split: str, means: Means, **options: Any) -> dict[str, float]:
-    """Have Lightning log means over all data of all processes, and return them by name."""
+    """Log means over the data of all processes through Lightning, and return them by name."""
     found = {f"{split}/{name}": float(value) for name, value in means.over_processes(module.trainer).items()}
     if not all(map(math.isfinite, found.values())):
         after = f"the {split} set after step {module.global_step}"
         raise _not_finite(found, f"epoch {module.current_epoch} of training" if split == "train" else after)
-    module.log_dict(found, batch_size=1, sync_dist=True, **options)  # each process has the same
+    module.log_dict(found, batch_size=1, sync_dist=True, **options)  # all processes have the same values
     return found
 
 
 def _write(module: pl.LightningModule, metrics: dict[str, float], sinks: list[Sink]) -> None:
-    """Log a row, and have it on disk at once."""
+    """Log a row, and write it to disk immediately."""
     for logger in module.loggers:
         logger.log_metrics({"epoch": module.current_epoch, **metrics}, module.global_step)
         logger.save()

@@ -1,4 +1,4 @@
-"""How a module comes back from a checkpoint, and from which ones it may go on."""
+"""Load modules from checkpoints, and check whether training can resume from them."""
 
 import warnings
 from collections.abc import Collection, Mapping
@@ -17,12 +17,12 @@ from nfvae.training.teacher import Teacher
 
 _Module = TypeVar("_Module", bound=Any)
 _LIGHTNING_OPTIONS = ("strict", "weights_only", "hparams_file")
-_COMPILED = "_orig_mod."  # in the names of weights
-_KEPT = ("optimizer", "optimizer_options", "schedule", "schedule_options", "milestones")  # with a saved state
+_COMPILED = "_orig_mod."  # prefix in the names of compiled weights
+_KEPT = ("optimizer", "optimizer_options", "schedule", "schedule_options", "milestones")  # fixed by a saved state
 
 
 class Saved(Protocol):
-    """What is read here of a module that is built from its hyperparameters alone: see `TrainingModule`."""
+    """The attributes used here of a module that is built from its hyperparameters alone: see `TrainingModule`."""
 
     kind: ClassVar[str]
     architecture: ClassVar[tuple[str, ...]]
@@ -33,13 +33,13 @@ class Saved(Protocol):
 
 
 def arguments(kind: type[pl.LightningModule]) -> set[str]:
-    """Return the names of the constructor's arguments, those that it passes on included."""
+    """Return the names of the constructor's arguments, including those it passes to its base classes."""
     ours = [base for base in kind.__mro__ if issubclass(base, pl.LightningModule)]
     return {name for base in ours[: ours.index(pl.LightningModule)] for name in options_of(base)}
 
 
 def load(kind: type[_Module], run: Run, **changes: Any) -> _Module:
-    """Build a module of a kind from a run's settings, some of them changed, and load its weights.
+    """Build a module from a run's settings, with some changes, and load the run's weights.
 
     Raises:
         ValueError: for a run of another kind, or an unknown hyperparameter.
@@ -57,24 +57,24 @@ def load(kind: type[_Module], run: Run, **changes: Any) -> _Module:
 
 
 def load_on(kind: type[_Module], run: Run, map_location: Any, **changes: Any) -> _Module:
-    """Load a module as `load` does, on the device that Lightning's `map_location` means.
+    """Load a module as `load` does, on the device given by Lightning's `map_location`.
 
     Raises:
-        ValueError: as `load`, or for a device that is unknown or not there.
+        ValueError: as `load`, or for a device that is unknown or unavailable.
     """
     module = load(kind, run, **changes)
     try:
         loaded: _Module = module.to(_device(run.path, map_location))
         return loaded
-    except (RuntimeError, AssertionError, TypeError) as error:  # a device unknown to torch or not there
+    except (RuntimeError, AssertionError, TypeError) as error:  # a device unknown to torch, or unavailable
         raise ValueError(f"cannot load to {map_location!r}: {next(iter(str(error).splitlines()), '')}") from error
 
 
 def without_lightning_options(kind: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes of hyperparameters without the arguments of Lightning's own `load_from_checkpoint`.
+    """Return changed hyperparameters without the arguments of Lightning's own `load_from_checkpoint`.
 
     Raises:
-        ValueError: for an argument of Lightning's that would load less, or run what a file holds.
+        ValueError: for a Lightning argument that would load less, or run code in a file.
     """
     for name in _LIGHTNING_OPTIONS:
         if changes.get(name) is not None and changes[name] is not True:
@@ -83,7 +83,7 @@ def without_lightning_options(kind: str, changes: Mapping[str, Any]) -> dict[str
 
 
 def starting_weights(module: Saved, start: str) -> tuple[dict[str, Tensor], Path]:
-    """Return the weights of the run that a training is to be started from, and where they come from.
+    """Return the initial weights of a training from the run `start`, and the path of that run.
 
     Raises:
         FileNotFoundError: if there is no such run.
@@ -98,10 +98,10 @@ def starting_weights(module: Saved, start: str) -> tuple[dict[str, Tensor], Path
 
 
 def check_same_training(module: Saved, checkpoint: Mapping[str, Any], teacher: Teacher | None) -> None:
-    """Refuse a checkpoint from which a training cannot go on under these settings, saying what differs.
+    """Refuse a checkpoint from which training cannot resume under these settings.
 
     Raises:
-        ValueError: for such a checkpoint.
+        ValueError: if training cannot resume; the message lists the differences.
     """
     saved = with_later_settings(module.kind, checkpoint["hyper_parameters"])
     if differences := _differences(module, saved, (*module.architecture, *_KEPT)):
@@ -112,7 +112,7 @@ def check_same_training(module: Saved, checkpoint: Mapping[str, Any], teacher: T
 
 
 def _differences(module: Saved, saved: Mapping[str, Any], names: Collection[str]) -> str:
-    """Say which hyperparameters of these names differ from the saved ones; nothing where none does."""
+    """List the named hyperparameters that differ from the saved ones; empty if none does."""
     return ", ".join(
         f"{name} {saved.get(name)!r} where the model has {module.hparams[name]!r}"
         for name in names
@@ -121,16 +121,16 @@ def _differences(module: Saved, saved: Mapping[str, Any], names: Collection[str]
 
 
 def check_loadable(module: pl.LightningModule) -> None:
-    """Refuse to train what could not be loaded again, as its settings do not say which weights it has.
+    """Refuse to train a module that could not be loaded again, because its settings do not determine its weights.
 
     Raises:
-        ValueError: for weights other than those of a module built from the same settings.
+        ValueError: for weights that differ in name or shape from those of a module built from the same settings.
     """
     given = {name: module.hparams[name] for name in arguments(type(module)) if name in module.hparams}
     try:
         with warnings.catch_warnings(action="ignore"), torch.device("meta"), torch.random.fork_rng(devices=[]):
             built = type(module)(**given).state_dict()
-    except Exception:  # a subclass that nothing but its author can build
+    except Exception:  # a subclass that only its author can build
         return
     own = module.state_dict()
     if any(_COMPILED in name for name in own):
@@ -144,14 +144,14 @@ def check_loadable(module: pl.LightningModule) -> None:
 
 
 def _differ(saved: Any, own: Any) -> bool:
-    """Tell whether two settings differ; nothing, no options and zero are one."""
+    """Return whether two settings differ; None, no options and zero count as equal."""
     if isinstance(saved, torch.Tensor) or isinstance(own, torch.Tensor):
         return content_digest({"": saved}) != content_digest({"": own})
     return bool((plain(saved) or None) != (plain(own) or None))
 
 
 def _device(path: Path, map_location: Any) -> Any:
-    """Return the device that Lightning's `map_location` means for the weights of a checkpoint."""
+    """Return the device of a checkpoint's weights under Lightning's `map_location`."""
     if not (callable(map_location) or isinstance(map_location, Mapping)):
         return map_location or "cpu"
     state = torch.load(path, map_location=map_location, weights_only=True)["state_dict"]

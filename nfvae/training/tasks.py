@@ -1,4 +1,4 @@
-"""What `nfvae fit` can train, by the name that a config's `task` gives it."""
+"""The tasks that `nfvae fit` can train, by the name that a config gives as `task`."""
 
 from nfvae.registry import Registry
 from nfvae.training.module import TrainingModule

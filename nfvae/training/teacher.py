@@ -13,13 +13,13 @@ _TRAINED_BY = {"vae": "configs/distill/teacher.yaml", "density": "configs/toy/te
 
 
 class Teacher:
-    """A trained model, frozen and in eval mode, with what is known of its data.
+    """Load a trained model, frozen and in eval mode, with what is known about its data.
 
-    It is no module, so it enters neither the student's parameters nor its checkpoint.
+    It is not a torch module, so it is not part of the student's parameters or checkpoint.
 
     Args:
-        path: the folder of the teacher's run, or a checkpoint.
-        kind: `vae` or `density`, what it has to be.
+        path: folder of the teacher's run, or a checkpoint.
+        kind: required kind of the model, `vae` or `density`.
 
     Raises:
         FileNotFoundError: if there is no such run or checkpoint.
@@ -42,23 +42,23 @@ class Teacher:
         check_exact(f"the density of the teacher {path}", self.model)
 
     def to(self, device: torch.device) -> None:
-        """Bring the model to a device."""
+        """Move the model to a device."""
         self.model.to(device)
 
     def check_shape(self, shape: Collection[int]) -> None:
-        """Refuse a student of data of another shape.
+        """Refuse a student whose data have another shape.
 
         Raises:
-            ValueError: for such a student.
+            ValueError: if the shapes differ.
         """
         if list(self.settings["shape"]) != list(shape):
             raise ValueError(f"the teacher has shape {list(self.settings['shape'])}; the student {list(shape)}")
 
     def check_data(self, data: Any) -> None:
-        """Refuse another data set than the teacher's, or other images of one of that name; data of your own are taken.
+        """Refuse a data set whose name or images differ from the teacher's; your own data are accepted.
 
         Raises:
-            ValueError: for such data.
+            ValueError: if the name or the images differ.
         """
         dataset = getattr(data, "hparams", {}).get("dataset")
         if dataset and self.dataset and dataset != self.dataset:

@@ -18,30 +18,31 @@ class FlowVAE(TrainingModule):
     """Train a VAE whose posterior is a normalizing flow. The plain model is the attribute `model`.
 
     Logged, in nats per image: `train/…` and `val/…` of `elbo` (always with β = 1), `reconstruction` E log p(x|z), `kl`,
-    `log_det` (the flow's mean log-determinant), and what the objective adds; `val/nll` and `test/nll`.
+    `log_det` (the flow's mean log-determinant), and the objective's own metrics; `val/nll` and `test/nll`.
 
     Args:
-        flow: a name in `nfvae.flows.FLOWS`; this and every other name may be "package.module:Class" of your own.
-        depth: layers of the flow.
-        flow_options: further arguments of the flow's class, as `hidden: 320` of iaf.
-        context: C, the size of the encoder's context h for the flow; 0 makes the flow global.
-        encoder: a name in `nfvae.models.ENCODERS`.
-        encoder_options: further arguments of the encoder's class, as `hidden` and `activation` of mlp.
-        latent: D, the number of latent coordinates.
-        prior: a name in `nfvae.models.PRIORS`.
-        prior_options: further arguments of the prior's class.
-        decoder: a name in `nfvae.models.DECODERS`.
-        decoder_options: further arguments of the decoder's class, as `hidden` and `activation` of mlp.
-        likelihood: a name in `nfvae.models.LIKELIHOODS`; `own` where the decoder gives p(x|z) itself.
-        likelihood_options: further arguments of the likelihood's class.
-        objective: a name in `nfvae.estimators.OBJECTIVES`.
-        objective_options: further arguments of the objective's class, as `beta: 0.5` of elbo.
-        gradient: a name in `nfvae.estimators.GRADIENTS`: `plain`, `path`, `dreg` of iwae, `reinforce` for comparison.
-        samples: K, posterior samples an image and step.
-        val_samples: importance samples an image for `val/nll`; 0 leaves it out.
-        test_samples: importance samples an image for `test/nll`; 0 leaves it out.
-        shape: of a datum; the command line takes it from the data set.
-        levels: how many values a number of a datum can have; the command line takes it from the data set.
+        flow: name of the flow in `nfvae.flows.FLOWS`, or "package.module:Class" of your own, as for every name here.
+        depth: number of layers of the flow.
+        flow_options: options of the flow's class, such as `hidden: 320` for iaf.
+        context: size C of the encoder's context h for the flow; with 0 the flow is the same for all images.
+        encoder: name of the encoder in `nfvae.models.ENCODERS`.
+        encoder_options: options of the encoder's class, such as `hidden` and `activation` for mlp.
+        latent: number of latent coordinates D.
+        prior: name of the prior in `nfvae.models.PRIORS`.
+        prior_options: options of the prior's class.
+        decoder: name of the decoder in `nfvae.models.DECODERS`.
+        decoder_options: options of the decoder's class, such as `hidden` and `activation` for mlp.
+        likelihood: name of the likelihood in `nfvae.models.LIKELIHOODS`; `own` if the decoder returns p(x|z) itself.
+        likelihood_options: options of the likelihood's class.
+        objective: name of the objective in `nfvae.estimators.OBJECTIVES`.
+        objective_options: options of the objective's class, such as `beta: 0.5` for elbo.
+        gradient: name of the gradient estimator in `nfvae.estimators.GRADIENTS`: `plain`, `path`, `dreg` (for iwae), or
+            `reinforce` (for comparison).
+        samples: number of posterior samples K per image and training step.
+        val_samples: number of importance samples per image for `val/nll`; 0 skips it.
+        test_samples: number of importance samples per image for `test/nll`; 0 skips it.
+        shape: shape of a datum; the command line takes it from the data set.
+        levels: number of values that each element of a datum can have; the command line takes it from the data set.
         training: arguments of `TrainingModule`.
 
     Raises:
@@ -94,7 +95,7 @@ class FlowVAE(TrainingModule):
 
     @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
-        """Take the images of a batch; with the first ones, which are checked, counting starts again."""
+        """Return the images of a batch; the first batch is checked, and resets the count of evaluated images."""
         x, self.images_evaluated = super().as_batch(batch, first), 0 if first else self.images_evaluated
         return self.model.as_data(x) if first or x.ndim > 2 else x
 
@@ -104,7 +105,7 @@ class FlowVAE(TrainingModule):
         return -objective, metrics
 
     def objective_and_metrics(self, terms: LogTerms) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the bound that is maximized, a scalar in nats per image, and the means of its parts."""
+        """Return the objective, a scalar in nats per image, and the means of its parts."""
         means = LogTerms(*torch.stack(terms).detach().mean((1, 2)))
         metrics = {"elbo": means.log_weight, "reconstruction": means.likelihood, "kl": means.kl}
         objective = self.objective(terms)
@@ -123,7 +124,7 @@ class FlowVAE(TrainingModule):
         self.objective.anneal(step, epochs)
 
     def _nll(self, batch: Tensor, samples: int) -> Tensor:
-        """Estimate the batch's NLL, in nats per image, with the noise that `nfvae evaluate` gives each image."""
+        """Estimate the batch's NLL, in nats per image, with the same noise for each image as `nfvae evaluate`."""
         place = torch.arange(self.images_evaluated, self.images_evaluated + len(batch))
         self.images_evaluated += len(batch)
         indices = place * self.trainer.world_size + self.trainer.global_rank
@@ -143,7 +144,7 @@ class FlowVAE(TrainingModule):
 
 
 def _objective_and_gradient(settings: Mapping[str, Any]) -> tuple[Objective, Gradient]:
-    """Make what a training maximizes, and the estimator of its gradient, from checked settings."""
+    """Check the settings, and build the objective and its gradient estimator."""
     for name, least in {"samples": 1, "val_samples": 0, "test_samples": 0}.items():
         check_whole(name, settings[name], least)
     objective = make_objective(settings["objective"], settings["objective_options"])

@@ -1,4 +1,4 @@
-"""Pictures of trained runs by name. Adding one is a file beside this one and a line in `PICTURES`."""
+"""Pictures of trained runs by name. To add one, write a file beside this one and add a line to `PICTURES`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,16 +46,16 @@ def draw(
     """Draw a picture.
 
     Args:
-        name: in `PICTURES`, or "package.module:Class" of your own.
-        runs: what it is drawn of.
-        images: which test images, or how many of the first ones, as far as there are.
-        evaluations: which ones are read, by the name of the estimator.
-        root: folder or file of the images, where they are not where they were in training.
-        teacher: run of the teacher of a student, where it is not where it was in training.
+        name: a name in `PICTURES`, or your own class as "package.module:Class".
+        runs: runs to draw.
+        images: indices of test images, or the number of first ones, as far as available.
+        evaluations: settings of the evaluations to read, by estimator name.
+        root: folder or file of the images, if they have moved since training.
+        teacher: run of a student's teacher, if it has moved since training.
 
     Raises:
-        ValueError: for an unknown name, or runs or images that the picture cannot be drawn of.
-        FileNotFoundError: if an evaluation or the given teacher is not there.
+        ValueError: for an unknown name, or runs or images that do not suit the picture.
+        FileNotFoundError: if an evaluation or the given teacher does not exist.
     """
     figure = PICTURES.make(name).draw(Given(runs, images, evaluations, root, teacher))
     if not hasattr(figure, "savefig"):

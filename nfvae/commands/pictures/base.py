@@ -1,4 +1,4 @@
-"""What a picture is, and what it is drawn of."""
+"""The base class of pictures, and their input."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _LONGEST_NAME = 40  # characters of an experiment's name in a picture
 
 
 class Given(NamedTuple):
-    """What a picture is drawn of; see `draw`."""
+    """The input of a picture; see `draw`."""
 
     runs: Sequence[Run]
     images: Images = 8
@@ -26,26 +26,26 @@ class Given(NamedTuple):
     teacher: Path | str | None = None
 
     def only(self) -> Run:
-        """Return the one run of a picture that takes one."""
+        """Return the run of a picture that takes exactly one."""
         if len(self.runs) != 1:
             raise ValueError(f"this picture takes one run; got {len(self.runs)}")
         return self.runs[0]
 
     def named(self) -> dict[str, Run]:
-        """Return the runs, each once, by the names of `names_of`."""
+        """Return the distinct runs by the names of `names_of`."""
         if not self.runs:
             raise ValueError("this picture takes runs; got none")
         runs = [*{run.path.resolve(): run for run in self.runs}.values()]
         return dict(zip(names_of(runs), runs, strict=True))
 
     def split(self, run: Run) -> Tensor:
-        """Return the test images of a run with shape (N, P), from `root` where that is given."""
+        """Return the test images of a run with shape (N, P), from `root` if given."""
         data = run.images(**({} if self.root is None else {"root": self.root}))
         run.check_spec(data.spec, data.hparams["dataset"])
         return data.images("test").float()
 
     def chosen(self, run: Run) -> Tensor:
-        """Return the test images of a run that were chosen."""
+        """Return the chosen test images of a run."""
         return chosen_images(self.split(run), self.images)
 
 
@@ -53,7 +53,7 @@ class Picture(ABC):
     """A picture of trained runs.
 
     Attributes:
-        help: a line for the help of `nfvae plot`.
+        help: one line for the help of `nfvae plot`.
         reads_images: whether it reads the images of the runs' data.
     """
 
@@ -65,13 +65,13 @@ class Picture(ABC):
         """Draw the picture.
 
         Raises:
-            ValueError: for runs or images that it cannot be drawn of.
-            FileNotFoundError: if an evaluation or the given teacher is not there.
+            ValueError: for runs or images that do not suit the picture.
+            FileNotFoundError: if an evaluation or the given teacher does not exist.
         """
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
-    """Return names for different runs: those of their experiments, or else the ends of their paths that differ."""
+    """Return distinct names for runs: those of their experiments, or else the shortest path ends that differ."""
     names = experiment_names([unread_result(run) for run in runs])
     if names and all(len(name) <= _LONGEST_NAME for name in names):
         return names
@@ -85,7 +85,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def chosen_images(images: Tensor, chosen: Images) -> Tensor:
-    """Return the images at some indices, or the first ones."""
+    """Return the images at the chosen indices, or the first ones."""
     indices = list(range(min(chosen, len(images)))) if isinstance(chosen, int) else list(chosen)
     if not all(0 <= index < len(images) for index in indices):
         raise ValueError(f"test images are 0 ... {len(images) - 1}; got {indices}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Density(Picture):
-    """A density of vectors beside its data; of a student its teacher too."""
+    """A density of vectors beside its data, and the teacher of a student."""
 
     help = "a density of vectors beside its data, and the teacher of a student"
 
@@ -31,7 +31,7 @@ class Density(Picture):
 
 
 class Uniform(Picture):
-    """A density's data made uniform, and back; of single numbers made Beta(5, 5) too."""
+    """Data mapped to a uniform distribution by their density, and back; single numbers also to a Beta(5, 5)."""
 
     help = "data mapped to a uniform distribution and back by a density"
 
@@ -42,7 +42,7 @@ class Uniform(Picture):
 
 
 class Gallery(Picture):
-    """A row for each flow, a column for each data set."""
+    """Densities of the plane: one row per flow, one column per data set."""
 
     help = "densities of the plane: one row per flow, one column per data set"
 
@@ -55,13 +55,13 @@ class Gallery(Picture):
             dataset, flow = run.data_settings["dataset"], f"{run.settings['flow']}-{run.settings['depth']}"
             if (features := data[dataset].shape[1]) != 2:
                 raise ValueError(f"a gallery shows densities of two numbers; {run.folder.path} has one of {features}")
-            row = flow if dataset not in densities.get(flow, {}) else name  # or a row of its own
+            row = flow if dataset not in densities.get(flow, {}) else name  # else the run gets its own row
             densities.setdefault(row, {})[dataset] = run.density()()
         return density_gallery(densities, data)
 
 
 class Deformation(Picture):
-    """What a planar and a radial layer do to a Gaussian cloud."""
+    """The effect of planar and radial layers on a Gaussian cloud."""
 
     help = "how planar and radial layers move a Gaussian cloud; takes no run"
 
@@ -74,14 +74,14 @@ class Deformation(Picture):
             f"planar, |u| = {size:g}": Planar.from_unconstrained(u=size * direction / 2**0.5, w=2 * direction, b=zero)
             for size in (0.5, 1, 2, 4)
         }
-        beside = torch.tensor([0.5, 0.0])  # not the cloud's middle
+        beside = torch.tensor([0.5, 0.0])  # beside the center of the cloud
         for beta in (-0.9, 1, 2, 4):
             maps[f"radial, β = {beta:g}"] = Radial(beside, torch.tensor(1.0), torch.tensor(1.0 + beta))
         return deformation_figure(maps, torch.randn(800, 2))
 
 
 def density_summary(run: Run, teacher: Path | str | None = None) -> str:
-    """Lay out how well a density fits its test vectors and how fast it is sampled; of a student also its teacher."""
+    """Tabulate a density's fit to its test vectors and its sampling time; for a student also its teacher's."""
     return density_table(_densities(Given([run], teacher=teacher)), _vectors(run)).text()
 
 
@@ -93,7 +93,7 @@ def _vectors(run: Run) -> Tensor:
 
 
 def _densities(given: Given) -> dict[str, FlowDistribution]:
-    """Return the density of a run by what it is; of a student also its teacher's, if that can be found."""
+    """Return the density of a run by its role; for a student also its teacher's, if that can be found."""
     run = given.only()
     model, trained_by = run.density(), run.settings.get("teacher")
     if not trained_by:

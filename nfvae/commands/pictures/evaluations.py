@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Overview(Picture):
-    """The evaluations of several runs by one estimator, in the picture that this has for them.
+    """The evaluations of several runs by one estimator, in the estimator's own picture.
 
     Attributes:
-        estimator: its class.
+        estimator: class of the estimator.
     """
 
     estimator: ClassVar[type[Estimator]]
@@ -50,7 +50,7 @@ class Gaps(Overview):
 
 
 class Gain(Picture):
-    """What each run gains over the first one."""
+    """The gain of each run over the first one."""
 
     help = "gain over the first run, split into model, bound and estimator; needs both estimators"
 
@@ -69,7 +69,7 @@ class Gain(Picture):
 
 
 def overview(kind: type[Estimator], summaries: Mapping[str, dict[str, Any]]) -> "Figure":
-    """Draw the evaluations of several runs by one estimator, given their summaries by the names of the runs.
+    """Draw the evaluations of several runs by one estimator, given their summaries by run name.
 
     Raises:
         ValueError: for evaluations of different images.
@@ -79,7 +79,7 @@ def overview(kind: type[Estimator], summaries: Mapping[str, dict[str, Any]]) -> 
 
 
 def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
-    """Return NLL, what the -ELBO is above it, and what importance sampling says that the NLL is above it."""
+    """Return the annealed NLL, -ELBO minus that NLL, and the importance-sampled NLL minus that NLL."""
     nll = annealed["nll"]
     return torch.tensor([nll, -annealed["elbo"] - nll, importance["nll"] - nll])
 

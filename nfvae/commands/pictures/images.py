@@ -1,4 +1,4 @@
-"""Pictures of images: samples, reconstructions, latents moved."""
+"""Pictures of images: samples, reconstructions, traversals, interpolations."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ class Samples(Picture):
 
 
 class Reconstructions(Picture):
-    """Test images, and what the model makes of them."""
+    """Test images and their reconstructions."""
 
     help = "test images and their reconstructions"
     reads_images = True
@@ -59,7 +59,7 @@ class Traversal(Picture):
 
 
 class Interpolation(Picture):
-    """Pairs of test images, and what lies between their latents."""
+    """Decoded images between the latents of pairs of test images."""
 
     help = "decoded images between pairs of test images"
     reads_images = True

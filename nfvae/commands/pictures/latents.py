@@ -11,13 +11,13 @@ from nfvae.plots import check_plane, layers_figure, posterior_contours, posterio
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CANDIDATES, _CHOSEN = 100, 6  # test images among which posteriors are chosen, and how many are
+_CANDIDATES, _CHOSEN = 100, 6  # number of test images to choose from, and number to choose
 
 
 class Posteriors(Picture):
     """q(z|x) against the exact posterior.
 
-    Of the first hundred test images the six that the first run fits worst, unless images are named.
+    By default for the six of the first hundred test images that the first run fits worst.
     """
 
     help = "q(z|x) over the exact posterior, for models with two latents"

@@ -1,4 +1,4 @@
-"""The picture of trainings."""
+"""The picture of learning curves."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Learning(Picture):
-    """The validation over epochs and minutes, of several runs."""
+    """Validation curves of several runs, over epochs and minutes."""
 
     help = "validation curves of several runs, over epochs and minutes"
 
@@ -30,7 +30,7 @@ class Learning(Picture):
         digests: dict[str, str | None] = {}
         for run in runs.values():
             dataset = run.data_settings.get("dataset", "data of your own")
-            digests[dataset] = digests.get(dataset) or run.data_digest  # an older checkpoint does not say it
+            digests[dataset] = digests.get(dataset) or run.data_digest  # older checkpoints do not hold it
             if run.data_digest and run.data_digest != digests[dataset]:
                 different = f"the runs were validated on different images of {dataset}"
                 raise ValueError(f"{different}: they cannot share a picture")

@@ -1,4 +1,4 @@
-"""The affine map, free to stretch as well as narrow."""
+"""The affine map, which can stretch and narrow."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from nfvae.registry import check_number
 
 
 class Affine(ScaleAndShift):
-    """Scale and shift, as in masked autoregressive flows, but for the bound of the scale.
+    """Scale and shift, as in masked autoregressive flows, but with a bounded scale.
 
     - *Constraint*: a = exp(bound tanh(s/bound)).
 

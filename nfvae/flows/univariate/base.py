@@ -1,4 +1,4 @@
-"""What a monotone scalar map is, and how one is made by its name."""
+"""The base classes of monotone scalar maps."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,13 +13,13 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 class Univariate(ABC):
-    """An increasing map of the real line onto itself, applied to each coordinate with parameters of its own.
+    """An increasing map of the real line onto itself, applied to each coordinate with its own parameters.
 
     The constructor takes the unconstrained tensors that `shapes` names, each with shape (*, *shape, D), then options;
-    it refuses an option out of range. Zeros give the identity, unless the class says otherwise.
+    it refuses an option out of range. Zeros give the identity, unless documented otherwise.
 
     Attributes:
-        steep: as for a flow: whether large parameters make slopes so small that an inverse is rounding.
+        steep: whether large parameters make slopes so small that the inverse is lost in rounding.
     """
 
     steep: bool = False
@@ -29,8 +29,8 @@ class Univariate(ABC):
     def shapes(*args: Any, **sizes: Any) -> Shapes:
         """Return the shape of each unconstrained tensor of one coordinate, by the constructor's argument name.
 
-        Where a shape depends on an option, as the number of a spline's bins, the option is an argument here and not of
-        the constructor, which sees it in the tensors.
+        An option that sets a shape, such as a spline's number of bins, is an argument here and not of the
+        constructor, which infers it from the tensors.
         """
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Univariate(ABC):
 
 
 class ScaleAndShift(Univariate):
-    """An affine map of each coordinate; a subclass says how scale and shift follow from its parameters.
+    """An affine map of each coordinate; a subclass computes scale and shift from its parameters.
 
     - *Forward*: y = a z + b.
     - *Log-slope*: log a.

@@ -1,4 +1,4 @@
-"""What maps in pieces share: an interval cut into bins, the identity outside of it."""
+"""The base of piecewise maps: an interval cut into bins, the identity outside."""
 
 from abc import abstractmethod
 
@@ -11,15 +11,15 @@ from nfvae.flows.univariate.base import Univariate
 from nfvae.registry import check_number
 
 SMALLEST = 1e-3
-"""Smallest share of the interval that is a bin's, and smallest slope."""
+"""Smallest share of the interval for a bin, and smallest slope."""
 _MOST_BINS = 500
 
 
 class Piecewise(Univariate):
     """A map of [-bound, bound] onto itself in pieces, the identity outside.
 
-    Points outside are moved to the interval's ends before they meet the pieces, and put back after: no gradient of a
-    piece is ever taken beyond its end, where it may overflow.
+    Points outside are clamped before the pieces are evaluated, and restored after: no gradient of a piece is ever taken
+    beyond its end, where it may overflow.
 
     Args:
         bins: K, the number of pieces.
@@ -36,11 +36,11 @@ class Piecewise(Univariate):
 
     @abstractmethod
     def inside(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map z with shape (*, D) of the interval to y and log dy/dz."""
+        """Map z with shape (*, D) in the interval to y and log dy/dz."""
 
     @abstractmethod
     def inverse_inside(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Map y with shape (*, D) of the interval to z and log dy/dz, at z."""
+        """Map y with shape (*, D) in the interval to z and log dy/dz, at z."""
 
     @override
     def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class Piecewise(Univariate):
         return 2 * self.bound * share
 
     def left_edges(self, shares: Tensor) -> Tensor:
-        """Return where each bin begins, with the shape of the shares."""
+        """Return each bin's left edge, with the shape of the shares."""
         return functional.pad(shares[..., :-1, :].cumsum(-2), (0, 0, 1, 0)) - self.bound
 
 
@@ -70,7 +70,7 @@ def find(points: Tensor, left_edges: Tensor) -> Tensor:
 
 
 def pick(bins: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
-    """Take from each table with shape (*, K, D) what belongs to the bins with shape (*, 1, D); each with shape (*, D).
+    """Look up bins with shape (*, 1, D) in tables with shape (*, K, D); each result has shape (*, D).
 
     The leading dimensions broadcast.
     """

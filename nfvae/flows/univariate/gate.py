@@ -7,7 +7,7 @@ from typing_extensions import override
 from nfvae.flows.univariate.base import ScaleAndShift, Shapes
 from nfvae.registry import check_number
 
-_LARGEST_BIAS = 100.0  # beyond which a gate is open or closed whatever its score
+_LARGEST_BIAS = 100.0  # beyond it a gate is open or closed at any score
 
 
 class Gate(ScaleAndShift):
@@ -16,7 +16,7 @@ class Gate(ScaleAndShift):
     - *Constraint*: a = floor + (1 - floor) sigmoid(s + bias) and b = (1 - a) m, so that the map only narrows; the
       floor, which bounds the inverse's 1/a, is not in the paper.
 
-    Zeros give no identity but z narrowed by sigmoid(bias), 0.88 with the usual bias.
+    Zeros do not give the identity: they narrow z by sigmoid(bias), 0.88 by default.
 
     Args:
         mean: m with shape (*, D).

@@ -1,4 +1,4 @@
-"""How univariate maps are made of the numbers that parametrize them."""
+"""Make univariate maps from the numbers that parametrize them."""
 
 import math
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ class UnivariateMaker:
     """Make univariate maps of one kind from unconstrained numbers.
 
     Args:
-        name: of a map in `UNIVARIATES`, or "package.module:Class" of your own.
-        options: further arguments of its class, and of its `shapes`.
+        name: name in `UNIVARIATES`, or "package.module:Class" of your own.
+        options: further arguments of the map's class and its `shapes`.
 
     Attributes:
-        count: how many numbers parametrize the map of one coordinate.
+        count: number of parameters of one coordinate's map.
 
     Raises:
         ValueError: for an unknown name or option, or a value that the map refuses.
@@ -42,7 +42,7 @@ class UnivariateMaker:
         self.options = {option: value for option, value in options.items() if option not in sizes}
         self.count = sum(math.prod(shape) for shape in self.shapes.values())
         zero = {tensor: torch.zeros(*shape, 1) for tensor, shape in self.shapes.items()}
-        UNIVARIATES.make(name, self.options, **zero)  # refuses now what would fail in the first step
+        UNIVARIATES.make(name, self.options, **zero)  # refuses invalid values before the first step
 
     def __call__(self, values: Tensor) -> Univariate:
         """Make the maps of D coordinates from numbers with shape (*, count, D)."""

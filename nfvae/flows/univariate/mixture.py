@@ -12,8 +12,8 @@ SMALLEST_SLOPE = 1e-3
 class SigmoidMixture:
     """The map (1 - ε) logit(Σ w_k sigmoid(a_k z + b_k)) + ε z of each coordinate, with its slope and its inverse.
 
-    The papers have ε = 0. Then the map is flat between modes that lie far apart, its slope e^{-distance}, and what an
-    inverse finds there is rounding; ε = 1e-3 keeps the slope above a thousandth, and costs the inverse nothing.
+    The papers have ε = 0. Then the map is flat between distant modes, with slope e^{-distance}, and an inverse there is
+    lost in rounding. ε = 1e-3 keeps the slope above a thousandth, at no cost for the inverse.
 
     - *Forward*: the logit is log c - log(1 - c) with c = Σ w_k sigmoid(u_k), 1 - c = Σ w_k sigmoid(-u_k) and
       u_k = a_k z + b_k; each a logsumexp, so that nothing is rounded away in the tails.

@@ -8,14 +8,14 @@ from nfvae.flows.univariate.bins import Piecewise, find, pick
 
 
 class PiecewiseLinear(Piecewise):
-    """Linear pieces over K bins of one width (section 4.1 of the reference), the identity outside [-bound, bound].
+    """Linear pieces over K bins of equal width (section 4.1 of the reference), the identity outside [-bound, bound].
 
     - *Forward*: y = y_k + s_k (z - z_k) in bin k, s_k its slope.
     - *Log-slope*: log s_k, which jumps between bins.
     - *Inverse*: z = z_k + (y - y_k)/s_k.
     - *Constraint*: the heights of the bins are shares of 2 bound, by a softmax, each at least a thousandth of it.
 
-    The reference maps [0, 1] onto itself; here an interval of the line, with the identity beside it.
+    The reference maps [0, 1] onto itself; here it is [-bound, bound], with the identity outside.
 
     Args:
         heights: scores of the bins' heights with shape (*, K, D).

@@ -9,7 +9,7 @@ from nfvae.flows.univariate.base import Shapes
 from nfvae.flows.univariate.bins import SMALLEST, Piecewise, find, pick
 from nfvae.numerics import bounded
 
-_BOUND = 10.0  # of the logarithm of a knot's slope, before all are normalized
+_BOUND = 10.0  # largest |log slope| of a knot before normalization
 _SMALLEST_ROOT = 1e-30
 
 
@@ -21,16 +21,16 @@ class PiecewiseQuadratic(Piecewise):
     - *Forward*: y = y_k + w_k (v_k t + (v_{k+1} - v_k) t²/2).
     - *Log-slope*: log(v_k + (v_{k+1} - v_k) t), continuous.
     - *Inverse*: t = 2c/(v_k + √(v_k² + 2 (v_{k+1} - v_k) c)) with c = (y - y_k)/w_k: the root without cancellation,
-      good where v_k = v_{k+1} too.
-    - *Constraint*: widths are shares of 2 bound by a softmax. The slopes are 1 at both ends, as beside them; those of
+      valid for v_k = v_{k+1} too.
+    - *Constraint*: widths are shares of 2 bound by a softmax. The slopes are 1 at both ends, as outside; those of
       the inner knots are ε + (1 - ε) e^{u_j} T/S with S = Σ e^{u_j} m_j, T = Σ m_j and m_j the mean width of the bins
-      beside knot j, so that the whole reaches from -bound to bound.
+      beside knot j, so that the map reaches from -bound to bound.
 
-    The reference maps [0, 1] onto itself; here an interval of the line, with the identity beside it.
+    The reference maps [0, 1] onto itself; here it is [-bound, bound], with the identity outside.
 
     Args:
         widths: scores of the bins' widths with shape (*, K, D).
-        slopes: u, of the inner knots, with shape (*, K - 1, D).
+        slopes: u of the inner knots with shape (*, K - 1, D).
         bound: half the interval's length.
 
     Raises:

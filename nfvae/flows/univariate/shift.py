@@ -1,4 +1,4 @@
-"""The shift, which keeps volumes."""
+"""The shift, which preserves volume."""
 
 import torch
 from torch import Tensor

@@ -11,9 +11,9 @@ from nfvae.registry import check_number
 
 
 class DeepSigmoid(SigmoidMixture, Univariate):
-    """A one-layer network with positive weights (equation 8 of the reference): y = logit(Σ w_k sigmoid(a_k z + b_k)).
+    """One layer with positive weights (equation 8 of the reference): y = logit(Σ w_k sigmoid(a_k z + b_k)).
 
-    The four bullets are those of `SigmoidMixture`, but for
+    The four bullets are those of `SigmoidMixture`, except
 
     - *Constraint*: w by a softmax, a_k = exp(bound tanh(s_k/bound)), where the reference has a softplus: zeros are the
       identity, and no unit is flat or steep beyond bound.

@@ -21,7 +21,7 @@ class RationalQuadraticSpline(Piecewise):
     - *Log-slope*: log of s² (d_{k+1} t² + 2 s t(1 - t) + d_k (1 - t)²)/b².
     - *Inverse*: t is a root of a quadratic.
     - *Constraint*: widths w and heights h are shares of 2 bound by a softmax, each at least a thousandth; slopes of the
-      inner knots are `shifted_softplus` above a thousandth, and 1 at both ends, as beside them.
+      inner knots are `shifted_softplus` above a thousandth, and 1 at both ends, as outside.
 
     Args:
         widths: scores of the bins' widths with shape (*, K, D).

@@ -1,4 +1,4 @@
-"""Decoders by name. Adding one is a file beside this one and a line in `DECODERS`."""
+"""Decoders by name. To add one, write a file in this folder and a line in `DECODERS`."""
 
 from nfvae.models.decoders.base import Decoder, ImageDecoder, TrunkDecoder
 from nfvae.registry import Registry

@@ -1,4 +1,4 @@
-"""What a decoder is."""
+"""Base classes of decoders."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,10 +12,10 @@ from nfvae.networks import Linear
 
 
 class Decoder(nn.Module, ABC):
-    """A module that decodes latents into the numbers that a likelihood makes p(x|z) of.
+    """Decode latents into the numbers from which a likelihood makes p(x|z).
 
-    The constructor takes `latent`, D; `shape`, the shape of a datum; `outputs`, how many numbers there are for each
-    number of x; then its options.
+    The constructor takes `latent`, D; `shape`, the shape of a datum; `outputs`, the numbers per element of x; then its
+    options.
     """
 
     @abstractmethod
@@ -25,12 +25,12 @@ class Decoder(nn.Module, ABC):
 
     @property
     def output_bias(self) -> Tensor | None:
-        """The bias of the output with shape (outputs · P,), where there is such a parameter."""
+        """The output bias with shape (outputs · P,); None for a decoder without one."""
         return None
 
     @torch.no_grad()
     def init_output_bias(self, bias: Tensor) -> None:
-        """Start the output bias, with shape (outputs, P); one that is trained already is left alone."""
+        """Initialize the output bias with shape (outputs, P), unless it is already trained."""
         if self.output_bias is not None and bias.numel() != self.output_bias.numel():
             expected = self.output_bias.numel()
             raise ValueError(f"expected an output bias of {expected} numbers; got shape {tuple(bias.shape)}")
@@ -39,10 +39,10 @@ class Decoder(nn.Module, ABC):
 
 
 def check_outputs(decoder: Decoder, outputs: int) -> None:
-    """Refuse to build a decoder of numbers where the likelihood takes none.
+    """Refuse a decoder of numbers if the likelihood takes none.
 
     Raises:
-        ValueError: for fewer outputs than 1.
+        ValueError: for fewer than 1 output.
     """
     if outputs < 1:
         raise ValueError(
@@ -52,13 +52,13 @@ def check_outputs(decoder: Decoder, outputs: int) -> None:
 
 
 class TrunkDecoder(Decoder):
-    """Layers without their last one, then one linear head that gives all numbers.
+    """A trunk of layers, then one linear head that gives all numbers.
 
     Args:
         trunk: maps latents with shape (*, D) to (*, width).
-        width: of what the trunk gives.
-        shape: of a datum.
-        outputs: numbers for each number of x.
+        width: output width of the trunk.
+        shape: shape of a datum.
+        outputs: numbers per element of x.
     """
 
     def __init__(self, trunk: nn.Module, width: int, shape: Sequence[int], outputs: int = 1) -> None:
@@ -82,12 +82,12 @@ class TrunkDecoder(Decoder):
 
 
 class ImageDecoder(Decoder):
-    """Layers that give images of numbers, to each of which a bias is added.
+    """Layers that give images of numbers, plus a bias for each number.
 
     Args:
         trunk: maps latents with shape (N, D) to (N, channels, height, width).
-        last: maps that to (N, outputs, height, width).
-        shape: of an image.
+        last: maps the trunk's output to (N, outputs, height, width).
+        shape: shape of an image.
     """
 
     def __init__(self, trunk: nn.Module, last: nn.Conv2d, shape: Sequence[int]) -> None:

@@ -10,13 +10,13 @@ from nfvae.registry import check_sizes
 
 
 class ConvDecoder(ImageDecoder):
-    """A gated transposed convolution to a quarter of the image's size, then five 5x5 ones, two of which double it.
+    """A gated transposed convolution to a quarter of the image size, then five 5x5 ones, two of which double it.
 
     Args:
-        latent: D.
+        latent: latent size D.
         shape: height and width of an image.
-        outputs: numbers for each number of x.
-        channels: of the convolutions at full size; twice as many before.
+        outputs: numbers per element of x.
+        channels: channels of the last convolutions; the first have twice as many.
 
     Raises:
         ValueError: for images that are not of height and width, or sizes below 1.
@@ -43,6 +43,6 @@ class ConvDecoder(ImageDecoder):
 
 
 def _doubling(before: int, after: int, size: Sequence[int], doubled: Sequence[int]) -> nn.ConvTranspose2d:
-    """Return a transposed convolution that makes an image twice as large, or one less in a side that is odd."""
+    """Return a transposed convolution that doubles an image's sides; an odd target side gets one pixel less."""
     height, width = (two - (2 * one - 1) for one, two in zip(size, doubled, strict=True))
     return nn.ConvTranspose2d(before, after, 5, 2, 2, (height, width))

@@ -10,9 +10,9 @@ class MLPDecoder(TrunkDecoder):
     """Fully connected layers.
 
     Args:
-        latent: D.
-        shape: of a datum.
-        outputs: numbers for each number of x.
+        latent: latent size D.
+        shape: shape of a datum.
+        outputs: numbers per element of x.
         hidden: widths of the layers.
         activation: a name in `nfvae.networks.ACTIVATIONS`.
 

@@ -10,13 +10,13 @@ from nfvae.registry import check_sizes
 
 
 class ResNetDecoder(ImageDecoder):
-    """Two layers, then three pairs of residual blocks, at a quarter and half of the image's size and at the whole.
+    """Two linear layers, then three pairs of residual blocks from a quarter of the image size to full size.
 
     Args:
-        latent: D.
+        latent: latent size D.
         shape: height and width of an image.
-        outputs: numbers for each number of x.
-        channels: of the blocks at full size; twice as many before.
+        outputs: numbers per element of x.
+        channels: channels of the blocks at full size; smaller sizes have twice as many.
         hidden: width of the first layer.
 
     Raises:

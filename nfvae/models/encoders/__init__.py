@@ -1,4 +1,4 @@
-"""Encoders by name. Adding one is a file beside this one and a line in `ENCODERS`."""
+"""Encoders by name. To add one, write a file in this folder and a line in `ENCODERS`."""
 
 from nfvae.models.encoders.base import Encoder, Encoding, TrunkEncoder
 from nfvae.registry import Registry

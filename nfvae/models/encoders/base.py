@@ -1,4 +1,4 @@
-"""What an encoder is."""
+"""Base classes of encoders."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -14,7 +14,7 @@ _LOG_SCALES = -7.0, 3.0  # bounds of log_scale
 
 
 class Encoding(NamedTuple):
-    """What an encoder says of B images.
+    """An encoder's output for B images.
 
     Attributes:
         loc: mean of z_0 with shape (B, D).
@@ -40,13 +40,13 @@ class Encoder(nn.Module, ABC):
 
 
 class TrunkEncoder(Encoder):
-    """Layers without their last one, then one linear head that gives loc, log_scale and the context h.
+    """A trunk of layers, then one linear head that gives loc, log_scale and the context h.
 
     Args:
         trunk: maps images with shape (B, P) to (B, width).
-        width: of what the trunk gives.
-        latent: D.
-        context: C.
+        width: output width of the trunk.
+        latent: latent size D.
+        context: context size C.
     """
 
     def __init__(self, trunk: nn.Module, width: int, latent: int, context: int) -> None:
@@ -63,7 +63,7 @@ class TrunkEncoder(Encoder):
 
 
 def softly_between(value: Tensor, least: float, most: float) -> Tensor:
-    """Clamp a tensor without a kink: increasing, its slope near 1 well inside and near 0 well outside.
+    """Clamp a tensor smoothly and increasingly, with slope near 1 well inside and near 0 well outside.
 
     Formula: a + softplus(v - a) - softplus(v - b).
     """

@@ -10,13 +10,13 @@ from nfvae.registry import check_sizes
 
 
 class ConvEncoder(TrunkEncoder):
-    """Five gated 5x5 convolutions, two of which halve the image, then one over the whole of what is left.
+    """Five gated 5x5 convolutions, two of which halve the image, then one over all that remains.
 
     Args:
         shape: height and width of an image.
-        latent: D.
-        context: C.
-        channels: of the convolutions at full size; twice as many below.
+        latent: latent size D.
+        context: context size C.
+        channels: channels of the first convolutions; the last have twice as many.
         hidden: width of the last layer.
 
     Raises:

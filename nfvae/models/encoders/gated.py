@@ -11,12 +11,12 @@ class GatedEncoder(TrunkEncoder):
     """Fully connected layers with a gate for each unit.
 
     Args:
-        shape: of an image.
-        latent: D.
-        context: C.
+        shape: shape of an image.
+        latent: latent size D.
+        context: context size C.
         hidden: widths of the layers.
-        dropout: share of each layer's inputs that a training step leaves out: an encoder that overfits less
-            (Amortized Inference Regularization, arXiv 1805.08913).
+        dropout: share of each layer's inputs that is dropped in training, against overfitting (Amortized Inference
+            Regularization, arXiv 1805.08913).
 
     Raises:
         ValueError: for a width below 1, or a share outside [0, 0.9].

@@ -11,13 +11,13 @@ class MLPEncoder(TrunkEncoder):
     """Fully connected layers.
 
     Args:
-        shape: of an image.
-        latent: D.
-        context: C.
+        shape: shape of an image.
+        latent: latent size D.
+        context: context size C.
         hidden: widths of the layers.
         activation: a name in `nfvae.networks.ACTIVATIONS`.
-        dropout: share of each layer's inputs that a training step leaves out: an encoder that overfits less
-            (Amortized Inference Regularization, arXiv 1805.08913).
+        dropout: share of each layer's inputs that is dropped in training, against overfitting (Amortized Inference
+            Regularization, arXiv 1805.08913).
 
     Raises:
         ValueError: for an unknown activation, a width below 1, or a share outside [0, 0.9].

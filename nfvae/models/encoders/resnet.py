@@ -11,13 +11,13 @@ from nfvae.registry import check_sizes
 
 
 class ResNetEncoder(TrunkEncoder):
-    """Three pairs of residual blocks, the second and the third pair at half and a quarter of the size, then one layer.
+    """Three pairs of residual blocks at full size, half and a quarter of it, then one linear layer.
 
     Args:
         shape: height and width of an image.
-        latent: D.
-        context: C.
-        channels: of the blocks at full size; twice as many below.
+        latent: latent size D.
+        context: context size C.
+        channels: channels of the blocks at full size; smaller sizes have twice as many.
         hidden: width of the fully connected layer.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Likelihoods p(x|z) by name. Adding one is a file beside this one and a line here."""
+"""Likelihoods p(x|z) by name. To add one, write a file in this folder and a line here."""
 
 from nfvae.models.likelihoods.base import DataSpec, Likelihood, Statistics
 from nfvae.registry import Registry

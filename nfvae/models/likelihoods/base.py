@@ -1,4 +1,4 @@
-"""What a datum is, and what a likelihood makes of a decoder's numbers."""
+"""The form of the data and the base class of likelihoods."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,8 +13,8 @@ class DataSpec(NamedTuple):
     """The form of a datum.
 
     Attributes:
-        shape: of a datum: (28, 28) for gray images, (3, 32, 32) for colored ones, (8,) for vectors.
-        levels: how many values a number can have, 2 for binary ones, 256 for those of 8 bits; None for real numbers.
+        shape: shape of a datum: (28, 28) for gray images, (3, 32, 32) for color images, (8,) for vectors.
+        levels: number of values per element: 2 for binary data, 256 for 8-bit data; None for real numbers.
     """
 
     shape: tuple[int, ...]
@@ -22,12 +22,12 @@ class DataSpec(NamedTuple):
 
     @property
     def size(self) -> int:
-        """P, how many numbers a datum has."""
+        """P, the number of elements."""
         return math.prod(self.shape)
 
     @property
     def noun(self) -> str:
-        """What such data are called."""
+        """Noun for the data, for messages."""
         return "images" if len(self.shape) > 1 else "vectors"
 
     @override
@@ -37,11 +37,11 @@ class DataSpec(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Statistics of each number of the training data, as the model sees them.
+    """Statistics of each element of the training data, as the model sees it.
 
     Attributes:
-        mean: with shape (P,).
-        deviation: standard deviation, with shape (P,).
+        mean: mean with shape (P,).
+        deviation: standard deviation with shape (P,).
     """
 
     mean: Tensor
@@ -49,15 +49,15 @@ class Statistics(NamedTuple):
 
 
 class Likelihood(nn.Module, ABC):
-    """A module that turns a decoder's numbers into p(x|z). The constructor takes `spec`; then its options.
+    """Turn a decoder's numbers into p(x|z). The constructor takes `spec`, then its options.
 
-    Its own parameters, such as a scale that is learned, belong to the model.
+    Its parameters, such as a learned scale, belong to the model.
 
     Args:
-        spec: of the data; None where any are taken.
+        spec: form of the data; None if any are accepted.
 
     Attributes:
-        outputs: how many numbers the decoder gives for each number of x; 0 where it gives p(x|z) itself.
+        outputs: numbers that the decoder gives per element of x; 0 if it gives p(x|z) itself.
     """
 
     outputs: int = 1
@@ -73,12 +73,12 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def check(self, x: Tensor) -> None:
-        """Refuse data with shape (B, P) that p(x|z) is no density of.
+        """Refuse data with shape (B, P) outside the support of p(x|z).
 
         Raises:
-            ValueError: for such data.
+            ValueError: for data outside it.
         """
 
     def start(self, statistics: Statistics) -> Tensor | None:
-        """Return the decoder's output bias for the beginning of a training, with shape (outputs, P); None for zeros."""
+        """Return the decoder's initial output bias with shape (outputs, P); None for zeros."""
         return None

@@ -14,21 +14,21 @@ from typing_extensions import override
 from nfvae.models.likelihoods.base import DataSpec, Likelihood, Statistics
 from nfvae.numerics import at_least_float32
 
-_FACTORS = 120  # each at least 1/2: their product stays within float32
-_IN_CACHE = 200_000  # pixels of a pass that a processor's cache still holds for the next
+_FACTORS = 120  # per product, each at least 1/2, so that it stays within float32
+_IN_CACHE = 200_000  # pixels that stay in a processor's cache between passes
 
 
-_LEAST_MEAN = 1e-3  # of a pixel, as the output bias starts
+_LEAST_MEAN = 1e-3  # smallest pixel mean for the initial output bias
 
 
 class Bernoulli(Likelihood):
-    """Independent Bernoulli pixels, each by its logit.
+    """Independent Bernoulli pixels, given by logits.
 
     Args:
-        spec: of the data, which have two levels.
+        spec: form of the data, with two levels.
 
     Raises:
-        ValueError: for data of other levels.
+        ValueError: for any other number of levels.
     """
 
     def __init__(self, spec: DataSpec) -> None:
@@ -54,7 +54,7 @@ class Bernoulli(Likelihood):
 
 
 class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at run time
-    """Independent Bernoulli pixels, given by their logits with shape (*, P), from which all is at least float32."""
+    """Independent Bernoulli pixels, given by logits with shape (*, P); results are at least float32."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__(_Pixels(logits=logits, validate_args=False), 1, validate_args=False)
@@ -64,8 +64,8 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value) with shape (*), in nats, for pixels with shape (*, P); differentiable in both.
 
-        Formula: Σ ((x - 1/2) l - |l|/2) + log Π sigmoid(|l|), whose one logarithm for many pixels takes a fraction of
-        the time of a softplus for each, at the same precision. Transforms of `torch.func` and exports see the softplus.
+        Formula: Σ ((x - 1/2) l - |l|/2) + log Π sigmoid(|l|). One logarithm for many pixels takes a fraction of the
+        time of a softplus for each, at the same precision. Transforms of `torch.func` and exports use the softplus.
         """
         if value.shape[-1:] != self.logits.shape[-1:]:
             raise ValueError(f"expected data with shape (*, {self.logits.shape[-1]}); got {tuple(value.shape)}")
@@ -78,7 +78,7 @@ class BernoulliPixels(Independent):  # type: ignore[type-arg]  # not generic at 
 
     @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "BernoulliPixels":
-        """Return the same pixels with another batch shape, as `torch.distributions` has it."""
+        """Return the same pixels with another batch shape, as in `torch.distributions`."""
         return BernoulliPixels(self.logits.expand(*batch_shape, -1))
 
 
@@ -124,7 +124,7 @@ def _by_logits(logits: Tensor, x: Tensor, grad: Tensor) -> Tensor:
 
 
 def _in_blocks(logits: Tensor, x: Tensor) -> bool:
-    """Tell whether to go through the pixels block by block, each in a processor's cache from one pass to the next."""
+    """Return whether to process the pixels in blocks that stay in a processor's cache between passes."""
     fits = x.ndim == 2 and logits.shape[-2:] == x.shape and logits.numel() > _IN_CACHE
     return fits and logits.device.type == "cpu" and not torch.compiler.is_compiling()
 

@@ -1,4 +1,4 @@
-"""Decoders of your own that give p(x|z) themselves."""
+"""The likelihood of decoders that give p(x|z) themselves."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from nfvae.models.likelihoods.base import DataSpec, Likelihood
 
 
 class OwnLikelihood(Likelihood):
-    """The likelihood that the decoder itself gives: its output is p(x|z), a distribution with event shape (P,).
+    """The likelihood that the decoder gives: its output is the distribution p(x|z) with event shape (P,).
 
     Args:
-        spec: of the data; None where any are taken.
+        spec: form of the data; None if any are accepted.
     """
 
     outputs = 0

@@ -1,4 +1,4 @@
-"""Priors by name. Adding one is a file beside this one and a line in `PRIORS`."""
+"""Priors by name. To add one, write a file in this folder and a line in `PRIORS`."""
 
 from nfvae.models.priors.base import Mixture, Prior, tempered
 from nfvae.registry import Registry

@@ -1,4 +1,4 @@
-"""What a prior is."""
+"""The base class of priors, and mixtures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,11 +17,13 @@ from nfvae.numerics import double
 
 
 class Prior(nn.Module, ABC):
-    """A module that returns p(z). The constructor takes `latent`, D; `shape`, that of an image; then its options.
+    """A module that returns p(z).
+
+    The constructor takes `latent`, D; `shape`, the shape of an image; then its options.
 
     Attributes:
-        is_of_posterior: whether it is made of the model's posterior. Then its option `posterior`, the settings of
-            `make_posterior`, gives it one of its own.
+        is_of_posterior: whether it uses the model's posterior. Its option `posterior`, settings of `make_posterior`,
+            then gives it its own posterior.
     """
 
     is_of_posterior: ClassVar[bool] = False
@@ -32,13 +34,13 @@ class Prior(nn.Module, ABC):
         """Return p(z) with event shape (D,)."""
 
     def attach(self, posterior: Posterior) -> None:
-        """Make the model's posterior known to a prior that is made of it; called once, when the model is built."""
+        """Store the model's posterior in a prior that uses it; called once, when the model is built."""
 
     def init_from(self, statistics: Statistics) -> None:
-        """Start a prior that is made of data from statistics of the training data."""
+        """Initialize a data-dependent prior from statistics of the training data."""
 
     def alone(self) -> dict[str, Tensor]:
-        """Return the state of the prior without the model that it was trained in."""
+        """Return the prior's state, usable without the model it was trained in."""
         return self.state_dict()
 
 
@@ -46,8 +48,8 @@ class Mixture(MixtureSameFamily):
     """A mixture of K densities.
 
     Args:
-        components: with batch shape (K,) and event shape (D,).
-        logits: of their weights, with shape (K,).
+        components: densities with batch shape (K,) and event shape (D,).
+        logits: logits of the weights with shape (K,).
     """
 
     def __init__(self, components: Distribution, logits: Tensor) -> None:
@@ -57,8 +59,8 @@ class Mixture(MixtureSameFamily):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value) with shape (*), in nats, for values with shape (*, D).
 
-        Of diagonal Gaussians by products of matrices, so that no tensor has shape (*, K, D); in float64 and about the
-        middle of the components, as squares are multiplied out.
+        For diagonal Gaussians it uses matrix products, so that no tensor has shape (*, K, D). These are in float64 and
+        centered at the components' mean, since squares are multiplied out.
         """
         parts = self.component_distribution
         check_points(value, self.event_shape[-1])
@@ -75,13 +77,13 @@ class Mixture(MixtureSameFamily):
 
     @override
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "Mixture":
-        """Return the same mixture with another batch shape, as `torch.distributions` has it."""
+        """Return the same mixture with another batch shape, as in `torch.distributions`."""
         logits = self.mixture_distribution.logits
         shape = torch.Size(batch_shape) + logits.shape[-1:]
         return Mixture(self.component_distribution.expand(shape), logits.expand(shape))
 
     def tempered(self, temperature: float) -> "Mixture":
-        """Return the mixture whose components have their noise multiplied."""
+        """Return the mixture with tempered components: see `tempered`."""
         return Mixture(tempered(self.component_distribution, temperature), self.mixture_distribution.logits)
 
 
@@ -89,7 +91,7 @@ def tempered(density: Any, temperature: float) -> Any:
     """Return a density whose noise is multiplied by a temperature.
 
     Raises:
-        ValueError: for a density that does not know how.
+        ValueError: for a density without `tempered`.
     """
     if temperature == 1:
         return density

@@ -10,16 +10,16 @@ from nfvae.models.priors.base import Prior
 
 
 class FlowPrior(Prior):
-    """A Gaussian, at first N(0, I), refined by a flow without context.
+    """A Gaussian, initially N(0, I), refined by a flow without context.
 
-    Training asks for the density of the posterior's samples: cheap for `maf`, `nsf`, `realnvp` and whatever else the
-    table of flows gives one pass for the density of a given point.
+    Training evaluates the density at posterior samples. This is cheap for `maf`, `nsf`, `realnvp` and every flow that
+    takes one pass for the density of a point, according to the table of flows.
 
     Args:
-        latent: D.
-        shape: of an image; ignored.
+        latent: latent size D.
+        shape: shape of an image; ignored.
         flow: a name in `nfvae.flows.FLOWS`.
-        depth: layers of the flow.
+        depth: number of layers of the flow.
         flow_options: further arguments of the flow's class.
 
     Raises:

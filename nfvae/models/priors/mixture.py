@@ -10,16 +10,16 @@ from nfvae.flows import DiagonalNormal
 from nfvae.models.priors.base import Mixture, Prior
 from nfvae.registry import check_sizes
 
-_SPREAD = 0.5  # of the means at the start
+_SPREAD = 0.5  # initial standard deviation of the means
 
 
 class GaussianMixture(Prior):
     """A mixture of diagonal Gaussians whose weights, means and scales are trained.
 
     Args:
-        latent: D.
-        shape: of an image; ignored.
-        components: how many Gaussians.
+        latent: latent size D.
+        shape: shape of an image; ignored.
+        components: number of Gaussians.
 
     Raises:
         ValueError: for a number of components out of range.

@@ -14,8 +14,8 @@ class StandardNormal(Prior):
     """The prior N(0, I).
 
     Args:
-        latent: D.
-        shape: of an image; ignored.
+        latent: latent size D.
+        shape: shape of an image; ignored.
     """
 
     zeros: Tensor

@@ -13,27 +13,27 @@ from nfvae.models.posterior import Posterior, make_posterior
 from nfvae.models.priors.base import Mixture, Prior
 from nfvae.registry import check_sizes
 
-_PIXEL = 1e-2  # smallest probability of a pseudo-input's pixel at the start
-_LOGIT_SPREAD = 1.0  # of a pseudo-input's logits at the start
+_PIXEL = 1e-2  # smallest initial probability of a pseudo-input's pixel
+_LOGIT_SPREAD = 1.0  # initial standard deviation of a pseudo-input's logits
 
 
 class VampPrior(Prior):
-    """The mean of the posteriors of K pseudo-inputs, which are trained.
+    """The mean of the posteriors of K trained pseudo-inputs.
 
-    Pixels of the pseudo-inputs are kept in (0, 1) by a sigmoid, where the reference cuts them off, and start around the
+    A sigmoid keeps the pixels of the pseudo-inputs in (0, 1), where the reference clips them. They start around the
     means of the training pixels.
 
     Args:
-        latent: D.
-        shape: of an image.
-        components: K.
-        flow: whether the posteriors are taken with their flow, whose inverse then gives each component's density, or
-            without, as Gaussians.
-        posterior: settings of `make_posterior` for a posterior that is the prior's own, as a student's prior keeps that
-            of its teacher; by default the model's.
+        latent: latent size D.
+        shape: shape of an image.
+        components: number of pseudo-inputs, K.
+        flow: whether the posteriors include their flow, whose inverse then gives each component's density; if not,
+            they are Gaussians.
+        posterior: settings of `make_posterior` for the prior's own posterior, as a student's prior keeps its teacher's;
+            by default the model's posterior.
 
     Raises:
-        ValueError: for a number of components out of range, or a flow that is neither true nor false.
+        ValueError: for a number of components out of range, or a `flow` that is not a bool.
 
     References:
         VAE with a VampPrior, arXiv 1705.07120.
@@ -58,24 +58,24 @@ class VampPrior(Prior):
         self.logits = nn.Parameter(_LOGIT_SPREAD * torch.randn(components, math.prod(shape)))
         self.register_buffer("started", torch.tensor(False))
         self.own: Posterior | None = make_posterior(**posterior) if posterior else None
-        self.attached: tuple[Posterior, ...] = ()  # in a tuple it stays no part of the prior, as it is one of the model
+        self.attached: tuple[Posterior, ...] = ()  # a tuple keeps the model's part from becoming a part of the prior
 
     @override
     def attach(self, posterior: Posterior) -> None:
-        """Take the model's posterior."""
+        """Store the model's posterior."""
         self.attached = (posterior,)
 
     @torch.no_grad()
     @override
     def init_from(self, statistics: Statistics) -> None:
-        """Start the pseudo-inputs around the means of the training pixels, once."""
+        """Initialize the pseudo-inputs around the means of the training pixels, once."""
         if not self.started:
             self.logits.add_(torch.logit(statistics.mean, eps=_PIXEL))
             self.started.fill_(True)
 
     @override
     def alone(self) -> dict[str, Tensor]:
-        """Return the state of the prior, and of the posterior that it is made of."""
+        """Return the state of the prior and of the posterior that it uses."""
         if self.own is not None:
             return self.state_dict()
         return self.state_dict() | {f"own.{name}": value for name, value in self.attached[0].state_dict().items()}

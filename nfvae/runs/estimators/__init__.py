@@ -1,4 +1,4 @@
-"""The estimators of a likelihood as evaluations use them. Adding one is a file beside this one and a line here."""
+"""Likelihood estimators for evaluations. To add one, write a file beside this one and add a line here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,13 +30,13 @@ ESTIMATORS = Registry(
 
 
 def estimator_classes(command: str = "") -> dict[str, type[Estimator]]:
-    """Return the registered classes by name: those of a command, `compare` for those whose NLLs are compared."""
+    """Return the registered classes by name, or those of a command; `compare` gives those with comparable NLLs."""
     classes = {name: ESTIMATORS.load(name) for name in ESTIMATORS}
     return {name: each for name, each in classes.items() if not command or command in each.commands}
 
 
 def estimator_of(summary: Mapping[str, Any], name: str) -> Estimator:
-    """Return an estimator by its name, with the settings that the summary of an evaluation has."""
+    """Return an estimator by name, with its settings from the summary of an evaluation."""
     kind = ESTIMATORS.load(name)
     return kind(**{name: summary[name] for name in kind.defaults() if name in summary})
 

@@ -20,7 +20,7 @@ from nfvae.runs.tables import Column
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TIGHT, _LOOSE = 0.05, 0.5  # nats by which a likelihood is likely off: to be believed, not to be believed
+_TIGHT, _LOOSE = 0.05, 0.5  # estimated bias in nats: accurate up to the first, not to be trusted above the second
 
 
 def _sizes(index: int) -> str:
@@ -29,11 +29,11 @@ def _sizes(index: int) -> str:
 
 @dataclass
 class Chains(Estimator):
-    """An estimator by annealed chains.
+    """An estimator that uses annealed chains.
 
     Args:
-        chains: C, chains of each image.
-        temperatures: T, temperatures of each chain.
+        chains: C, chains per image.
+        temperatures: T, temperatures per chain.
 
     Raises:
         ValueError: for a number out of range.

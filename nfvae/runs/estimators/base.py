@@ -1,4 +1,4 @@
-"""What an estimator of a likelihood owes an evaluation."""
+"""The base class of likelihood estimators for evaluations."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -22,9 +22,9 @@ class Argument(NamedTuple):
     """An argument --NAME of the commands that use an estimator.
 
     Attributes:
-        help: what it sets.
-        type: of the value.
-        default: of the value.
+        help: help text.
+        type: type of the value.
+        default: default value.
         choices: names that a shell completes.
     """
 
@@ -39,7 +39,7 @@ class Images(NamedTuple):
 
     Attributes:
         x: binary images with shape (N, P).
-        z: the latents that made them, with shape (N, D), where the model made them.
+        z: latents from which the model simulated them, with shape (N, D); None for images of the data.
     """
 
     x: Tensor
@@ -48,24 +48,24 @@ class Images(NamedTuple):
 
 @dataclass
 class Estimator(ABC):
-    """An estimator of the likelihood with its settings, as evaluations, comparisons and pictures use it.
+    """A likelihood estimator with its settings, for evaluations, comparisons and pictures.
 
-    A subclass is a dataclass whose fields are its settings, each with a default and refused where it is out of range.
+    A subclass is a dataclass. Its fields are its settings; each has a default, and values out of range are refused.
 
     Attributes:
-        name: in `ESTIMATORS`, in the names of files and in tables.
-        commands: the commands of nfvae that offer it, the first one makes the evaluation. With `compare`, its summary
-            has an `nll`; with `score`, its estimates have `log_likelihood` and `standard_error`.
-        help: a line for the help of these commands.
-        arguments: what these commands take for it, by name; see `of`.
-        result: the class of an estimate, a NamedTuple of tensors with a value or a row for each image, in nats.
-        finite: fields of an estimate that have to be finite.
+        name: name in `ESTIMATORS`, in file names and in tables.
+        commands: commands of nfvae that offer it; the first one makes the evaluation. With `compare`, its summary has
+            an `nll`; with `score`, its estimates have `log_likelihood` and `standard_error`.
+        help: one line for the help of these commands.
+        arguments: arguments of these commands for it, by name; see `of`.
+        result: class of an estimate, a NamedTuple of tensors with a value or a row for each image, in nats.
+        finite: fields of an estimate that must be finite.
         images_per_part: images whose estimates are written to disk together.
-        usual_limit: how many images are taken where no limit is set; None for all.
-        usual_split: the split that is taken where none is set.
-        simulates: whether the images are made by the model.
-        of_settings: columns of tables for its settings.
-        of_results: columns of tables for the numbers of its summary that no other estimator has.
+        usual_limit: default number of images; None for all.
+        usual_split: default split.
+        simulates: whether the model simulates the images.
+        of_settings: table columns for its settings.
+        of_results: table columns for the numbers of its summary that no other estimator has.
     """
 
     name: ClassVar[str]
@@ -88,10 +88,10 @@ class Estimator(ABC):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Return the estimator that the arguments of a command ask for.
+        """Build the estimator from the arguments of a command.
 
         Args:
-            given: values of `arguments` by name, of other arguments too; None for what was not given.
+            given: values of `arguments` by name, None if not given; other arguments are ignored.
 
         Raises:
             ValueError: for a value out of range.
@@ -103,15 +103,15 @@ class Estimator(ABC):
         return {name: getattr(self, name) for name in self.defaults()}
 
     def words(self) -> list[str]:
-        """Return the arguments of the command that set what is not the default."""
+        """Return the command-line arguments for the settings that are not the default."""
         return [f"--{name} {value}" for name, value in self.settings().items() if value != self.defaults()[name]]
 
     @abstractmethod
     def size(self) -> str:
-        """Return the size of the estimate as the names of files have it, such as `5000`."""
+        """Return the size of the estimate for file names, such as `5000`."""
 
     def qualifiers(self) -> list[str]:
-        """Return what the names of files say beside the size; by default of every text that is not the default."""
+        """Return the other parts of file names; by default each text setting that is not the default."""
         texts = {name: value for name, value in self.settings().items() if isinstance(value, str)}
         return [value for name, value in texts.items() if value != self.defaults()[name]]
 
@@ -123,46 +123,46 @@ class Estimator(ABC):
         """Return the images to evaluate.
 
         Args:
-            build: builds the VAE.
-            read: reads the binary images of the split, with shape (N, P).
-            limit: how many; None for all.
-            seed: of the noise, where images are simulated.
+            build: function that builds the VAE.
+            read: function that reads the binary images of the split, with shape (N, P).
+            limit: number of images; None for all.
+            seed: random seed of simulated images.
         """
         return Images(read()[:limit])
 
     @abstractmethod
     def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> Any:
-        """Return the estimate of B images.
+        """Return the estimates of B images.
 
         Args:
             model: the VAE, in eval mode.
-            images: these images, floating point.
-            indices: index of each among all, with shape (B,).
-            seed: of the noise.
+            images: the B images, floating point.
+            indices: index of each image in the whole evaluation, with shape (B,).
+            seed: random seed.
         """
 
     @abstractmethod
     def values(self) -> Values:
-        """Return the columns of the file of values: the field of each, and the index in it where it has several."""
+        """Return the columns of the file of values: the field of each, and the index in a field with several values."""
 
     @abstractmethod
     def summary(self, estimate: Any, spec: DataSpec) -> Summary:
-        """Sum up the estimates of N images of a form, in nats per image; None is what is not known."""
+        """Summarize the estimates of N images, in nats per image; None for an unknown number."""
 
     @abstractmethod
     def figure(self, model: VAE, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
-        """Draw the estimates, as far as `values` holds them."""
+        """Draw the estimates; only the fields in `values` are available."""
 
     @classmethod
     @abstractmethod
     def verdict(cls, summaries: Sequence[Summary]) -> str:
-        """Say how far to believe the numbers of several runs."""
+        """Return a sentence on how accurate the numbers of several runs are."""
 
     @classmethod
     def overview(cls, summaries: Mapping[str, Summary], title: str) -> "Figure":
-        """Draw the evaluations of several runs in one picture, given their summaries by the names of the runs.
+        """Draw the evaluations of several runs in one picture, given their summaries by run name.
 
         Raises:
-            ValueError: for an estimator that has no such picture.
+            ValueError: if the estimator has no such picture.
         """
         raise ValueError(f"the estimator {cls.name} has no picture of several runs")

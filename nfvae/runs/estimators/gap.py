@@ -21,7 +21,7 @@ from nfvae.runs.tables import Column
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MARGIN = 0.1  # nats by which a bound may seem above what it bounds
+_MARGIN = 0.1  # nats by which an ELBO may seem to be above log p(x)
 
 
 _RESULTS = (
@@ -54,12 +54,12 @@ _RESULTS = (
 
 @dataclass
 class Gap(Chains):
-    """The split of the distance between ELBO and log p(x).
+    """The split of the gap between ELBO and log p(x) into approximation and amortization gap.
 
     Args:
-        chains: of the annealed importance sampling that gives log p(x), of each image.
-        temperatures: of each chain.
-        free: a name in `nfvae.estimators.gaps.FREE`.
+        chains: chains per image of the annealed importance sampling that estimates log p(x).
+        temperatures: temperatures per chain.
+        free: parameters that are optimized for each image, a name in `nfvae.estimators.gaps.FREE`.
 
     Raises:
         ValueError: for a number out of range, or an unknown `free`.
@@ -154,7 +154,7 @@ class Gap(Chains):
 
 
 def _what_pays(summary: Summary) -> str:
-    """Say which part of a gap is the larger one, if by more than twice the error of the difference."""
+    """Describe which part of the gap is larger, if by more than twice the standard error of the difference."""
     lead = summary["amortization"] - summary["approximation"]
     errors = [summary["amortization_se"], summary["approximation_se"]]
     if None in errors or abs(lead) <= 2 * math.hypot(*errors):

@@ -30,8 +30,8 @@ class Importance(Estimator):
     """Importance sampling from the posterior.
 
     Args:
-        samples: K, samples of each image.
-        proposal: a name in `nfvae.estimators.PROPOSALS`.
+        samples: K, samples per image.
+        proposal: proposal distribution, a name in `nfvae.estimators.PROPOSALS`.
 
     Raises:
         ValueError: for samples out of range, or an unknown proposal.

@@ -19,12 +19,12 @@ from nfvae.runs.tables import Column
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LOOSE = 0.5  # nats between the bounds, above which they say little
+_LOOSE = 0.5  # nats between the bounds, above which they are not useful
 
 
 @dataclass
 class Sandwich(Annealed):
-    """Bounds from both sides, on images that the model itself made; its settings are those of `Chains`."""
+    """Lower and upper bounds on log p(x) of images simulated from the model; its settings are those of `Chains`."""
 
     name = "sandwich"
     commands = ("evaluate",)
