@@ -44,7 +44,7 @@ def own_actions(parser):
     return [action for action in parser._actions if action.help and not action.dest.startswith("trainer")]
 
 
-@pytest.mark.parametrize("text", pages())
+@pytest.mark.parametrize("text", list(pages()))
 def test_pages_have_no_words_of_this_house(text):
     found = HOUSE_WORDS.search(text)
     assert not found, text[max(0, found.start() - 60) : found.end() + 40]
