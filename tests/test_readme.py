@@ -35,6 +35,7 @@ EXAMPLES = {
     "letters": ("docs/data.md", "class Letters"),
     "scaled": ("docs/extending.md", "class ScaledNormal"),
     "bend": ("docs/extending.md", "class Bend"),
+    "stretch": ("docs/extending.md", "class StretchFlow"),
     "sharp": ("docs/extending.md", "class SharpDecoder"),
 }
 AFTER = {"docs/recipes.md": "docs/extending.md"}  # whose run it tests

@@ -1,7 +1,9 @@
 """`nfvae compare`: runs, or configs to train, in one table."""
 
 import shlex
+import sys
 from argparse import Namespace
+from contextlib import redirect_stdout
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -27,11 +29,12 @@ from nfvae.runs import (
     read_result,
     read_wandb,
 )
-from nfvae.runs.comparison import check_columns
+from nfvae.runs.comparison import check_columns, verdict
 from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.evaluation import described, described_images
 from nfvae.runs.page import write_page
 from nfvae.runs.results import planned_result, read_summary
+from nfvae.runs.tables import paragraph
 from nfvae.runs.tracking import finish
 
 _BASE = Path("configs/mnist.yaml")
@@ -54,7 +57,8 @@ def compare_command(arguments: list[str]) -> None:
         check_file("--html", options.html, (".html", ".htm"))
     if fit_arguments and not (options.fit and any(map(_is_config, options.runs))):
         parser.error(f"unrecognized arguments: {' '.join(fit_arguments)}")
-    results = _results(options, fit_arguments)
+    with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
+        results = _results(options, fit_arguments)
     if not results:
         raise ValueError("nothing to compare: name runs, configs, or a project with --wandb ENTITY/PROJECT")
     if not options.force:
@@ -66,6 +70,8 @@ def compare_command(arguments: list[str]) -> None:
         for said in dict.fromkeys(_evaluations(result.summary) for result in results):
             print(f"evaluations: {said}")
     print(table.render(options.format))
+    if options.format == "table":
+        print(paragraph(verdict(experiments, baseline)))
     if options.html:
         whole = comparison_table(experiments, baseline, options.sort, options.columns or ["all"])
         write_page(options.html, experiments, baseline, whole, shlex.join(["nfvae", "compare", *arguments]))
@@ -80,7 +86,7 @@ def compare_parser() -> Parser:
     parser.add_argument(
         "--wandb", metavar="ENTITY/PROJECT", help="also compare the evaluated runs of this wandb project"
     )
-    parser.add_argument("--baseline", help="run, flow or experiment that all others are compared with, image by image")
+    parser.add_argument("--baseline", help="run, flow or experiment (such as 'none-1 prior=flow') to compare with")
     parser.add_argument(
         "--sort", default="nll", help="number that the rows are sorted by, named as in --format json (default: nll)"
     )
@@ -259,7 +265,8 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
         return None
     called = [experiment for experiment in experiments if experiment.is_called(name)]
     if len(called) > 1:
-        raise ValueError(f"several experiments are called {name}: {', '.join(each.name for each in called)}")
+        names = ", ".join(repr(each.name) for each in called)
+        raise ValueError(f"several experiments are called {name}; give one of the names {names}")
     if not called:
         raise ValueError(unknown("baseline", name, [experiment.name for experiment in experiments]))
     return called[0]

@@ -52,7 +52,10 @@ def evaluate_parser() -> Parser:
 def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence[str] = (), caption: str = "") -> None:
     """Print a table of summaries with the named columns, and how accurate the numbers are."""
     rows = [{**summary, "label": estimator_label(summary)} for summary in summaries]
-    table = Table(rows, shown_columns(names, columns()), bool(names) and [*names] != ["all"], caption)
+    for name in set(names) - {"all"}:
+        if all(row.get(name) is None for row in rows):
+            raise ValueError(f"these evaluations have no {name}; --columns all shows what they have")
+    table = Table(rows, shown_columns(names, columns()), bool(names) and "all" not in names, caption)
     if format != "table":
         print(table.render(format))
         return
@@ -66,6 +69,7 @@ def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence
 
 def summarize(options: Namespace) -> list[dict[str, Any]]:
     """Make the evaluations requested by a command's arguments; return the summary of each run and estimator."""
+    shown_columns(options.columns, columns())  # refuses unknown ones before the work
     torch.set_float32_matmul_precision(options.matmul_precision)
     runs = [Run(path) for path in dict.fromkeys(options.runs)]
     trainer = evaluation_trainer(**_section(options, "trainer"))
@@ -84,9 +88,7 @@ def evaluate(
 
 def _name(evaluation: Evaluation) -> str:
     """Return the run's folder, or a checkpoint other than its best, with a suffix for other data than in training."""
-    run = evaluation.run
-    name = run.folder.path if run.path.stem == run.folder.best.stem else run.path
-    return f"{name} {evaluation.other.removeprefix('-')}".rstrip()
+    return f"{evaluation.run.shown} {evaluation.other.removeprefix('-')}".rstrip()
 
 
 def _summary(evaluation: Evaluation, trainer: pl.Trainer) -> dict[str, Any]:

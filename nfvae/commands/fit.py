@@ -292,7 +292,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
     if run.kind == "density":
         print(density_summary(run, teacher))
     if plan.module.is_warming_up and trainer.global_step:
-        print("warning: the training ended before the warm-up of the KL")
+        print("warning: the training ended within the warm-up of the KL: train longer, or set a lower warmup_epochs")
     for stopped in (each for each in trainer.early_stopping_callbacks if each.stopped_epoch):
         print(f"stopped early: {stopped.monitor} did not improve in the last {stopped.wait_count} validations")
     print(f"pictures: {', '.join(map(str, pictures))}")

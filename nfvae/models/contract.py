@@ -14,6 +14,7 @@ from nfvae.models.vae import VAE, LogTerms
 
 _IMAGES, _SAMPLES = 2, 3
 _ROUND_TRIP = 0.1  # largest error of a point after a flow and its inverse
+_SAME = 1e-4  # largest difference of numbers that batches of different sizes round differently
 
 
 def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) -> None:
@@ -123,6 +124,11 @@ def _check_given(flow: Flow, h: Tensor, z: Tensor, y: Tensor) -> None:
             raise ValueError(
                 f"flow {_name(flow)}: {got}; it should begin with the batch, {tuple(h.shape[:1])}: "
                 "what is the same for all images belongs into build"
+            )
+    for name, value in flow.given(h[:1]).items():
+        if not torch.allclose(value, given[name][:1], rtol=_SAME, atol=_SAME):
+            raise ValueError(
+                f"flow {_name(flow)}: {name} of an image in given depends on the other images of the batch"
             )
     flow.given(h[1:])  # state that a flow keeps from a context must not matter
     first = _result("flow", flow, flow.build, {name: value[:1] for name, value in given.items()})

@@ -123,7 +123,13 @@ class VAE(nn.Module):
             draw: the samples.
             prior: p(z), to avoid building it again.
         """
-        log_p = self.decode(draw.z).log_prob(x)
+        density = self.decode(draw.z)
+        if density.event_shape != x.shape[-1:]:
+            shape = tuple(density.event_shape)
+            raise ValueError(
+                f"expected a decoder that gives p(x|z) with event shape {tuple(x.shape[-1:])}; got {shape}"
+            )
+        log_p = density.log_prob(x)
         prior = self.prior() if prior is None else prior
         return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 

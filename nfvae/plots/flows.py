@@ -33,7 +33,7 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
         ValueError: for a density that is not two-dimensional.
     """
     if (features := density.event_shape.numel()) != 2:
-        raise ValueError(f"layers are drawn in two dimensions; this density has {features}")
+        raise ValueError(f"layers are drawn in two dimensions (--model.latent 2); this density has {features}")
     layers = layers_of(density.bijection)
     counts = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
     start = Identity((2,))
@@ -69,7 +69,7 @@ def check_plane(models: Mapping[str, VAE]) -> None:
     """
     for name, model in models.items():
         if (features := model.posterior.flow.features) != 2:
-            raise ValueError(f"{name} has {features} latents; contours are drawn of two")
+            raise ValueError(f"{name} has {features} latents; contours are drawn of two: --model.latent 2")
 
 
 @styled
@@ -171,6 +171,7 @@ def deformation_figure(maps: Mapping[str, Bijection], points: Tensor, arrows: in
         style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.005, "color": "tab:red"}
         axes.quiver(*start.T.numpy(), *way.T.numpy(), **style)
         axes.set_title(title)
-        axes.set_aspect("equal")
+        axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+        axes.label_outer()
     headline(figure, f"points before (gray) and after (blue) the layer; arrows: {arrows} of them")
     return figure

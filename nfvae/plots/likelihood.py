@@ -87,7 +87,7 @@ def _weight_histogram(axes: "Axes", weights: Tensor) -> None:
     axes.set_title(
         f"importance weights ({hidden:.0%} below 10⁻⁸ not shown)" if hidden >= 0.005 else "importance weights"
     )
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def _paired_curve(axes: "Axes", counts: Sequence[int], curve: Tensor) -> None:
@@ -270,7 +270,7 @@ def _band(axes: "Axes", betas: Tensor, values: Tensor, label: str) -> None:
 
 
 def _lower_bounds(estimate: AnnealedEstimate | SandwichEstimate) -> dict[str, Tensor]:
-    bounds = {"ELBO": estimate.elbo, "one chain": estimate.mean_log_weight}
+    bounds = {"-ELBO": estimate.elbo, "one chain": estimate.mean_log_weight}
     return bounds | {"all chains": estimate.log_likelihood}
 
 

@@ -81,7 +81,6 @@ _LAST = [
         "difference_se_images",
         meaning="difference to the baseline, paired image by image, ± standard error over images",
         main=True,
-        lower=True,
     ),
     Column(
         "difference_se_seeds", "std. error, seeds", 3, meaning="standard error of the difference over seeds", main=True
@@ -116,7 +115,7 @@ def shown_columns(names: Sequence[str], known: Sequence[Column]) -> list[Column]
     """
     if not names:
         return [column for column in known if column.main]
-    if [*names] == ["all"]:
+    if "all" in names:
         return [column for column in known if column.key != "label"]  # its parts have their own columns
     by_name = {column.key: column for column in known}
     for name in names:

@@ -12,7 +12,7 @@ from torch import Tensor
 from nfvae.registry import check_choice
 from nfvae.runs.columns import columns as all_columns
 from nfvae.runs.columns import estimator_settings, shown_columns
-from nfvae.runs.estimators import estimator_classes, estimator_label
+from nfvae.runs.estimators import ESTIMATORS, estimator_classes, estimator_label
 from nfvae.runs.results import Result
 from nfvae.runs.tables import Column, Table
 
@@ -252,7 +252,7 @@ def comparison_table(
     rows = [_row(experiment, baseline) for experiment in experiments]
     turned = any(column.key == sort and column.sign < 0 for column in all_columns())
     rows.sort(key=lambda row: (row.get(sort) is None, -row[sort] if turned and row.get(sort) else row.get(sort)))
-    chosen = bool(columns) and [*columns] != ["all"]
+    chosen = bool(columns) and "all" not in columns
     return Table(rows, _shown(rows, columns, baseline is not None), chosen, caption)
 
 
@@ -261,14 +261,46 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
     for name in names:
         if name != "all" and all(row.get(name) is None for row in rows):
             raise ValueError(f"no evaluation that is compared has {name}")
-    usual = not names or [*names] == ["all"]
+    usual = not names or "all" in names
     requested = names if usual or not with_baseline else [*names, "difference_mean"]
     shown = shown_columns(requested, _showable(with_baseline))
+    if not names and len({row["epochs"] for row in rows}) > 1:  # a comparison of unequal trainings says so
+        shown.insert(1, next(column for column in _showable(with_baseline) if column.key == "epochs"))
     if not any(row[f"nll_{name}"] is not None for row in rows for name in estimator_classes("compare")):
         return shown
     estimators = rows[0]["estimator"]
     shown = [column for column in shown if column.key != "nll"] if usual else shown
     return [_of_first(column, estimators) if column.key in _BY_NLL else column for column in shown]
+
+
+def verdict(experiments: Sequence[Experiment], baseline: Experiment | None) -> str:
+    """Say in words what ± means, how accurate the NLLs are, and which differences from the baseline are large."""
+    several = any(len(each.results) > 1 for each in experiments)
+    over = "over seeds in rows with several, else over images" if several else "over images"
+    summaries = [result.summary for each in experiments for result in each.results]
+    name = summaries[0]["estimator"].partition(", ")[0]
+    alike = [summary for summary in summaries if summary["estimator"].partition(", ")[0] == name]
+    words = [f"± is the standard error {over}.", ESTIMATORS.load(name).verdict(alike)]
+    for each in experiments:
+        if len(lengths := {len(result.history) for result in each.results}) > 1:
+            words.append(f"Careful: the seeds of {each.name} had {min(lengths)} to {max(lengths)} epochs.")
+    if baseline is not None:
+        others = [each for each in experiments if each is not baseline]
+        words += _of_differences({each.name: nll_difference(each, baseline) for each in others}, baseline.name)
+    return " ".join(words)
+
+
+def _of_differences(differences: Mapping[str, Difference], baseline: str) -> list[str]:
+    """Group experiments by their difference from the baseline, against two standard errors."""
+    groups: dict[str, list[str]] = {"lower": [], "higher": [], "not clearly different": []}
+    for name, difference in differences.items():
+        error = math.hypot(difference.se_images, 0 if math.isnan(difference.se_seeds) else difference.se_seeds)
+        clear = abs(difference.mean) > 2 * error
+        groups["not clearly different" if not clear else "lower" if difference.mean < 0 else "higher"].append(name)
+    one = any(math.isnan(difference.se_seeds) for difference in differences.values())
+    caution = " (of some runs there is one seed, whose error is unknown)" if one else ""
+    found = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
+    return [f"NLL against {baseline}, by two standard errors{caution}: {'; '.join(found)}."] if found else []
 
 
 def _of_first(column: Column, estimators: str) -> Column:

@@ -25,11 +25,20 @@ from nfvae.runs.densities import draw_seconds
 from nfvae.runs.digests import content_digest
 from nfvae.runs.estimators import ESTIMATORS, Estimator, Images, estimator_of
 from nfvae.runs.files import read_json, remove_partial, write_figure, write_tensors, write_whole
+from nfvae.runs.folder import data_name
 from nfvae.runs.locks import locked
 from nfvae.runs.run import Run
 from nfvae.runs.settings import DEFAULT, EvaluationSettings
 
-_TEXTS = ("dataset", "binarization", "split", "estimator", "matmul_precision", "run")  # text values of a summary
+_TEXTS = (
+    "dataset",
+    "data",
+    "binarization",
+    "split",
+    "estimator",
+    "matmul_precision",
+    "run",
+)  # text values of a summary
 SHORT_DIGEST = 8
 """Digits of a digest in the name of a file or an experiment."""
 _TIMED = 100  # images, and posterior samples per image, in the timing of sampling
@@ -75,6 +84,7 @@ class Evaluation:
             "matmul_precision": torch.get_float32_matmul_precision(),
             "model_sha256": run.digest(),
         }
+        self.data = data_name(data.hparams)
         self.other = other_data(run, data) if settings.dataset is None else ""
         path = settings._replace(matmul_precision=self.identity["matmul_precision"]).path(run)
         self.path = path = path.with_stem(path.stem + self.other)
@@ -123,7 +133,7 @@ class Evaluation:
             trainer.strategy.barrier()
             summary = self.identity | self.estimator.summary(estimate, self.spec)
             check_bound("elbo", summary["elbo"])
-            summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest}
+            summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, "data": self.data}
             if trainer.is_global_zero:
                 model = model.cpu()
                 summary["draw_ms"] = _draw_ms(model, self.spec.size)
@@ -143,7 +153,7 @@ class Evaluation:
     def draw(self) -> None:
         """Draw the figure from the written values of the evaluation."""
         estimate = read_estimate(self.path.with_suffix(".csv"), self.estimator)
-        what = f"{self.identity['dataset']}{self.other}, {self.identity['split']} set: {described(self.identity)}"
+        what = f"{self.data}{self.other}, {self.identity['split']} set: {described(self.identity)}"
         title, model = f"{self.run.folder.path}: {what}", self.run.vae()
         figure = self.estimator.figure(model, estimate, self.images.x, self.spec, title, self.seed)
         write_figure(self.figure, figure)
@@ -168,8 +178,8 @@ def described(summary: Mapping[str, Any]) -> str:
 
 def described_images(summary: Mapping[str, Any]) -> str:
     """Describe the images of a summary, such as `test set of mnist, dynamic binarization, 1,000 images`."""
-    data = f"{summary['split']} set of {summary['dataset']}, {summary['binarization']} binarization"
-    return f"{data}, {summary['images']:,} images"
+    name = summary.get("data", summary["dataset"])  # older summaries lack the name of a user's own file
+    return f"{summary['split']} set of {name}, {summary['binarization']} binarization, {summary['images']:,} images"
 
 
 def other_data(run: Run, data: BinarizedImages) -> str:

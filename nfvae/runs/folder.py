@@ -34,7 +34,7 @@ def experiment_name(settings: Mapping[str, Any]) -> str:
     networks = dict.fromkeys(_network(model, role) for role in ("encoder", "decoder") if role in model)
     chosen = {"prior": ("normal", "prior"), "objective": ("elbo", ""), "gradient": ("plain", "")}
     words = [
-        _images(data),
+        data_name(data),
         *(["static"] if data.get("binarization") == "static" else []),
         *([] if [*networks] == ["mlp"] else networks),
         _short(model["flow"]),
@@ -59,7 +59,7 @@ def _network(model: Mapping[str, Any], role: str) -> str:
     return _short(activation) if name == "mlp" else f"{name}-{_short(activation)}"
 
 
-def _images(data: Mapping[str, Any]) -> str:
+def data_name(data: Mapping[str, Any]) -> str:
     """Return the name of a data set; for your own images, that of their file or folder."""
     own = data["dataset"] in DATASETS and DATASETS.load(data["dataset"]).is_root
     return (own and _short(Path(data.get("root") or "").stem)) or _short(data["dataset"])

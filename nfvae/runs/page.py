@@ -11,7 +11,7 @@ from jinja2 import Template
 from nfvae.plots import difference_figure, k_curves, learning_curves
 from nfvae.plots.canvas import rendered
 from nfvae.runs.comparison import Experiment, nll_difference
-from nfvae.runs.evaluation import described
+from nfvae.runs.evaluation import described, described_images
 from nfvae.runs.files import write_whole
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.tables import Table
@@ -46,7 +46,7 @@ def write_page(
     first = ordered[0].results[0].summary
     shared, telling = table.shared_and_telling()
     page = Template(TEMPLATE.read_text("utf-8"), autoescape=True, trim_blocks=True, keep_trailing_newline=True).render(
-        title=f"{first['dataset']}, {first['binarization']} binarization: {len(ordered)} posteriors compared",
+        title=f"{len(ordered)} posteriors compared: {described_images(first)}",
         evaluation=f"{first['images']:,} images of the {first['split']} set, {described(first)}",
         shared=shared,
         columns=sorted(telling.columns, key=lambda column: column.key not in _FIRST),

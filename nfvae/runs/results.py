@@ -67,7 +67,7 @@ def planned_result(folder: Path, settings: dict[str, Any], seed: int | None) -> 
 def unread_result(run: Run) -> Result:
     """Return an empty result that identifies the experiment of a run."""
     settings = _experiment_settings(run.settings | run.data_settings, run.data_digest)
-    return Result(run.folder.path, settings, run.data_settings.get("seed"), {}, _UNKNOWN, [])
+    return Result(run.shown, settings, run.data_settings.get("seed"), {}, _UNKNOWN, [])
 
 
 def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, 
         FileNotFoundError: if the evaluation does not exist.
         ValueError: if it is damaged, or belongs to another checkpoint.
     """
-    command = settings.command(run.folder.path)
+    command = settings.command(run.shown)
     run.check_kind("vae")
     path = settings.path(run)
     try:

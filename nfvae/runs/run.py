@@ -85,6 +85,11 @@ class Run:
             check_sizes(**{f"shape[{index}]": side for index, side in enumerate(shape)})
             return DataSpec(tuple(shape), levels)
 
+    @property
+    def shown(self) -> Path:
+        """Path that identifies the run in tables and commands: its folder, or a checkpoint other than the best."""
+        return self.folder.path if self.path.stem == self.folder.best.stem else self.path
+
     def digest(self) -> str:
         """Return a fingerprint of the trained model: the SHA-256 of its settings and weights."""
         return model_digest(self.checkpoint)

@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ _SHORTEST_NAME = 8  # characters per line in a folded name
 _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    | {"<": "$<$", ">": "$>$", "|": "$|$"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "\N{MINUS SIGN}": "$-$"}
 )
 _MARKDOWN = str.maketrans({"|": r"\|", "\\": r"\\", "<": "&lt;", "*": r"\*", "_": r"\_", "`": r"\`", "[": r"\["})
 
@@ -152,17 +153,19 @@ class Table:
 
     def latex(self) -> str:
         """Return a LaTeX tabular for the package booktabs, inside a table if there is a caption."""
-        cells = [[_latex(cell) for cell in line] for line in self.cells()]
-        for place, column in enumerate(self.columns if self.caption else []):
+        shared, table = self.shared_and_telling()
+        cells = [[_latex(cell) for cell in line] for line in table.cells()]
+        for place, column in enumerate(table.columns if self.caption else []):
             for row in column.best(self.rows):
                 cells[1 + row][place] = rf"\textbf{{{cells[1 + row][place]}}}"
         head, *body = (" & ".join(line) + r" \\" for line in cells)
-        begin = rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}"
+        begin = rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}"
         lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
         if self.caption:
             caption = rf"\caption{{{_latex(self.caption)}}}"
             lines = [r"\begin{table}", r"\centering", caption, *lines, r"\end{table}"]
-        return "\n".join([r"% needs \usepackage{booktabs}", *lines])
+        notes = [f"% in every row: {shared}"] if shared else []
+        return "\n".join([r"% needs \usepackage{booktabs}", *notes, *lines])
 
     def html(self) -> str:
         """Return an HTML table."""
@@ -209,7 +212,8 @@ def _terminal_width() -> int:
 
 
 def _latex(cell: str) -> str:
-    return cell.replace("k̂", "\0").translate(_LATEX).replace("\0", r"$\hat k$")
+    minus = re.sub(r"(^| )-(?=[\d A-Z])", "\\1\N{MINUS SIGN}", cell)
+    return minus.replace("k̂", "\0").translate(_LATEX).replace("\0", r"$\hat k$")
 
 
 def _width(columns: Sequence[Sequence[str]]) -> int:

@@ -17,7 +17,7 @@ import yaml
 from nfvae.__main__ import main
 from nfvae.commands.compare import _chosen
 from nfvae.runs import Experiment, Result, check_comparable, comparison_table, nll_difference, pool
-from nfvae.runs.comparison import sortable
+from nfvae.runs.comparison import sortable, verdict
 from nfvae.runs.page import _mean_bounds
 from nfvae.runs.tracking import _id_in
 from tests.conftest import QUICKSTART
@@ -80,7 +80,10 @@ def test_an_experiment_is_called_by_its_runs_too(name):
 
 def test_a_name_that_several_experiments_have_is_refused():
     experiments = pool([result(prior="normal"), result(prior="flow")])
-    with pytest.raises(ValueError, match="several experiments are called iaf: iaf-4 prior=normal, iaf-4 prior=flow"):
+    with pytest.raises(
+        ValueError,
+        match="several experiments are called iaf; give one of the names 'iaf-4 prior=normal', 'iaf-4 prior=flow'",
+    ):
         _chosen(experiments, "iaf")
     assert _chosen(experiments, "iaf-4 prior=flow") is experiments[1]
 
@@ -103,6 +106,21 @@ def test_a_comparison_is_sorted_by_any_of_its_numbers():
     assert known == set(sortable(with_baseline=True))
     with pytest.raises(ValueError, match="unknown column 'difference_mean'"):
         comparison_table(experiments, None, "difference_mean")
+
+
+def test_the_verdict_names_large_differences_and_unequal_trainings():
+    baseline, better = result((2.0, 3.0, 4.0)), result((1.0, 2.0, 3.1), flow="planar")
+    same, longer = result((2.1, 2.9, 4.0), flow="radial"), result((2.0, 2.9, 4.1), flow="radial")
+    longer = longer._replace(history=longer.history * 2)
+    experiments = pool([baseline, better, same, longer])
+    words = verdict(experiments, experiments[0])
+    assert "± is the standard error over seeds in rows with several, else over images." in words
+    assert "the seeds of radial-4 had 3 to 6 epochs" in words
+    assert "there is one seed" in words
+    assert words.endswith("lower: planar-4; not clearly different: radial-4.")
+    assert "over seeds in rows" not in verdict(experiments[:1], None)
+    assert [*comparison_table(experiments).cells()[0][:2]] == ["experiment", "epochs"]
+    assert "epochs" not in comparison_table(experiments[:2]).cells()[0]
 
 
 def test_the_pages_bounds_are_those_of_its_table():
@@ -170,13 +188,13 @@ def test_every_format_holds_the_numbers():
     assert "0.500 ± 0.289" in second
     assert max(map(len, table.text().splitlines())) <= 100
     latex = table.latex()
-    assert r"radial\_x-4 & 1 & importance 30 & 3.50 $\pm$ 0.40" in latex
+    assert r"radial\_x-4 & 3.50 $\pm$ 0.40" in latex
     assert latex.count(r"\\") == 3
     assert not {r"\textbf", r"\caption"} & {word.partition("{")[0] for word in latex.split()}
     captioned = comparison_table(experiments, experiments[0], caption="100% of x_1").latex()
     assert r"\caption{100\% of x\_1}" in captioned
-    assert r"iaf-4 & 1 & importance 30 & \textbf{3.00 $\pm$ 0.40} & \textbf{2.00 $\pm$ 0.30} & 1.00 &" in captioned
-    assert captioned.count(r"\textbf") == 3, "the only difference is the best one, too"
+    assert r"iaf-4 & \textbf{3.00 $\pm$ 0.40} & \textbf{2.00 $\pm$ 0.30} &" in captioned
+    assert captioned.count(r"\textbf") == 2
 
 
 def test_bits_and_kl_are_pooled_over_seeds_and_shown_where_they_are_requested():
@@ -231,7 +249,7 @@ def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(conf
     arguments = ["compare", *configs, *FIT, "--seeds", 0, 1, "--baseline", "none", "--format", "json"]
     code, out, error = cli(*arguments)
     assert code == 0, error
-    table = json.loads(out[out.index("\n[\n") :])
+    table = json.loads(out)
     assert {(row["experiment"], row["seeds"], row["epochs"]) for row in table} == {("none-1", 2, 2), ("planar-2", 2, 2)}
     assert [row["nll"] for row in table] == sorted(row["nll"] for row in table)
     seeds = [
@@ -243,11 +261,11 @@ def test_one_command_trains_evaluates_and_compares_and_goes_on_where_it_was(conf
     shutil.rmtree("runs/digits-none-1-seed0/checkpoints")
     code, out, error = cli(*arguments, "--overwrite", "true")
     assert code == 0, error
-    assert out.count("training ") == 2
+    assert error.count("training ") == 2
     kept = [path for path in written if path.parts[1] in ("digits-none-1-seed1", "digits-planar-2-seed0")]
     assert kept
     assert all(path.stat().st_mtime_ns == written[path] for path in kept)
-    again = json.loads(out[out.index("\n[\n") :])
+    again = json.loads(out)
     assert [row["nll"] for row in again] == [row["nll"] for row in table]
 
 
@@ -271,6 +289,16 @@ def test_an_interrupted_training_is_resumed(configs, cli):
     assert code == 0, error
     assert "training runs/digits-none-1-seed0" in out
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_only_the_table_goes_to_the_output_in_other_formats(configs, cli):
+    code, out, error = cli("compare", *configs, *FIT, "--trainer.max_epochs", 1, "--format", "latex")
+    assert code == 0, error
+    assert out.startswith("% needs")
+    assert "training runs/digits-none-1-seed0" in error
+    last = "runs/digits-none-1-seed0/checkpoints/last.ckpt"
+    code, _, error = cli("compare", "runs/digits-none-1-seed0", last, "--samples", 30, "--limit", 40)
+    assert (code, f"nfvae evaluate {last} " in error) == (2, True)
 
 
 def test_the_page_needs_nothing_else(configs, runs, cli):
@@ -388,7 +416,10 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
         (["--data.dataset", "mnist"], "is trained on images of shape [8, 8]; those of mnist have [28, 28]"),
         (["runs/nothing"], "there is no run runs/nothing"),
         (["digits/same.yaml", "digits/other.yaml"], "two configs name their runs runs/one"),
-        (["--baseline=planar", "digits/deep.yaml"], "several experiments are called planar: planar-3, planar-2"),
+        (
+            ["--baseline=planar", "digits/deep.yaml"],
+            "several experiments are called planar; give one of the names 'planar-3', 'planar-2'",
+        ),
         (["density"], "holds a density of vectors; expected a VAE"),
         (["exported/vae"], "run exported/vae has no evaluation-test-importance-30-first40, and was exported without"),
     ):

@@ -414,12 +414,12 @@ def test_a_log_has_a_line_an_epoch_and_the_best_one_at_the_end(fit):
     values = dict(curve(RUN, "val/elbo"))
     best = max(values, key=values.get)
     assert lines[-1] == f"best val/elbo {values[best]:.2f} nats in epoch {best + 1} of 2; checkpoint: {BEST}"
-    assert "ended before the warm-up" not in out
+    assert "ended within the warm-up" not in out
     assert not [line for line in lines if "TPU" in line or "FLOPs" in line or "anonymous" in line]
 
 
 def test_a_warm_up_that_does_not_end_is_told(fit):
-    assert "ended before the warm-up of the KL\n" in fit("--model.objective_options.warmup_epochs", 9)[1]
+    assert "ended within the warm-up of the KL: train" in fit("--model.objective_options.warmup_epochs", 9)[1]
 
 
 def test_validate_and_test_report_a_trained_run(run, cli):

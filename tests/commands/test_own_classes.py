@@ -325,6 +325,7 @@ BREACHES = {
         "model.flow",
         r"OneForAll: given has shift with shape \(1, 1\); it should begin with the batch, \(2,\)",
     ),
+    "OfTheBatch": ("model.flow", "OfTheBatch: .* of an image in given depends on the other images of the batch"),
     "WholeNumbers": ("model.flow", r"WholeNumbers: given has mask of torch.int64; expected floating numbers"),
     "ListGiven": ("model.flow", "ListGiven: given returns list; expected a dict of tensors"),
     "SeesMore": ("model.flow", "SeesMore: what is given of an image does not decide its map; build sees more"),

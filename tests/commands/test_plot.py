@@ -90,7 +90,7 @@ def test_every_picture_is_drawn(runs, cli):
         (["k-curve", "runs/flat", "--samples", 20, "--seed", 3], "nfvae evaluate runs/flat --samples 20 --seed 3"),
         (["learning", "runs/flat", "runs/moons"], "run runs/moons has no val/elbo in its history"),
         (["deformation", "runs/flat"], "this picture takes no run"),
-        (["layers", "runs/wide"], "layers are drawn in two dimensions; this density has 40"),
+        (["layers", "runs/wide"], "layers are drawn in two dimensions (--model.latent 2); this density has 40"),
         (["deformation"], "plot deformation names no run, so it needs --output FILE.png"),
         (["samples", "runs/flat", "--output", "."], "--output should name a file that ends in .png, .pdf, .svg"),
         (["layers", "runs/flat", "--output", "x.bmp"], "--output should name a file that ends in .png, .pdf, .svg"),

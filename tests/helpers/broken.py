@@ -127,6 +127,11 @@ class OneForAll(GivesGiven):
         return {"shift": h[:1, :1]}
 
 
+class OfTheBatch(GivesGiven):
+    def given(self, h):
+        return {name: value - h.mean() for name, value in super().given(h).items()}
+
+
 class WholeNumbers(GivesGiven):
     def given(self, h):
         return super().given(h) | {"mask": torch.ones(len(h), dtype=torch.long)}

@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli
+from torch.distributions import Bernoulli, Independent
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nfvae import elbo, make_vae
-from nfvae.models import DECODERS, DataSpec, Statistics
+from nfvae.models import DECODERS, DataSpec, Decoder, Statistics
 from nfvae.models.likelihoods import LIKELIHOODS
 from nfvae.models.likelihoods import bernoulli as likelihood
 from nfvae.models.likelihoods.bernoulli import BernoulliPixels
+from nfvae.models.likelihoods.own import OwnLikelihood
 from tests.helpers.models import binary, small_vae
 
 
@@ -161,3 +162,14 @@ def test_data_say_their_form():
 def test_data_of_another_size_have_no_density(shape):
     with pytest.raises(ValueError, match=r"expected data with shape \(\*, 3\); got"):
         BernoulliPixels(torch.zeros(7, 3)).log_prob(torch.zeros(shape))
+
+
+def test_a_density_of_fewer_pixels_is_refused():
+    class FirstPixel(Decoder):
+        def forward(self, z):
+            return Independent(Bernoulli(logits=z[..., :1]), 1)
+
+    vae = small_vae()
+    vae.decoder, vae.likelihood = FirstPixel(), OwnLikelihood()
+    with pytest.raises(ValueError, match=r"p\(x\|z\) with event shape \(\d+,\); got \(1,\)"):
+        vae(binary(3))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from torch import Tensor
 
 from nfvae.runs import EvaluationSettings, Run, experiment_names, unread_result
+from nfvae.runs.folder import data_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,4 +95,4 @@ def chosen_images(images: Tensor, chosen: Images) -> Tensor:
 
 def heading(run: Run, what: str) -> str:
     """Return the title of a picture of a run."""
-    return f"{run.folder.name}: {what} ({run.data_settings.get('dataset', 'data of your own')})"
+    return f"{run.folder.name}: {what} ({data_name(run.data_settings) if run.data_settings else 'your own data'})"

@@ -85,4 +85,4 @@ def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
 
 
 def _of_images(summary: dict[str, Any]) -> str:
-    return "{dataset}, {split} set, {images:,} images".format(**summary)
+    return "{data}, {split} set, {images:,} images".format(**{"data": summary["dataset"]} | summary)

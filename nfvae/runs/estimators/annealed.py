@@ -24,7 +24,9 @@ _TIGHT, _LOOSE = 0.05, 0.5  # estimated bias in nats: accurate up to the first, 
 
 
 def _sizes(index: int) -> str:
-    return ", ".join(f"{size[index]:,} for {budget}" for budget, size in BUDGETS.items())
+    sizes = {budget: f"{size[index]:,}" for budget, size in BUDGETS.items()}
+    several = len({*sizes.values()}) > 1
+    return ", ".join(f"{size} for {budget}" for budget, size in sizes.items()) if several else sizes["default"]
 
 
 @dataclass
@@ -46,8 +48,8 @@ class Chains(Estimator):
         "budget": Argument(
             f"chains and temperatures of annealing: {', '.join(BUDGETS)}", str, "default", tuple(BUDGETS)
         ),
-        "chains": Argument(f"annealed chains per image (default: by --budget, {_sizes(0)})", int),
-        "temperatures": Argument(f"temperatures per annealed chain (default: by --budget, {_sizes(1)})", int),
+        "chains": Argument(f"annealed chains per image (default: {_sizes(0)})", int),
+        "temperatures": Argument(f"temperatures per annealed chain (default: {_sizes(1)})", int),
     }
     of_settings: ClassVar[Sequence[Column]] = (
         Column("chains", "chains", 0, meaning="annealed chains per image", names=True, of="estimator"),
@@ -148,4 +150,5 @@ class Annealed(Chains):
             advice = "Use --budget large for a more accurate NLL."
         else:
             advice = "Do not trust them: use many more temperatures."
-        return f"The annealed NLL is at least {max(off):.3f} nats too high (est. bias, largest of all rows). {advice}"
+        worst = " in the worst row" if len(off) > 1 else ""
+        return f"The annealed NLL is about {max(off):.3f} nats too high{worst} (est. bias). {advice}"

@@ -142,8 +142,8 @@ class Gap(Chains):
         verdicts = {_what_pays(summary) for summary in summaries}
         pays = verdicts.pop() if len(verdicts) == 1 else "the larger part differs between the runs"
         return (
-            f"The encoder causes {part} of the gap between ELBO and log p(x) (amortization), the flow the rest "
-            f"(approximation): {pays}."
+            f"The encoder causes {part} of the gap between ELBO and log p(x) (amortization), the posterior's family "
+            f"the rest (approximation): {pays}."
         )
 
     @override
@@ -159,4 +159,4 @@ def _what_pays(summary: Summary) -> str:
     errors = [summary["amortization_se"], summary["approximation_se"]]
     if None in errors or abs(lead) <= 2 * math.hypot(*errors):
         return "these images are too few to tell which part is larger"
-    return f"a better {'encoder' if lead > 0 else 'flow'} would gain more"
+    return f"a better {'encoder' if lead > 0 else 'family of flows'} would gain more"
