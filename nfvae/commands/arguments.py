@@ -138,6 +138,16 @@ def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> 
         raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
 
 
+def check_caption(options: argparse.Namespace) -> None:
+    """Check the arguments of `Parser.add_layout`.
+
+    Raises:
+        ValueError: for a caption of a table that has none.
+    """
+    if options.caption and options.format != "latex":
+        raise ValueError("--caption is for --format latex")
+
+
 def described(choices: Mapping[str, Any]) -> str:
     """Return the names of choices, each with its `help`, as lines of a command's description."""
     width = max(map(len, choices)) + 2

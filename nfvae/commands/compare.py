@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from nfvae.commands.arguments import Parser, check_file, evaluation_settings
+from nfvae.commands.arguments import Parser, check_caption, check_file, evaluation_settings
 from nfvae.commands.evaluate import evaluate, evaluation_trainer, show
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan, check_same_data
@@ -55,6 +55,7 @@ def compare_command(arguments: list[str]) -> None:
     options, fit_arguments = parser.parse_known_args(arguments)
     if options.html is not None:
         check_file("--html", options.html, (".html", ".htm"))
+    check_caption(options)
     if fit_arguments and not (options.fit and any(map(_is_config, options.runs))):
         parser.error(f"unrecognized arguments: {' '.join(fit_arguments)}")
     with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
@@ -70,8 +71,8 @@ def compare_command(arguments: list[str]) -> None:
         for said in dict.fromkeys(_evaluations(result.summary) for result in results):
             print(f"evaluations: {said}")
     print(table.render(options.format))
-    if options.format == "table":
-        print(paragraph(verdict(experiments, baseline)))
+    for words in verdict(experiments, baseline):
+        print(paragraph(words), file=sys.stdout if options.format == "table" else sys.stderr)
     if options.html:
         whole = comparison_table(experiments, baseline, options.sort, options.columns or ["all"])
         write_page(options.html, experiments, baseline, whole, shlex.join(["nfvae", "compare", *arguments]))

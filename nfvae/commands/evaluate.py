@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from nfvae.commands.arguments import Parser, described, evaluation_settings, refused
+from nfvae.commands.arguments import Parser, check_caption, described, evaluation_settings, refused
 from nfvae.commands.progress import ImagesProgressBar
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.commands.trainer import check_processes
@@ -70,6 +70,7 @@ def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence
 def summarize(options: Namespace) -> list[dict[str, Any]]:
     """Make the evaluations requested by a command's arguments; return the summary of each run and estimator."""
     shown_columns(options.columns, columns())  # refuses unknown ones before the work
+    check_caption(options)
     torch.set_float32_matmul_precision(options.matmul_precision)
     runs = [Run(path) for path in dict.fromkeys(options.runs)]
     trainer = evaluation_trainer(**_section(options, "trainer"))

@@ -273,34 +273,37 @@ def _shown(rows: Sequence[Mapping[str, Any]], names: Sequence[str], with_baselin
     return [_of_first(column, estimators) if column.key in _BY_NLL else column for column in shown]
 
 
-def verdict(experiments: Sequence[Experiment], baseline: Experiment | None) -> str:
-    """Say in words what ± means, how accurate the NLLs are, and which differences from the baseline are large."""
-    several = any(len(each.results) > 1 for each in experiments)
-    over = "over seeds in rows with several, else over images" if several else "over images"
+def verdict(experiments: Sequence[Experiment], baseline: Experiment | None) -> list[str]:
+    """Say in paragraphs which differences from the baseline are clear, what ± means, and how accurate the NLLs are."""
     summaries = [result.summary for each in experiments for result in each.results]
     name = summaries[0]["estimator"].partition(", ")[0]
     alike = [summary for summary in summaries if summary["estimator"].partition(", ")[0] == name]
-    words = [f"± is the standard error {over}.", ESTIMATORS.load(name).verdict(alike)]
+    several = any(len(each.results) > 1 for each in experiments)
+    over = "over seeds in rows with several seeds, else over images" if several else "over images"
+    notes = [f"± is the standard error {over}{', and over images for the difference' if several and baseline else ''}."]
     for each in experiments:
         if len(lengths := {len(result.history) for result in each.results}) > 1:
-            words.append(f"Careful: the seeds of {each.name} had {min(lengths)} to {max(lengths)} epochs.")
-    if baseline is not None:
-        others = [each for each in experiments if each is not baseline]
-        words += _of_differences({each.name: nll_difference(each, baseline) for each in others}, baseline.name)
-    return " ".join(words)
+            notes.append(f"Careful: the seeds of {each.name} had {min(lengths)} to {max(lengths)} epochs.")
+    notes.append(ESTIMATORS.load(name).verdict(alike))
+    others = [each for each in experiments if baseline is not None and each is not baseline]
+    differences = {each.name: nll_difference(each, baseline) for each in others} if baseline else {}
+    return [*([_of_differences(differences, baseline.name)] if baseline and differences else []), " ".join(notes)]
 
 
-def _of_differences(differences: Mapping[str, Difference], baseline: str) -> list[str]:
+def _of_differences(differences: Mapping[str, Difference], baseline: str) -> str:
     """Group experiments by their difference from the baseline, against two standard errors."""
-    groups: dict[str, list[str]] = {"lower": [], "higher": [], "not clearly different": []}
+    groups: dict[str, list[str]] = {"lower": [], "higher": [], "not clear": []}
     for name, difference in differences.items():
         error = math.hypot(difference.se_images, 0 if math.isnan(difference.se_seeds) else difference.se_seeds)
         clear = abs(difference.mean) > 2 * error
-        groups["not clearly different" if not clear else "lower" if difference.mean < 0 else "higher"].append(name)
+        groups["not clear" if not clear else "lower" if difference.mean < 0 else "higher"].append(name)
+    found = "; ".join(f"{group}: {', '.join(names)}" for group, names in groups.items() if names)
     one = any(math.isnan(difference.se_seeds) for difference in differences.values())
-    caution = " (of some runs there is one seed, whose error is unknown)" if one else ""
-    found = [f"{group}: {', '.join(names)}" for group, names in groups.items() if names]
-    return [f"NLL against {baseline}, by two standard errors{caution}: {'; '.join(found)}."] if found else []
+    caution = " Some have one seed, so that other seeds may turn the order." if one else ""
+    return (
+        f"NLL compared with {baseline}: {found}. (Clear: by more than two standard errors, those over images and over "
+        f"seeds combined.){caution}"
+    )
 
 
 def _of_first(column: Column, estimators: str) -> Column:

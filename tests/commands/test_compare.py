@@ -113,12 +113,13 @@ def test_the_verdict_names_large_differences_and_unequal_trainings():
     same, longer = result((2.1, 2.9, 4.0), flow="radial"), result((2.0, 2.9, 4.1), flow="radial")
     longer = longer._replace(history=longer.history * 2)
     experiments = pool([baseline, better, same, longer])
-    words = verdict(experiments, experiments[0])
-    assert "± is the standard error over seeds in rows with several, else over images." in words
+    differences, words = verdict(experiments, experiments[0])
+    assert "over seeds in rows with several seeds, else over images, and over images for the difference." in words
     assert "the seeds of radial-4 had 3 to 6 epochs" in words
-    assert "there is one seed" in words
-    assert words.endswith("lower: planar-4; not clearly different: radial-4.")
-    assert "over seeds in rows" not in verdict(experiments[:1], None)
+    assert "Some have one seed" in differences
+    assert differences.startswith("NLL compared with iaf-4: lower: planar-4; not clear: radial-4.")
+    (words,) = verdict(experiments[:1], None)
+    assert "over seeds" not in words
     assert [*comparison_table(experiments).cells()[0][:2]] == ["experiment", "epochs"]
     assert "epochs" not in comparison_table(experiments[:2]).cells()[0]
 

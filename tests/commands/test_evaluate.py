@@ -173,6 +173,8 @@ def test_columns_are_checked_before_and_after_the_work(run, cli):
     assert not list(run.glob("evaluation-*"))
     code, _, error = cli("evaluate", run, "--limit", 9, "--samples", 30, "--columns", "run", "approximation")
     assert (code, "these evaluations have no approximation" in error) == (2, True)
+    code, _, error = cli("evaluate", run, "--limit", 9, "--caption", "a caption")
+    assert (code, "--caption is for --format latex" in error) == (2, True)
     code, out, _ = cli("evaluate", run, "--limit", 9, "--samples", 30, "--columns", "run", "nll")
     assert (code, out.count("NLL, nats"), "ELBO" in out) == (0, 1, False)
 
