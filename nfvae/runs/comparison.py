@@ -299,7 +299,7 @@ def _of_differences(differences: Mapping[str, Difference], baseline: str) -> str
         groups["not clear" if not clear else "lower" if difference.mean < 0 else "higher"].append(name)
     found = "; ".join(f"{group}: {', '.join(names)}" for group, names in groups.items() if names)
     one = any(math.isnan(difference.se_seeds) for difference in differences.values())
-    caution = " Some have one seed, so that other seeds may turn the order." if one else ""
+    caution = " Some rows have one seed; other seeds may change the order." if one else ""
     return (
         f"NLL compared with {baseline}: {found}. (Clear: by more than two standard errors, those over images and over "
         f"seeds combined.){caution}"

@@ -116,7 +116,7 @@ def test_the_verdict_names_large_differences_and_unequal_trainings():
     differences, words = verdict(experiments, experiments[0])
     assert "over seeds in rows with several seeds, else over images, and over images for the difference." in words
     assert "the seeds of radial-4 had 3 to 6 epochs" in words
-    assert "Some have one seed" in differences
+    assert "Some rows have one seed" in differences
     assert differences.startswith("NLL compared with iaf-4: lower: planar-4; not clear: radial-4.")
     (words,) = verdict(experiments[:1], None)
     assert "over seeds" not in words
