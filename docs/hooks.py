@@ -12,7 +12,7 @@ from mkdocs.utils import get_relative_url
 from nbconvert import MarkdownExporter
 
 from nfvae.commands import COMMANDS
-from nfvae.registry import import_attribute
+from nfvae.commands.arguments import parser_of
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _COMMANDS, _MATHJAX = "commands.md", "mathjax/tex-svg.js"
@@ -51,5 +51,4 @@ def _help_of_commands() -> str:
 
 def _help(name: str) -> str:
     os.environ["COLUMNS"] = "100"  # the width of argparse's help
-    parser = import_attribute("parser", f"{COMMANDS[name].module}:{name}_parser")()
-    return "".join(character for character in parser.format_help() if character.isprintable() or character == "\n")
+    return "".join(each for each in parser_of(name).format_help() if each.isprintable() or each == "\n")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nfvae.commands import COMMANDS
+from nfvae.commands.arguments import parser_of
 from nfvae.commands.pictures import PICTURES
-from nfvae.registry import import_attribute
 from nfvae.runs.columns import columns
 from nfvae.runs.estimators import estimator_classes
 
@@ -33,10 +33,6 @@ def pages():
         yield pytest.param(path.read_text(), id=path.relative_to(ROOT).as_posix())
     for path in ROOT.glob("notebooks/*.ipynb"):
         yield pytest.param(notebook_text(path), id=path.name)
-
-
-def parser_of(name):
-    return import_attribute("parser", f"{COMMANDS[name].module}:{name}_parser")()
 
 
 def own_actions(parser):

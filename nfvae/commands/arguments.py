@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
+from nfvae.commands import COMMANDS
 from nfvae.data import SPLITS
-from nfvae.registry import check_choice, trust
+from nfvae.registry import check_choice, import_attribute, trust
 from nfvae.runs import EvaluationSettings
 from nfvae.runs.estimators import Estimator
 from nfvae.runs.tables import FORMATS
@@ -34,6 +35,12 @@ def offered(action: argparse.Action) -> tuple[str, ...]:
     """Return the names that a shell completes."""
     names: tuple[str, ...] = vars(action).get("offered", ())
     return names
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """Return the parser of a command."""
+    parser: argparse.ArgumentParser = import_attribute("parser", f"{COMMANDS[command].module}:{command}_parser")()
+    return parser
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def compare_command(arguments: list[str]) -> None:
     check_caption(options)
     if fit_arguments and not (options.fit and any(map(_is_config, options.runs))):
         parser.error(f"unrecognized arguments: {' '.join(fit_arguments)}")
-    with redirect_stdout(sys.stdout if options.format == "table" else sys.stderr):
+    log = sys.stdout if options.format == "table" else sys.stderr
+    with redirect_stdout(log):
         results = _results(options, fit_arguments)
     if not results:
         raise ValueError("nothing to compare: name runs, configs, or a project with --wandb ENTITY/PROJECT")
@@ -72,7 +73,7 @@ def compare_command(arguments: list[str]) -> None:
             print(f"evaluations: {said}")
     print(table.render(options.format))
     for words in verdict(experiments, baseline):
-        print(paragraph(words), file=sys.stdout if options.format == "table" else sys.stderr)
+        print(paragraph(words), file=log)
     if options.html:
         whole = comparison_table(experiments, baseline, options.sort, options.columns or ["all"])
         write_page(options.html, experiments, baseline, whole, shlex.join(["nfvae", "compare", *arguments]))

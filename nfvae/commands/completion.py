@@ -8,8 +8,8 @@ from typing import Any
 import shtab
 
 from nfvae.commands import COMMANDS
-from nfvae.commands.arguments import Parser, offered
-from nfvae.registry import check_choice, import_attribute
+from nfvae.commands.arguments import Parser, offered, parser_of
+from nfvae.registry import check_choice
 
 _FLAGS = ("true", "false")
 
@@ -32,9 +32,8 @@ def _whole() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser("nfvae")
     commands = whole.add_subparsers()
     for name, command in COMMANDS.items():
-        own = import_attribute("parser", f"{command.module}:{name}_parser")()
         part = commands.add_parser(
-            name, help=command.summary, add_help=False, parents=[own], conflict_handler="resolve"
+            name, help=command.summary, add_help=False, parents=[parser_of(name)], conflict_handler="resolve"
         )
         for action in part._actions:
             _complete(action)

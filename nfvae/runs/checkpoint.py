@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # the unpickler can raise any exception
         raise ValueError(f"{path} is not a checkpoint of nfvae, or is damaged ({type(error).__name__})") from error
     if damaged:
-        raise ValueError(f"{path} is damaged: not what was written are {', '.join(sorted(damaged))}")
+        raise ValueError(f"{path} is damaged: changed since it was written: {', '.join(sorted(damaged))}")
     _check_types(checkpoint, path)
     return checkpoint
 

@@ -285,13 +285,13 @@ def verdict(experiments: Sequence[Experiment], baseline: Experiment | None) -> l
         if len(lengths := {len(result.history) for result in each.results}) > 1:
             notes.append(f"Careful: the seeds of {each.name} had {min(lengths)} to {max(lengths)} epochs.")
     notes.append(ESTIMATORS.load(name).verdict(alike))
-    others = [each for each in experiments if baseline is not None and each is not baseline]
-    differences = {each.name: nll_difference(each, baseline) for each in others} if baseline else {}
-    return [*([_of_differences(differences, baseline.name)] if baseline and differences else []), " ".join(notes)]
+    compared = [] if baseline is None or len(experiments) == 1 else [_of_differences(experiments, baseline)]
+    return [*compared, " ".join(notes)]
 
 
-def _of_differences(differences: Mapping[str, Difference], baseline: str) -> str:
+def _of_differences(experiments: Sequence[Experiment], baseline: Experiment) -> str:
     """Group experiments by their difference from the baseline, against two standard errors."""
+    differences = {each.name: nll_difference(each, baseline) for each in experiments if each is not baseline}
     groups: dict[str, list[str]] = {"lower": [], "higher": [], "not clear": []}
     for name, difference in differences.items():
         error = math.hypot(difference.se_images, 0 if math.isnan(difference.se_seeds) else difference.se_seeds)
@@ -301,8 +301,8 @@ def _of_differences(differences: Mapping[str, Difference], baseline: str) -> str
     one = any(math.isnan(difference.se_seeds) for difference in differences.values())
     caution = " Some rows have one seed; other seeds may change the order." if one else ""
     return (
-        f"NLL compared with {baseline}: {found}. (Clear: by more than two standard errors, those over images and over "
-        f"seeds combined.){caution}"
+        f"NLL compared with {baseline.name}: {found}. (Clear: by more than two standard errors, those over images and "
+        f"over seeds combined.){caution}"
     )
 
 

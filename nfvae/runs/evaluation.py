@@ -176,10 +176,15 @@ def described(summary: Mapping[str, Any]) -> str:
     return ", and ".join(estimator_of(summary, name).described() + coarse for name in names)
 
 
+def shown_data(summary: Mapping[str, Any]) -> str:
+    """Return the name of the data of a summary; older ones lack that of a user's own file."""
+    return str(summary.get("data", summary["dataset"]))
+
+
 def described_images(summary: Mapping[str, Any]) -> str:
     """Describe the images of a summary, such as `test set of mnist, dynamic binarization, 1,000 images`."""
-    name = summary.get("data", summary["dataset"])  # older summaries lack the name of a user's own file
-    return f"{summary['split']} set of {name}, {summary['binarization']} binarization, {summary['images']:,} images"
+    data = f"{summary['split']} set of {shown_data(summary)}, {summary['binarization']} binarization"
+    return f"{data}, {summary['images']:,} images"
 
 
 def other_data(run: Run, data: BinarizedImages) -> str:

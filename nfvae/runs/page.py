@@ -46,8 +46,8 @@ def write_page(
     first = ordered[0].results[0].summary
     shared, telling = table.shared_and_telling()
     page = Template(TEMPLATE.read_text("utf-8"), autoescape=True, trim_blocks=True, keep_trailing_newline=True).render(
-        title=f"{len(ordered)} posteriors compared: {described_images(first)}",
-        evaluation=f"{first['images']:,} images of the {first['split']} set, {described(first)}",
+        title=f"{len(ordered)} posteriors compared",
+        evaluation=f"{described_images(first)}, {described(first)}",
         shared=shared,
         columns=sorted(telling.columns, key=lambda column: column.key not in _FIRST),
         rows=telling.rows,

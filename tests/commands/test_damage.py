@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_seen(run, cli):
     torch.save(content, BEST)
     for command in COMMANDS:
         code, _, error = cli(*command)
-        assert_one_line(code, error, "best.ckpt is damaged: not what was written are state_dict")
+        assert_one_line(code, error, "best.ckpt is damaged: changed since it was written: state_dict")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from nfvae.runs.estimators import Estimator
 from nfvae.runs.estimators.annealed import Annealed
 from nfvae.runs.estimators.gap import Gap
 from nfvae.runs.estimators.importance import Importance
+from nfvae.runs.evaluation import shown_data
 from nfvae.runs.results import read_summary
 
 if TYPE_CHECKING:
@@ -85,4 +86,4 @@ def _parts(importance: dict[str, Any], annealed: dict[str, Any]) -> Tensor:
 
 
 def _of_images(summary: dict[str, Any]) -> str:
-    return "{data}, {split} set, {images:,} images".format(**{"data": summary["dataset"]} | summary)
+    return f"{shown_data(summary)}, {summary['split']} set, {summary['images']:,} images"
