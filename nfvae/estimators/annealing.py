@@ -73,7 +73,7 @@ class Target:
 
     def __init__(self, model: VAE, images: Images) -> None:
         self.model, self.images, self.x = model, images, images.x.clone()  # tensors of inference mode have no gradient
-        self.posterior, self.prior = model.posterior(self.x), model.prior()
+        self.posterior, self.prior = model.posterior(self.x), model.prior_of(self.x)
         self.like = self.posterior.base.loc
         self.chains = max(1, images.rows // len(self.x))  # at once
 

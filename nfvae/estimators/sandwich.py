@@ -1,7 +1,7 @@
 """Lower and upper bounds of log p(x) of images that were simulated from the model itself."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class Simulated(NamedTuple):
     """Images drawn from a model with their latents, which are exact samples of the posteriors.
 
     Attributes:
-        x: images with shape (N, P).
+        x: rows of data with shape (N, P + C).
         z: latents with shape (N, D).
     """
 
@@ -50,26 +50,30 @@ class SandwichEstimate(NamedTuple):
     posterior_variance: Tensor
 
 
-def simulate(model: VAE, count: int, seed: int = 0) -> Simulated:
-    """Draw images from the model with their latents; each depends only on the seed and its index.
+def simulate(model: VAE, count: int, seed: int = 0, condition: Any = None) -> Simulated:
+    """Draw data from the model with their latents; each depends only on the seed and its index.
 
     Args:
         model: a VAE, which is evaluated in eval mode.
-        count: number of images N.
+        count: number of data N.
         seed: random seed.
+        condition: conditions with shape (C,) or (N, C), for a model that has them.
 
     Raises:
-        ValueError: for a count below 1.
+        ValueError: for a count below 1, or conditions that are missing or of another shape.
     """
     check_sizes(count=count)
+    given = None if condition is None else model.as_condition(condition, count)
     drawn = []
     with evaluating(model), torch.random.fork_rng():
         for index in range(count):
             torch.manual_seed(image_generator(seed, index, "simulated", torch.device("cpu")).initial_seed())
-            z = model.prior().sample(torch.Size([1]))
-            drawn.append((model.decode(z).sample(), z))
+            own = None if given is None else given[index : index + 1]
+            prior = model.prior_given(own)
+            z = prior.sample(torch.Size([] if prior.batch_shape else [1]))
+            drawn.append((model.decode(z, own).sample(), z))
     x, z = (torch.cat(values) for values in zip(*drawn, strict=True))
-    return Simulated(x, z)
+    return Simulated(x if given is None else torch.cat([x, given], 1), z)
 
 
 def sandwich(

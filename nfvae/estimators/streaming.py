@@ -165,7 +165,7 @@ def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence
         scales: factors of the noise, used in turn.
     """
     x, indices, rows = images
-    posterior, prior = model.posterior(x), model.prior()
+    posterior, prior = model.posterior(x), model.prior_of(x)
     for standard in posterior_noise(seed, indices, posterior.base.loc, samples):
         turns = standard.new_tensor(scales)[torch.arange(len(standard)) % len(scales)]
         noise = standard * turns[:, None, None]

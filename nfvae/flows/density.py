@@ -1,15 +1,14 @@
-"""The density of a learned Gaussian under a flow without context."""
+"""The density of a learned Gaussian under a flow."""
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from nfvae.flows.actnorm import ScaleShift, moments
-from nfvae.flows.base import Flow
+from nfvae.flows.base import Flow, check_context
 from nfvae.flows.bijection import Chain
 from nfvae.flows.distribution import DiagonalNormal, FlowDistribution
-
-_ROUNDING = 1e-7  # relative deviation below which a coordinate counts as constant
+from nfvae.networks import Linear, Scaling
 
 
 class FlowDensity(nn.Module):
@@ -20,11 +19,12 @@ class FlowDensity(nn.Module):
     log-determinant of the standardization.
 
     Args:
-        flow: the flow, with context 0.
+        flow: the flow; with a context of size C, the density is p(x|y) for conditions y with shape (*, C), and the
+            Gaussian is linear in them.
         standardize: whether data are standardized; before `init_from` they are unchanged.
 
     Raises:
-        ValueError: for a flow with a context, or a `standardize` that is not a bool.
+        ValueError: for a `standardize` that is not a bool.
 
     Example:
         >>> from nfvae import make_flow
@@ -32,37 +32,39 @@ class FlowDensity(nn.Module):
         torch.Size([5])
     """
 
-    center: Tensor
-    spread: Tensor
-    started: Tensor
-
     def __init__(self, flow: Flow, standardize: bool = False) -> None:
         super().__init__()
         if not isinstance(standardize, bool):
             raise ValueError(f"standardize must be true or false; got {standardize!r}")
-        if flow.context:
-            raise ValueError(f"a density takes a flow with context 0; got {flow.context}")
+        self.flow = flow
         self.loc = nn.Parameter(torch.zeros(flow.features))
         self.log_scale = nn.Parameter(torch.zeros(flow.features))
-        self.flow, self.standardizes = flow, standardize
-        if standardize:
-            self.register_buffer("center", torch.zeros(flow.features))
-            self.register_buffer("spread", torch.ones(flow.features))
-            self.register_buffer("started", torch.tensor(False))
+        self.by_condition = Linear(flow.context, 2 * flow.features, bias=False) if flow.context else None
+        if self.by_condition is not None:
+            nn.init.zeros_(self.by_condition.weight)
+        self.scaling = Scaling(flow.features) if standardize else None
 
     def init_from(self, data: Tensor) -> None:
         """Measure mean and deviation of data with shape (N, D), once; a constant coordinate is only shifted."""
-        if self.standardizes and not self.started:
-            center, spread = moments(data)
-            constant = spread <= _ROUNDING * center.abs()
-            self.center.copy_(center)
-            self.spread.copy_(torch.where(constant, 1.0, spread))
-            self.started.fill_(True)
+        if self.scaling is not None and not self.scaling.started:
+            self.scaling.init_from(*moments(data))
 
     @override
-    def forward(self) -> FlowDistribution:
-        """Return the density, with event shape (D,)."""
-        bijection = self.flow()
-        if self.standardizes:
-            bijection = Chain([bijection, ScaleShift(self.spread.log(), self.center)])
-        return FlowDistribution(DiagonalNormal(self.loc, self.log_scale.exp()), bijection)
+    def forward(self, condition: Tensor | None = None) -> FlowDistribution:
+        """Return p(x) with event shape (D,), or p(x|y) with batch shape (*) for conditions y with shape (*, C).
+
+        Raises:
+            ValueError: for conditions of another size, or none where C > 0.
+        """
+        bijection, base = self.flow(condition), self.base(condition)
+        if self.scaling is not None:
+            bijection = Chain([bijection, ScaleShift(self.scaling.spread.log(), self.scaling.center)])
+        return FlowDistribution(base, bijection)
+
+    def base(self, condition: Tensor | None) -> DiagonalNormal:
+        """Return the Gaussian before the flow, whose loc and log scale are linear in the condition."""
+        loc, log_scale = self.loc, self.log_scale
+        if self.by_condition is not None:
+            shift = self.by_condition(check_context(condition, self.flow.context))
+            loc, log_scale = loc + shift[..., : loc.numel()], log_scale + shift[..., loc.numel() :]
+        return DiagonalNormal(loc, log_scale.exp())

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from nfvae.flows import Bijection, Flow
 from nfvae.models.encoders import Encoding
+from nfvae.models.likelihoods import DataSpec
 from nfvae.models.modes import evaluating
 from nfvae.models.vae import VAE, LogTerms
 
@@ -17,12 +18,12 @@ _ROUND_TRIP = 0.1  # largest error of a point after a flow and its inverse
 _SAME = 1e-4  # largest difference of numbers that batches of different sizes round differently
 
 
-def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) -> None:
+def check_vae(model: VAE, spec: DataSpec, objective: Callable[[LogTerms], Tensor]) -> None:
     """Refuse a VAE whose parts do not fit together, naming the part and its output.
 
     Args:
         model: the VAE.
-        pixels: pixels of an image, P.
+        spec: form of the data.
         objective: training objective of its log-densities.
 
     Raises:
@@ -30,31 +31,35 @@ def check_vae(model: VAE, pixels: int, objective: Callable[[LogTerms], Tensor]) 
     """
     flow, encoder, dtype = model.posterior.flow, model.posterior.encoder, next(model.parameters()).dtype
     with evaluating(model), torch.random.fork_rng(devices=[]):
-        x = torch.arange(_IMAGES, dtype=dtype)[:, None].repeat(1, pixels)  # images that differ
-        encoded = _result("encoder", encoder, encoder, x)
+        x = torch.arange(_IMAGES, dtype=dtype)[:, None].repeat(1, spec.width)  # images that differ
+        inputs = model.posterior.inputs
+        encoded = _result("encoder", encoder, encoder, x if inputs is None else inputs(x))
         if not isinstance(encoded, tuple) or len(encoded) != len(Encoding._fields):
             fields = ", ".join(Encoding._fields)
             raise ValueError(f"encoder {_name(encoder)} gives {_described(encoded)}; expected {fields}")
         encoding = Encoding(*encoded)
         _expect("encoder", encoder, "loc", encoding.loc, (_IMAGES, flow.features))
         _expect("encoder", encoder, "log_scale", encoding.log_scale, (_IMAGES, flow.features))
+        conditions = spec.condition if model.posterior.conditioned else 0
         if flow.context:
-            _expect("encoder", encoder, "h", encoding.h, (_IMAGES, flow.context))
-        z = check_flow(flow, encoding.h, _points((_SAMPLES, _IMAGES, flow.features)).to(dtype))
+            _expect("encoder", encoder, "h", encoding.h, (_IMAGES, flow.context - conditions))
+        z = check_flow(flow, model.posterior.encode(x).h, _points((_SAMPLES, _IMAGES, flow.features)).to(dtype))
         _check_likelihood(model, z, x)
         prior = model.prior
         for flow in [each for each in prior.modules() if isinstance(each, Flow) and not each.context]:
             check_flow(flow)
-        log_prior = _result("prior", prior, lambda z: prior().log_prob(z), z)
+        log_prior = _result("prior", prior, lambda z: model.prior_of(x).log_prob(z), z)
         _expect("prior", prior, "log_prob", log_prior, (_SAMPLES, _IMAGES))
         terms = LogTerms(*[torch.zeros(_SAMPLES, _IMAGES)] * 4)
         _expect("objective", objective, "its value", _result("objective", objective, objective, terms), ())
 
 
 def _check_likelihood(model: VAE, z: Tensor, x: Tensor) -> None:
-    """Refuse a decoder and a likelihood that do not give p(x|z) for z with shape (*, D) and x with shape (B, P)."""
-    decoder, likelihood, batch, pixels = model.decoder, model.likelihood, z.shape[:-1], x.shape[-1]
-    raw = _result("decoder", decoder, decoder, z)
+    """Refuse a decoder and a likelihood that do not give p(x|z) for z with shape (*, D) and rows with shape (B, P + C)."""
+    decoder, likelihood, batch = model.decoder, model.likelihood, z.shape[:-1]
+    x, condition = model.split(x)
+    pixels = x.shape[-1]
+    raw = _result("decoder", decoder, decoder, model.decoder_input(z, condition))
     if likelihood.outputs and isinstance(raw, Distribution):
         raise ValueError(
             f"decoder {_name(decoder)} gives a distribution, {_name(raw)}; expected numbers: "

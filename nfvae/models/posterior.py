@@ -1,7 +1,7 @@
 """The approximate posterior q(z|x): an encoder's diagonal Gaussian refined by a flow."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,39 +10,51 @@ from typing_extensions import override
 
 from nfvae.flows import FLOWS, DiagonalNormal, Flow, FlowDistribution, Given, check_context
 from nfvae.models.encoders import ENCODERS, Encoder, Encoding
+from nfvae.models.inputs import Inputs
+from nfvae.models.likelihoods import DataSpec
 from nfvae.numerics import at_least_float32
-from nfvae.registry import check_sizes
+from nfvae.registry import check_choice, check_flag, check_number, check_sizes
 
 Options = Mapping[str, Any] | None
+CONDITIONED = ("encoder", "flow", "prior", "decoder")
+"""Parts of a VAE that can see the condition of the data, such as a label."""
 _OF_FLOW = "flow."  # prefix of the flow's tensors in `given`
 
 
 class Posterior(nn.Module):
-    """Encode images into q(z|x): the flow built from the context h refines z_0 ~ N(loc, scale²).
+    """Encode data into q(z|x): the flow built from the context h refines z_0 ~ N(loc, scale²).
 
     As for a flow, `forward` has two steps that can be called separately: `given` returns every tensor that depends on
-    the image, and `build` makes the density.
+    the datum, and `build` makes the density.
 
     Args:
         encoder: gives loc, log_scale and h.
-        flow: flow with the encoder's latent size and context size.
+        flow: flow with the encoder's context size, plus that of the conditions if it sees them.
+        inputs: prepares data for the encoder; None if it takes them as they are.
+        conditioned: whether the flow's context is h and the conditions.
 
     References:
         Variational Inference with Normalizing Flows, arXiv 1505.05770.
     """
 
-    def __init__(self, encoder: Encoder, flow: Flow) -> None:
+    def __init__(
+        self, encoder: Encoder, flow: Flow, inputs: Inputs | None = None, conditioned: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder, self.flow = encoder, flow
+        self.encoder, self.flow, self.inputs, self.conditioned = encoder, flow, inputs, conditioned
 
     @override
     def forward(self, x: Tensor) -> FlowDistribution:
-        """Return q(z|x) with batch shape (B,) for x with shape (B, P)."""
+        """Return q(z|x) with batch shape (B,) for rows of data with shape (B, P + C)."""
         return self.build(self.given(self.encode(x)))
 
     def encode(self, x: Tensor) -> Encoding:
-        """Return the encoder's output for x with shape (B, P), at least float32."""
-        return Encoding(*(at_least_float32(value) for value in self.encoder(x)))
+        """Return the encoder's output for rows with shape (B, P + C), at least float32; h includes conditions."""
+        encoded = self.encoder(x if self.inputs is None else self.inputs(x))
+        encoding = Encoding(*(at_least_float32(value) for value in encoded))
+        if not self.conditioned or self.inputs is None:
+            return encoding
+        return encoding._replace(h=torch.cat([encoding.h, x[..., self.inputs.spec.size :]], -1))
 
     def given(self, encoding: Encoding) -> Given:
         """Return loc, log_scale and the flow's tensors that depend on the context, by name, each with B first."""
@@ -70,6 +82,10 @@ def make_posterior(
     encoder_options: Options,
     latent: int,
     shape: Sequence[int],
+    levels: int | None = 2,
+    condition: int = 0,
+    missing: bool = False,
+    conditioned: Collection[str] = (),
 ) -> Posterior:
     """Build a posterior from names and numbers; `make_vae` describes the arguments.
 
@@ -77,8 +93,34 @@ def make_posterior(
         ValueError: for an unknown name or option, or a value out of range.
     """
     check_sizes(latent=latent, **{f"shape[{place}]": side for place, side in enumerate(shape)})
-    made_flow = FLOWS.make(flow, flow_options, features=latent, context=context, depth=depth)
-    return Posterior(ENCODERS.make(encoder, encoder_options, shape=shape, latent=latent, context=context), made_flow)
+    spec = make_spec(shape, levels, condition, missing, conditioned)
+    kind = ENCODERS.load(encoder)
+    inputs = Inputs(spec, "encoder" in conditioned, getattr(kind, "takes_images", False))
+    sees_condition = bool(condition) and "flow" in conditioned
+    size = context + condition * sees_condition
+    made_flow = FLOWS.make(flow, flow_options, features=latent, context=size, depth=depth)
+    made = ENCODERS.make(encoder, encoder_options, shape=[*inputs.shape], latent=latent, context=context)
+    return Posterior(made, made_flow, inputs, sees_condition)
+
+
+def make_spec(
+    shape: Sequence[int], levels: int | None, condition: int, missing: bool, conditioned: Collection[str]
+) -> DataSpec:
+    """Return the form of the data, checked together with the names of conditioned parts.
+
+    Raises:
+        ValueError: for a value out of range or an unknown part.
+    """
+    if levels is not None:
+        check_sizes(levels=levels)
+        check_number("levels", levels, least=2)
+    check_number("condition", condition, least=0)
+    check_flag("missing", missing)
+    if isinstance(conditioned, str):
+        raise ValueError(f"conditioned takes a list of {', '.join(CONDITIONED)}; got {conditioned!r}")
+    for part in conditioned:
+        check_choice("conditioned part", part, CONDITIONED)
+    return DataSpec(tuple(shape), levels, condition, missing)
 
 
 POSTERIOR = tuple(inspect.signature(make_posterior).parameters)

@@ -1,7 +1,7 @@
 """The variational autoencoder: three densities, evaluated together."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +14,14 @@ from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.likelihoods import LIKELIHOODS, DataSpec, Likelihood, Statistics
 from nfvae.models.likelihoods.own import OwnLikelihood
 from nfvae.models.modes import check_precision, evaluating
-from nfvae.models.posterior import Options, Posterior, make_posterior
+from nfvae.models.posterior import Options, Posterior, make_posterior, make_spec
 from nfvae.models.priors import PRIORS, Prior, tempered
 from nfvae.numerics import as_tensor
-from nfvae.registry import check_number, check_sizes
+from nfvae.registry import check_choice, check_number, check_sizes
 
+VALUES = ("mean", "sample", "mode")
+"""Kinds of values that stand for a density p(x|z)."""
+DEFAULT_CONDITIONED = ("encoder", "flow", "decoder")
 _DRAWN_AT_ONCE, _DECODED_AT_ONCE = 10_000, 250  # samples per pass of the prior, and of the decoder
 
 
@@ -51,22 +54,33 @@ class LogTerms(NamedTuple):
 class VAE(nn.Module):
     """A latent-variable model p(z) p(x|z) with an amortized posterior q(z|x).
 
+    If the data have conditions y, such as labels, the parts named in `conditioned` depend on them: q(z|x, y), p(z|y),
+    p(x|z, y). All log-densities are then given y. A row of data is x followed by y: see `DataSpec`.
+
     Args:
         posterior: q(z|x).
-        decoder: gives the numbers from which the likelihood makes p(x|z).
+        decoder: gives the numbers from which the likelihood makes p(x|z); if conditioned, from z and y.
         prior: p(z).
         likelihood: makes p(x|z); None if the decoder gives it itself.
+        conditioned: which of `prior` and `decoder` depend on conditions; the posterior knows about itself.
 
     References:
         Auto-Encoding Variational Bayes, arXiv 1312.6114.
+        Learning Structured Output Representation using Deep Conditional Generative Models, NeurIPS 2015.
     """
 
     def __init__(
-        self, posterior: Posterior, decoder: Decoder, prior: Prior, likelihood: Likelihood | None = None
+        self,
+        posterior: Posterior,
+        decoder: Decoder,
+        prior: Prior,
+        likelihood: Likelihood | None = None,
+        conditioned: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.posterior, self.decoder, self.prior = posterior, decoder, prior
         self.likelihood = OwnLikelihood() if likelihood is None else likelihood
+        self.conditioned = frozenset(conditioned)
         prior.attach(posterior)
 
     @property
@@ -79,8 +93,8 @@ class VAE(nn.Module):
         """Draw samples from q(z|x) and evaluate every log-density at them.
 
         Args:
-            x: binarized images with shape (B, P), in the model's floating type.
-            samples: K, the number of posterior samples per image.
+            x: rows of data with shape (B, P + C), in the model's floating type.
+            samples: K, the number of posterior samples per datum.
 
         Returns:
             The terms, each with shape (K, B), in nats.
@@ -88,94 +102,188 @@ class VAE(nn.Module):
         check_precision(self)
         return self.log_terms(x, self.posterior(x).draw((samples,)))
 
-    def as_data(self, x: Any) -> Tensor:
-        """Convert data to a tensor with shape (B, P), of the model's floating type and on its device.
+    def as_data(self, x: Any, condition: Any = None) -> Tensor:
+        """Convert data to rows with shape (B, P + C), of the model's floating type and on its device.
 
         Args:
             x: data with shape (B, ...) and any type; NumPy arrays and nested lists too.
+            condition: conditions with shape (B, C), or (C,) for all; None if there are none, or x has them already.
 
         Raises:
             ValueError: for data of another size, or outside the likelihood's support.
         """
         spec, noun = self.spec, "images" if self.spec is None else self.spec.noun
+        data, weights = self._plain(noun, x), next(self.parameters(), None)
+        if condition is not None and data.ndim > 1:
+            data = torch.cat([data.flatten(1), self.as_condition(condition, len(data)).to(data)], 1)
+        size = data[:1].numel() if spec is None else spec.width
+        if data.ndim < 2 or data[:1].numel() != size * len(data[:1]):
+            side = "" if spec is None or spec.condition else f" or (B, {', '.join(map(str, spec.shape))})"
+            hint = f": {spec.size} values, then {spec.condition} conditions" if spec and spec.condition else ""
+            raise ValueError(f"expected {noun} with shape (B, {size}){side}; got {tuple(data.shape)}{hint}")
+        data = data.flatten(1) if weights is None else data.flatten(1).to(weights.device, weights.dtype)
+        values, given = self.split(data)
+        missing = values.isnan() if spec is not None and spec.missing else None
+        self.likelihood.check(values if missing is None else torch.where(missing, self.likelihood.fill, values))
+        if given is not None and not given.isfinite().all():
+            raise ValueError("expected a finite condition of each datum; got NaN or infinity")
+        return data
+
+    @staticmethod
+    def _plain(noun: str, x: Any) -> Tensor:
         data = as_tensor(noun, x)
         if data.is_complex() or data.layout != torch.strided:
             raise ValueError(f"expected {noun} in a plain tensor of real numbers; got {data.dtype}, {data.layout}")
-        size = data[:1].numel() if spec is None else spec.size
-        if data.ndim < 2 or data[:1].numel() != size * len(data[:1]):
-            side = "" if spec is None else f" or (B, {', '.join(map(str, spec.shape))})"
-            raise ValueError(f"expected {noun} with shape (B, {size}){side}; got {tuple(data.shape)}")
-        weights = next(self.parameters(), None)
-        data = data.flatten(1) if weights is None else data.flatten(1).to(weights.device, weights.dtype)
-        self.likelihood.check(data)
         return data
 
-    def decode(self, z: Tensor) -> Distribution:
-        """Return p(x|z) with batch shape (*) and event shape (P,) for z with shape (*, D)."""
-        density: Distribution = self.likelihood(self.decoder(z))
+    def as_condition(self, condition: Any, count: int) -> Tensor:
+        """Return conditions with shape (count, C), given with that shape or (C,), in the model's floating type.
+
+        Raises:
+            ValueError: for conditions of another shape, or of a model without any.
+        """
+        size = 0 if self.spec is None else self.spec.condition
+        given = self._plain("conditions", condition)
+        if not size or given.shape not in ((size,), (count, size)):
+            expected = f"with shape ({count}, {size}) or ({size},)" if size else "of no model without conditions"
+            raise ValueError(f"expected conditions {expected}; got {tuple(given.shape)}")
+        return given.to(next(self.parameters())).expand(count, size)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Split rows of data into x with shape (B, P) and conditions with shape (B, C), None if there are none."""
+        if self.spec is None or not self.spec.condition:
+            return x, None
+        return x[..., : self.spec.size], x[..., self.spec.size :]
+
+    def prior_of(self, x: Tensor) -> Distribution:
+        """Return p(z), or p(z|y) for the conditions of rows of data."""
+        return self.prior_given(self.split(x)[1])
+
+    def prior_given(self, condition: Tensor | None) -> Distribution:
+        """Return p(z), or p(z|y) for conditions with shape (B, C)."""
+        density: Distribution = self.prior(*([condition] if "prior" in self.conditioned else []))
         return density
 
-    def log_terms(self, x: Tensor, draw: Draw, prior: Distribution | None = None) -> LogTerms:
-        """Evaluate every log-density at posterior samples with shape (K, B, D) of images with shape (B, P).
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Distribution:
+        """Return p(x|z) with batch shape (*) and event shape (P,).
 
         Args:
-            x: the images.
+            z: latents with shape (*, D).
+            condition: conditions that broadcast to shape (*, C); needed if the decoder is conditioned.
+        """
+        density: Distribution = self.likelihood(self.decoder(self.decoder_input(z, condition)))
+        return density
+
+    def decoder_input(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the input of the decoder, (z, y) if it is conditioned.
+
+        Raises:
+            ValueError: for a conditioned decoder without conditions.
+        """
+        if "decoder" not in self.conditioned:
+            return z
+        if condition is None:
+            raise ValueError("this model's decoder is conditioned: give the condition, such as a label, too")
+        return torch.cat([z, condition.to(z).expand(*z.shape[:-1], condition.shape[-1])], -1)
+
+    def log_terms(self, x: Tensor, draw: Draw, prior: Distribution | None = None) -> LogTerms:
+        """Evaluate every log-density at posterior samples with shape (K, B, D) of rows with shape (B, P + C).
+
+        Args:
+            x: the data.
             draw: the samples.
             prior: p(z), to avoid building it again.
         """
-        density = self.decode(draw.z)
-        if density.event_shape != x.shape[-1:]:
+        values, condition = self.split(x)
+        density = self.decode(draw.z, condition)
+        if density.event_shape != values.shape[-1:]:
             shape = tuple(density.event_shape)
             raise ValueError(
-                f"expected a decoder that gives p(x|z) with event shape {tuple(x.shape[-1:])}; got {shape}"
+                f"expected a decoder that gives p(x|z) with event shape {tuple(values.shape[-1:])}; got {shape}"
             )
-        log_p = density.log_prob(x)
-        prior = self.prior() if prior is None else prior
+        log_p = self.likelihood.log_prob(density, values)
+        prior = self.prior_given(condition) if prior is None else prior
         return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 
-    def sample(self, count: int, temperature: float = 1.0) -> Tensor:
-        """Draw data from the model: means of p(x|z) with shape (count, P), such as pixel probabilities.
+    def sample(
+        self, count: int, temperature: float = 1.0, values: str = "mean", condition: Any = None
+    ) -> Tensor:
+        """Draw data from the model, with shape (count, P).
 
         Args:
-            count: number of images.
+            count: number of data.
             temperature: factor for the noise of the latents; below 1 images are more alike and cleaner.
+            values: `mean` of p(x|z), such as pixel probabilities, a `sample` of it, or its `mode`.
+            condition: conditions with shape (C,) or (count, C), for a model that has them.
 
         Raises:
-            ValueError: for a count below 1, a temperature that is not above 0, or a prior without one.
+            ValueError: for a count below 1, a temperature that is not above 0, a prior without one, an unknown kind of
+                values, a likelihood without a mode, or conditions that are missing or of another shape.
         """
         check_number("count", count, least=1)
         check_number("temperature", temperature, above=0)
+        check_choice("values", values, VALUES)
+        given = None if condition is None else self.as_condition(condition, count)
+        if given is None and self.spec is not None and self.spec.condition:
+            raise ValueError("this model is conditioned: give the condition, such as a label, too")
         with evaluating(self):
-            prior = tempered(self.prior(), temperature)
-            images: Tensor | None = None
+            parts = []
             for start in range(0, count, _DRAWN_AT_ONCE):
-                latents = prior.sample((min(_DRAWN_AT_ONCE, count - start),))
-                for offset in range(0, len(latents), _DECODED_AT_ONCE):
-                    decoded = self.decode(latents[offset : offset + _DECODED_AT_ONCE]).mean
-                    if images is None:
-                        images = decoded.new_empty(count, *decoded.shape[1:])
-                    images[start + offset : start + offset + len(decoded)] = decoded
-        assert images is not None
-        return images
+                own = None if given is None else given[start : start + _DRAWN_AT_ONCE]
+                prior = tempered(self.prior_given(own), temperature)
+                shape = () if prior.batch_shape else (min(_DRAWN_AT_ONCE, count - start),)
+                parts.append(self._decoded(prior.sample(torch.Size(shape)), own, values))
+        return torch.cat(parts)
+
+    def _decoded(self, latents: Tensor, condition: Tensor | None, values: str) -> Tensor:
+        """Decode latents with shape (N, D) into means, samples or modes with shape (N, P)."""
+        decoded: Tensor | None = None
+        for start in range(0, len(latents), _DECODED_AT_ONCE):
+            some = slice(start, start + _DECODED_AT_ONCE)
+            density = self.decode(latents[some], None if condition is None else condition[some])
+            part = density_values(density, values)
+            if decoded is None:
+                decoded = part.new_empty(len(latents), *part.shape[1:])
+            decoded[some] = part
+        assert decoded is not None
+        return decoded
 
     def init_from(self, statistics: Statistics) -> None:
-        """Initialize the decoder's output and a data-dependent prior from statistics of the training data."""
+        """Initialize scales, the decoder's output and a data-dependent prior from statistics of the training data."""
+        if (inputs := getattr(self.posterior, "inputs", None)) is not None:
+            inputs.init_from(statistics)
         if (bias := self.likelihood.start(statistics)) is not None:
             self.decoder.init_output_bias(bias)
         self.prior.init_from(statistics)
 
     def encode(self, x: Tensor, samples: int = 1) -> Draw:
-        """Draw posterior samples with shape (samples, B, D) for data that `as_data` accepts."""
+        """Draw posterior samples with shape (samples, B, D) for rows that `as_data` accepts."""
         check_sizes(samples=samples)
         with evaluating(self):
             draw: Draw = self.posterior(self.as_data(x)).draw((samples,))
         return draw
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode one posterior sample per datum that `as_data` accepts; return means of p(x|z) with shape (B, P)."""
+        """Decode one posterior sample per row that `as_data` accepts; return means of p(x|z) with shape (B, P)."""
         with evaluating(self):
-            means: Tensor = self.decode(self.posterior(self.as_data(x)).rsample()).mean
+            data = self.as_data(x)
+            means: Tensor = self.decode(self.posterior(data).rsample(), self.split(data)[1]).mean
         return means
+
+
+def density_values(density: Distribution, values: str) -> Tensor:
+    """Return the mean, a sample or the mode of a density.
+
+    Raises:
+        ValueError: for a density without a mode.
+    """
+    if values == "sample":
+        return density.sample()  # type: ignore[no-any-return, no-untyped-call]
+    try:
+        found: Tensor = getattr(density, values)
+    except NotImplementedError as error:
+        raise ValueError(f"this likelihood has no {values}: take one of {', '.join(VALUES)}") from error
+    return found
 
 
 def make_vae(
@@ -192,8 +300,11 @@ def make_vae(
     decoder_options: Options = None,
     likelihood: str = "bernoulli",
     likelihood_options: Options = None,
+    conditioned: Collection[str] = DEFAULT_CONDITIONED,
     shape: Sequence[int] = (28, 28),
     levels: int | None = 2,
+    condition: int = 0,
+    missing: bool = False,
 ) -> VAE:
     """Build a VAE from names and numbers. Every name may be your own "package.module:Class".
 
@@ -211,16 +322,40 @@ def make_vae(
         decoder_options: further arguments of the decoder's class.
         likelihood: a name in `nfvae.models.LIKELIHOODS`; `own` if the decoder gives p(x|z) itself.
         likelihood_options: further arguments of the likelihood's class.
+        conditioned: parts that see the condition of the data, names in `nfvae.models.posterior.CONDITIONED`.
         shape: shape of a datum.
         levels: number of values per element of the data; None for real numbers.
+        condition: number of conditions of a datum.
+        missing: whether values can be missing.
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
     """
-    posterior = make_posterior(flow, depth, flow_options, context, encoder, encoder_options, latent, shape)
-    made = LIKELIHOODS.make(likelihood, likelihood_options, spec=DataSpec(tuple(shape), levels))
-    made_decoder = DECODERS.make(decoder, decoder_options, latent=latent, shape=shape, outputs=made.outputs)
-    return VAE(posterior, made_decoder, PRIORS.make(prior, prior_options, latent=latent, shape=shape), made)
+    spec = make_spec(shape, levels, condition, missing, conditioned)
+    chosen = frozenset(conditioned if condition else ())
+    of_posterior = (flow, depth, flow_options, context, encoder, encoder_options, latent, *spec, chosen)
+    posterior = make_posterior(*of_posterior)
+    made = LIKELIHOODS.make(likelihood, likelihood_options, spec=spec)
+    size = latent + ("decoder" in chosen) * condition
+    made_decoder = DECODERS.make(decoder, decoder_options, latent=size, shape=shape, outputs=made.outputs)
+    return VAE(posterior, made_decoder, _make_prior(prior, prior_options, latent, spec, chosen), made, chosen)
+
+
+def _make_prior(name: str, options: Options, latent: int, spec: DataSpec, conditioned: Collection[str]) -> Prior:
+    """Build a prior.
+
+    Raises:
+        ValueError: for a prior that cannot be conditioned as requested.
+    """
+    kind = PRIORS.load(name)
+    if "prior" not in conditioned:
+        if kind.is_of_posterior and {"encoder", "flow"} & set(conditioned):
+            raise ValueError(f"the prior {name} is made of posteriors without conditions: take [decoder] for conditioned")
+        return PRIORS.make(name, options, latent=latent, spec=spec)
+    if not kind.takes_condition:
+        able = ", ".join(each for each in PRIORS if PRIORS.load(each).takes_condition)
+        raise ValueError(f"the prior {name} takes no conditions; {able} do, or leave prior out of conditioned")
+    return PRIORS.make(name, options, latent=latent, spec=spec, condition=spec.condition)
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)

@@ -5,7 +5,8 @@ from nfvae.networks.linear import Linear, linear
 from nfvae.networks.made import ConditionedMLP, MaskedMLP
 from nfvae.networks.mlp import ACTIVATIONS, make_activation, mlp
 from nfvae.networks.residual import ResidualBlock
-from nfvae.networks.sides import halved, height_and_width
+from nfvae.networks.scaling import Scaling
+from nfvae.networks.sides import channels_and_sides, halved
 
 __all__ = [
     "ACTIVATIONS",
@@ -14,10 +15,11 @@ __all__ = [
     "Linear",
     "MaskedMLP",
     "ResidualBlock",
+    "Scaling",
+    "channels_and_sides",
     "gated_mlp",
     "halved",
     "he",
-    "height_and_width",
     "linear",
     "make_activation",
     "mlp",

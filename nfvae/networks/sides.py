@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 
 
-def height_and_width(shape: Sequence[int]) -> tuple[int, int]:
-    """Return height and width of images for convolutions.
+def channels_and_sides(shape: Sequence[int]) -> tuple[int, tuple[int, int]]:
+    """Return the channels, and height and width, of images for convolutions.
+
+    Args:
+        shape: height and width of gray images, or channels, height and width.
 
     Raises:
-        ValueError: for a shape that is not height and width.
+        ValueError: for any other shape.
     """
-    if len(shape) != 2:
-        raise ValueError(f"convolutions take images of height and width; these have shape {list(shape)}")
-    return shape[0], shape[1]
+    if len(shape) not in (2, 3):
+        raise ValueError(f"convolutions take images of height and width; these data have shape {list(shape)}")
+    return (1 if len(shape) == 2 else shape[0]), (shape[-2], shape[-1])
 
 
 def halved(sides: tuple[int, int]) -> tuple[int, int]:

@@ -1,6 +1,13 @@
 """Numerical building blocks without any probability model in them."""
 
-from nfvae.numerics.functions import SMALLEST_SOFTPLUS, as_tensor, bounded, log_mean_exp, shifted_softplus
+from nfvae.numerics.functions import (
+    SMALLEST_SOFTPLUS,
+    as_tensor,
+    bounded,
+    log_mean_exp,
+    shifted_softplus,
+    softly_between,
+)
 from nfvae.numerics.guards import first_derivative_only
 from nfvae.numerics.precision import (
     at_least_float32,
@@ -26,6 +33,7 @@ __all__ = [
     "monotone_root",
     "network_precision",
     "shifted_softplus",
+    "softly_between",
     "solve_transposed",
     "solve_triangular",
     "triangular_root",

@@ -61,3 +61,11 @@ def shifted_softplus(a: Tensor) -> Tensor:
 def bounded(score: Tensor, bound: float) -> Tensor:
     """Squeeze the real line into (-bound, bound), with slope 1 at zero: bound tanh(score/bound)."""
     return bound * torch.tanh(score / bound)
+
+
+def softly_between(value: Tensor, least: float, most: float) -> Tensor:
+    """Clamp a tensor smoothly and increasingly, with slope near 1 well inside and near 0 well outside.
+
+    Formula: a + softplus(v - a) - softplus(v - b).
+    """
+    return least + softplus(value - least) - softplus(value - most)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nfvae.flows import Bijection, Chain, FlowDistribution, Identity, layers_of
+from nfvae.flows import Bijection, Chain, Draw, FlowDistribution, Identity, layers_of
 from nfvae.models import VAE
 from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
 from nfvae.plots.images import height_and_width, show
@@ -145,7 +145,9 @@ def _mass_levels(density: Tensor, masses: Sequence[float]) -> list[float]:
 
 def _posteriors(model: VAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Return the exact posterior density, normalized on the grid, and q(z|x), both with shape (len(grid),)."""
-    log_joint = model.decode(grid[:, None]).log_prob(x[None])[:, 0] + model.prior().log_prob(grid)
+    nothing = torch.zeros(len(grid), 1)
+    terms = model.log_terms(x[None], Draw(grid[:, None], nothing, nothing))
+    log_joint = (terms.likelihood + terms.prior)[:, 0]
     return log_joint.softmax(0), model.posterior(x[None]).log_prob(grid[:, None])[:, 0].exp()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nfvae.flows import make_density
 from nfvae.models import make_vae
+from nfvae.models.vae import DEFAULT_CONDITIONED
 from nfvae.registry import check_choice
 from nfvae.runs.digests import content_digest
 
@@ -39,7 +40,14 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "callbacks": dict,
 }
 _LATER_SETTINGS: dict[str, dict[str, Any]] = {
-    "vae": {"likelihood": "bernoulli", "likelihood_options": None, "levels": 2}
+    "vae": {
+        "likelihood": "bernoulli",
+        "likelihood_options": None,
+        "conditioned": list(DEFAULT_CONDITIONED),
+        "levels": 2,
+        "condition": 0,
+        "missing": False,
+    },
 }
 """Settings of each kind of model that earlier versions did not write, with the values that they used."""
 _BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")

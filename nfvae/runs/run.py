@@ -79,11 +79,11 @@ class Run:
 
     @cached_property
     def spec(self) -> DataSpec:
-        """The shape and the levels of the data that the model describes."""
+        """The form of the data that the model describes."""
         with taken_from(self.path, "shape of data"):
-            shape, levels = self.settings["shape"], self.settings.get("levels")
-            check_sizes(**{f"shape[{index}]": side for index, side in enumerate(shape)})
-            return DataSpec(tuple(shape), levels)
+            found = {name: self.settings[name] for name in DataSpec._fields if name in self.settings}
+            check_sizes(**{f"shape[{index}]": side for index, side in enumerate(found["shape"])})
+            return DataSpec(**found | {"shape": tuple(found["shape"]), "levels": found.get("levels")})
 
     @property
     def shown(self) -> Path:

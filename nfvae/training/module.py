@@ -131,8 +131,9 @@ class TrainingModule(pl.LightningModule, ABC):
 
     @property
     def spec(self) -> DataSpec:
-        """The shape and the number of levels of a datum."""
-        return DataSpec(tuple(self.hparams["shape"]), self.hparams.get("levels"))
+        """The form of the data."""
+        found = {name: self.hparams[name] for name in DataSpec._fields if name in self.hparams}
+        return DataSpec(**found | {"shape": tuple(found["shape"]), "levels": found.get("levels")})
 
     def check_states(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint whose optimizer states do not fit; a subclass's own optimizer is not checked.

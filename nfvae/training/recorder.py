@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
+from torch.nn.functional import one_hot
 from typing_extensions import override
 
 from nfvae.runs.metrics import Row
@@ -124,6 +125,22 @@ def data_of(batch: Any) -> Tensor:
     if not isinstance(data, Tensor):
         raise ValueError(f"expected a batch of data, or of data and labels; got {type(batch).__name__}")
     return data
+
+
+def condition_of(batch: Any, size: int) -> Tensor:
+    """Return the conditions of a batch of data and labels, with shape (B, C): whole numbers below C become one-hot.
+
+    Raises:
+        ValueError: for a batch without labels, or labels that are no such numbers.
+    """
+    labels = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else None
+    if not isinstance(labels, Tensor):
+        raise ValueError("the model is conditioned: expected a batch of data and labels")
+    if labels.ndim > 1 or labels.is_floating_point():
+        return labels
+    if labels.min() < 0 or labels.max() >= size:
+        raise ValueError(f"expected labels 0 ... {size - 1}; got {int(labels.min())} ... {int(labels.max())}")
+    return one_hot(labels.long(), size)
 
 
 def _not_finite(metrics: Mapping[str, Tensor | float], where: str, at_start: bool = False) -> FloatingPointError:

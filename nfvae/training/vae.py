@@ -9,9 +9,10 @@ from typing_extensions import override
 
 from nfvae.estimators import GRADIENTS, Gradient, Objective, check_bound, log_likelihood, make_objective
 from nfvae.models import VAE, LogTerms, check_vae, make_vae
-from nfvae.models.vae import ARCHITECTURE
+from nfvae.models.vae import ARCHITECTURE, DEFAULT_CONDITIONED
 from nfvae.registry import check_whole
 from nfvae.training.module import TrainingModule
+from nfvae.training.recorder import condition_of
 
 
 class FlowVAE(TrainingModule):
@@ -34,6 +35,8 @@ class FlowVAE(TrainingModule):
         decoder_options: options of the decoder's class, such as `hidden` and `activation` for mlp.
         likelihood: name of the likelihood in `nfvae.models.LIKELIHOODS`; `own` if the decoder returns p(x|z) itself.
         likelihood_options: options of the likelihood's class.
+        conditioned: parts that see the labels or conditions of the data, if there are any: some of `encoder`, `flow`,
+            `prior` and `decoder`.
         objective: name of the objective in `nfvae.estimators.OBJECTIVES`.
         objective_options: options of the objective's class, such as `beta: 0.5` for elbo.
         gradient: name of the gradient estimator in `nfvae.estimators.GRADIENTS`: `plain`, `path`, `dreg` (for iwae), or
@@ -43,6 +46,8 @@ class FlowVAE(TrainingModule):
         test_samples: number of importance samples per image for `test/nll`; 0 skips it.
         shape: shape of a datum; the command line takes it from the data set.
         levels: number of values that each element of a datum can have; the command line takes it from the data set.
+        condition: number of conditions of a datum, such as classes; the command line takes it from the data set.
+        missing: whether values can be missing; the command line takes it from the data set.
         training: arguments of `TrainingModule`.
 
     Raises:
@@ -69,6 +74,7 @@ class FlowVAE(TrainingModule):
         decoder_options: dict[str, Any] | None = None,
         likelihood: str = "bernoulli",
         likelihood_options: dict[str, Any] | None = None,
+        conditioned: list[str] = [*DEFAULT_CONDITIONED],  # noqa: B006  (as in TrainingModule)
         objective: str = "elbo",
         objective_options: dict[str, Any] | None = None,
         gradient: str = "plain",
@@ -77,6 +83,8 @@ class FlowVAE(TrainingModule):
         test_samples: int = 1000,
         shape: list[int] = [28, 28],  # noqa: B006  (as in TrainingModule)
         levels: int | None = 2,
+        condition: int = 0,
+        missing: bool = False,
         **training: Any,
     ) -> None:
         super().__init__(**training)
@@ -91,12 +99,14 @@ class FlowVAE(TrainingModule):
 
     @override
     def check_model(self) -> None:
-        check_vae(self.model, self.spec.size, self.objective)
+        check_vae(self.model, self.spec, self.objective)
 
     @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
-        """Return the images of a batch; the first batch is checked, and resets the count of evaluated images."""
+        """Return the rows of a batch; the first batch is checked, and resets the count of evaluated images."""
         x, self.images_evaluated = super().as_batch(batch, first), 0 if first else self.images_evaluated
+        if (size := self.spec.condition) and x[:1].numel() == self.spec.size:
+            return self.model.as_data(x, condition_of(batch, size))
         return self.model.as_data(x) if first or x.ndim > 2 else x
 
     @override
@@ -114,7 +124,8 @@ class FlowVAE(TrainingModule):
     @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         metrics = self.objective_and_metrics(self.model(batch, self.hparams["samples"]))[1]
-        check_bound(f"{split}/elbo", float(metrics["elbo"]))
+        if not self.model.likelihood.is_density:
+            check_bound(f"{split}/elbo", float(metrics["elbo"]))
         if samples := self.hparams[f"{split}_samples"]:
             metrics["nll"] = self._nll(batch, samples)
         return metrics

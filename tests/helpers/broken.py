@@ -216,7 +216,7 @@ class GivesDistribution(FewPixels):
 
 
 class NoPrior(Prior):
-    def __init__(self, latent, shape):
+    def __init__(self, latent, spec):
         super().__init__()
 
     def forward(self):

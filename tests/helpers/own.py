@@ -96,7 +96,7 @@ class LaplaceDecoder(LinearDecoder):
 class WidePrior(Prior):
     """A prior with a parameter and an option."""
 
-    def __init__(self, latent, shape, scale=2.0):
+    def __init__(self, latent, spec, scale=2.0):
         super().__init__()
         self.loc, self.scale = nn.Parameter(torch.zeros(latent)), scale
 

@@ -11,7 +11,7 @@ from torch.distributions import MixtureSameFamily, MultivariateNormal
 
 from nfvae.estimators import annealed_log_likelihood, log_likelihood, make_objective, sandwich, simulate
 from nfvae.flows import DiagonalNormal
-from nfvae.models import PRIORS, Statistics, check_vae, make_vae
+from nfvae.models import PRIORS, DataSpec, Statistics, check_vae, make_vae
 from nfvae.models.priors.base import Mixture
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.priors.mixture import GaussianMixture
@@ -38,7 +38,7 @@ every_case = pytest.mark.parametrize("case", sweep(CASES, lambda case: case in (
 def make_prior(case, latent=2):
     """A prior away from its start."""
     name, options = CASES[case]
-    prior = PRIORS.make(name, options, latent=latent, shape=(PIXELS,))
+    prior = PRIORS.make(name, options, latent=latent, spec=DataSpec((PIXELS,)))
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -166,7 +166,7 @@ def test_a_flow_prior_that_is_no_density_is_refused():
     vae = small_vae(prior=FlowPrior(3))
     vae.prior.density.flow = NotUndone(3)
     with pytest.raises(ValueError, match="its inverse misses a point by"):
-        check_vae(vae, PIXELS, make_objective("elbo"))
+        check_vae(vae, vae.spec, make_objective("elbo"))
 
 
 def test_a_vampprior_learns_with_its_model_and_is_copied_with_it():
@@ -252,7 +252,7 @@ def test_a_mixture_far_from_zero_loses_nothing(offset):
 
 @pytest.mark.parametrize("name", sorted(PRIORS))
 def test_points_of_another_size_are_refused(name):
-    vae = small_vae(prior=PRIORS.make(name, latent=3, shape=(12,)))
+    vae = small_vae(prior=PRIORS.make(name, latent=3, spec=DataSpec((12,))))
     for shape in ((5, 1), (5, 4), ()):
         with pytest.raises(ValueError, match=rf"expected points with shape \(\*, 3\); got {re.escape(str(shape))}"):
             vae.prior().log_prob(torch.zeros(shape))

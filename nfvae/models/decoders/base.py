@@ -86,13 +86,14 @@ class ImageDecoder(Decoder):
 
     Args:
         trunk: maps latents with shape (N, D) to (N, channels, height, width).
-        last: maps the trunk's output to (N, outputs, height, width).
+        last: maps the trunk's output to (N, outputs · channels, height, width).
         shape: shape of an image.
+        outputs: numbers per element of x.
     """
 
-    def __init__(self, trunk: nn.Module, last: nn.Conv2d, shape: Sequence[int]) -> None:
+    def __init__(self, trunk: nn.Module, last: nn.Conv2d, shape: Sequence[int], outputs: int) -> None:
         super().__init__()
-        self.trunk, self.last, self.outputs = trunk, last, last.out_channels
+        self.trunk, self.last, self.outputs = trunk, last, outputs
         self.bias = nn.Parameter(torch.zeros(self.outputs * math.prod(shape)))
         with torch.no_grad():  # noise of the latents must not drown the pixel means that training starts from
             self.last.weight.mul_(0.1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from nfvae.models.decoders.base import ImageDecoder, check_outputs
-from nfvae.networks import Gated, halved, he, height_and_width
+from nfvae.networks import Gated, channels_and_sides, halved, he
 from nfvae.registry import check_sizes
 
 
@@ -14,12 +14,12 @@ class ConvDecoder(ImageDecoder):
 
     Args:
         latent: latent size D.
-        shape: height and width of an image.
+        shape: height and width of an image, or channels, height and width.
         outputs: numbers per element of x.
         channels: channels of the last convolutions; the first have twice as many.
 
     Raises:
-        ValueError: for images that are not of height and width, or sizes below 1.
+        ValueError: for data that are no images, or sizes below 1.
 
     References:
         Sylvester Normalizing Flows for Variational Inference, arXiv 1803.05649.
@@ -28,7 +28,7 @@ class ConvDecoder(ImageDecoder):
     def __init__(self, latent: int, shape: Sequence[int], outputs: int = 1, channels: int = 32) -> None:
         check_outputs(self, outputs)
         check_sizes(channels=channels)
-        sides, c = height_and_width(shape), channels
+        (colors, sides), c = channels_and_sides(shape), channels
         half, quarter = halved(sides), halved(halved(sides))
         trunk = nn.Sequential(
             nn.Unflatten(-1, (latent, 1, 1)),
@@ -39,7 +39,7 @@ class ConvDecoder(ImageDecoder):
             Gated(he(_doubling(c, 2 * c, half, sides))),
             Gated(he(nn.Conv2d(c, 2 * c, 5, 1, 2))),
         )
-        super().__init__(trunk, nn.Conv2d(c, outputs, 1), shape)
+        super().__init__(trunk, nn.Conv2d(c, outputs * colors, 1), shape, outputs)
 
 
 def _doubling(before: int, after: int, size: Sequence[int], doubled: Sequence[int]) -> nn.ConvTranspose2d:

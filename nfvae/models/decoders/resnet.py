@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from nfvae.models.decoders.base import ImageDecoder, check_outputs
-from nfvae.networks import Linear, ResidualBlock, halved, he, height_and_width
+from nfvae.networks import Linear, ResidualBlock, channels_and_sides, halved, he
 from nfvae.registry import check_sizes
 
 
@@ -14,13 +14,13 @@ class ResNetDecoder(ImageDecoder):
 
     Args:
         latent: latent size D.
-        shape: height and width of an image.
+        shape: height and width of an image, or channels, height and width.
         outputs: numbers per element of x.
         channels: channels of the blocks at full size; smaller sizes have twice as many.
         hidden: width of the first layer.
 
     Raises:
-        ValueError: for images that are not of height and width, or sizes below 1.
+        ValueError: for data that are no images, or sizes below 1.
 
     References:
         Improved Variational Inference with Inverse Autoregressive Flow, arXiv 1606.04934.
@@ -31,7 +31,7 @@ class ResNetDecoder(ImageDecoder):
     ) -> None:
         check_outputs(self, outputs)
         check_sizes(channels=channels, hidden=hidden)
-        sides, c = height_and_width(shape), channels
+        (colors, sides), c = channels_and_sides(shape), channels
         half, quarter = halved(sides), halved(halved(sides))
         trunk = nn.Sequential(
             he(Linear(latent, hidden)),
@@ -46,4 +46,4 @@ class ResNetDecoder(ImageDecoder):
             ResidualBlock(c, c),
             nn.ELU(),
         )
-        super().__init__(trunk, nn.Conv2d(c, outputs, 3, 1, 1), shape)
+        super().__init__(trunk, nn.Conv2d(c, outputs * colors, 3, 1, 1), shape, outputs)

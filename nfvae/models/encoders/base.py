@@ -1,13 +1,13 @@
 """Base classes of encoders."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 from typing_extensions import override
 
 from nfvae.networks import Linear
+from nfvae.numerics import softly_between
 
 _FIRST_LOG_SCALE = -1.0  # narrower than the prior: latents carry a signal from the first step on
 _LOG_SCALES = -7.0, 3.0  # bounds of log_scale
@@ -28,15 +28,20 @@ class Encoding(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """A module that encodes images with shape (B, P).
+    """A module that encodes data with shape (B, P).
 
-    The constructor takes `shape`, the shape of an image; `latent`, D; `context`, C, which may be 0; then its options.
+    The constructor takes `shape`, the shape of a datum; `latent`, D; `context`, C, which may be 0; then its options.
+
+    Attributes:
+        takes_images: whether the shape must be that of images, as for convolutions.
     """
+
+    takes_images: ClassVar[bool] = False
 
     @abstractmethod
     @override
     def forward(self, x: Tensor) -> Encoding:
-        """Encode x with shape (B, P), P the product of the image's shape."""
+        """Encode x with shape (B, P), P the product of the shape."""
 
 
 class TrunkEncoder(Encoder):
@@ -60,11 +65,3 @@ class TrunkEncoder(Encoder):
     def forward(self, x: Tensor) -> Encoding:
         loc, log_scale, h = self.head(self.trunk(x)).split(self.sizes, -1)
         return Encoding(loc, softly_between(log_scale, *_LOG_SCALES), h)
-
-
-def softly_between(value: Tensor, least: float, most: float) -> Tensor:
-    """Clamp a tensor smoothly and increasingly, with slope near 1 well inside and near 0 well outside.
-
-    Formula: a + softplus(v - a) - softplus(v - b).
-    """
-    return least + softplus(value - least) - softplus(value - most)

@@ -11,7 +11,7 @@ class GatedEncoder(TrunkEncoder):
     """Fully connected layers with a gate for each unit.
 
     Args:
-        shape: shape of an image.
+        shape: shape of a datum.
         latent: latent size D.
         context: context size C.
         hidden: widths of the layers.

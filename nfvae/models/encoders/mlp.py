@@ -11,7 +11,7 @@ class MLPEncoder(TrunkEncoder):
     """Fully connected layers.
 
     Args:
-        shape: shape of an image.
+        shape: shape of a datum.
         latent: latent size D.
         context: context size C.
         hidden: widths of the layers.

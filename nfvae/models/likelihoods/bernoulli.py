@@ -34,7 +34,11 @@ class Bernoulli(Likelihood):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
         if spec.levels != 2:
-            raise ValueError(f"the likelihood bernoulli takes binary data; got {spec.noun} of shape {spec}")
+            instead = "gaussian" if spec.levels is None else "logistic"
+            raise ValueError(
+                f"the likelihood bernoulli takes binary data; got {spec.noun} of shape {spec}: "
+                f"take --model.likelihood {instead}"
+            )
 
     @override
     def forward(self, raw: Tensor) -> "BernoulliPixels":

@@ -20,6 +20,7 @@ class OwnLikelihood(Likelihood):
 
     def __init__(self, spec: DataSpec | None = None) -> None:
         super().__init__(spec)
+        self.is_density = spec is not None and spec.levels is None
 
     @override
     def forward(self, raw: Any) -> Distribution:

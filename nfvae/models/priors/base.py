@@ -17,21 +17,24 @@ from nfvae.numerics import double
 
 
 class Prior(nn.Module, ABC):
-    """A module that returns p(z).
+    """A module that returns p(z), or p(z|y) for conditions y.
 
-    The constructor takes `latent`, D; `shape`, the shape of an image; then its options.
+    The constructor takes `latent`, D; `spec`, the form of the data; then its options. If `takes_condition`, it also
+    takes `condition`, the size C of y, which is 0 for p(z).
 
     Attributes:
         is_of_posterior: whether it uses the model's posterior. Its option `posterior`, settings of `make_posterior`,
             then gives it its own posterior.
+        takes_condition: whether it can be p(z|y).
     """
 
     is_of_posterior: ClassVar[bool] = False
+    takes_condition: ClassVar[bool] = False
 
     @abstractmethod
     @override
-    def forward(self) -> Distribution:
-        """Return p(z) with event shape (D,)."""
+    def forward(self, *condition: Tensor) -> Distribution:
+        """Return p(z) with event shape (D,); for conditions with shape (B, C), if it has them, p(z|y) with batch B."""
 
     def attach(self, posterior: Posterior) -> None:
         """Store the model's posterior in a prior that uses it; called once, when the model is built."""

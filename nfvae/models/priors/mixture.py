@@ -1,12 +1,11 @@
 """A mixture of Gaussians as a prior."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from nfvae.flows import DiagonalNormal
+from nfvae.models.likelihoods import DataSpec
 from nfvae.models.priors.base import Mixture, Prior
 from nfvae.registry import check_sizes
 
@@ -18,14 +17,14 @@ class GaussianMixture(Prior):
 
     Args:
         latent: latent size D.
-        shape: shape of an image; ignored.
+        spec: form of the data; ignored.
         components: number of Gaussians.
 
     Raises:
         ValueError: for a number of components out of range.
     """
 
-    def __init__(self, latent: int, shape: Sequence[int] = (), components: int = 100) -> None:
+    def __init__(self, latent: int, spec: DataSpec | None = None, components: int = 100) -> None:
         super().__init__()
         check_sizes(components=components)
         self.logits = nn.Parameter(torch.zeros(components))
@@ -33,5 +32,5 @@ class GaussianMixture(Prior):
         self.log_scale = nn.Parameter(torch.zeros(components, latent))
 
     @override
-    def forward(self) -> Mixture:
+    def forward(self, *condition: Tensor) -> Mixture:
         return Mixture(DiagonalNormal(self.loc, self.log_scale.exp()), self.logits)

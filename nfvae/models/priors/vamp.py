@@ -1,14 +1,13 @@
 """A mixture of the model's own posteriors as a prior."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from nfvae.models.likelihoods import Statistics
+from nfvae.models.likelihoods import DataSpec, Statistics
 from nfvae.models.posterior import Posterior, make_posterior
 from nfvae.models.priors.base import Mixture, Prior
 from nfvae.registry import check_sizes
@@ -20,12 +19,12 @@ _LOGIT_SPREAD = 1.0  # initial standard deviation of a pseudo-input's logits
 class VampPrior(Prior):
     """The mean of the posteriors of K trained pseudo-inputs.
 
-    A sigmoid keeps the pixels of the pseudo-inputs in (0, 1), where the reference clips them. They start around the
-    means of the training pixels.
+    A sigmoid keeps the pixels of the pseudo-inputs in (0, 1), where the reference clips them; real numbers are free.
+    They start around the means of the training data.
 
     Args:
         latent: latent size D.
-        shape: shape of an image.
+        spec: form of the data.
         components: number of pseudo-inputs, K.
         flow: whether the posteriors include their flow, whose inverse then gives each component's density; if not,
             they are Gaussians.
@@ -45,7 +44,7 @@ class VampPrior(Prior):
     def __init__(
         self,
         latent: int,
-        shape: Sequence[int],
+        spec: DataSpec,
         components: int = 500,
         flow: bool = False,
         posterior: Mapping[str, Any] | None = None,
@@ -55,7 +54,8 @@ class VampPrior(Prior):
         if not isinstance(flow, bool):
             raise ValueError(f"flow of a VampPrior is true or false, whether with the posterior's; got {flow!r}")
         self.flow = flow
-        self.logits = nn.Parameter(_LOGIT_SPREAD * torch.randn(components, math.prod(shape)))
+        self.is_real = spec.levels is None
+        self.logits = nn.Parameter(_LOGIT_SPREAD * torch.randn(components, spec.size))
         self.register_buffer("started", torch.tensor(False))
         self.own: Posterior | None = make_posterior(**posterior) if posterior else None
         self.attached: tuple[Posterior, ...] = ()  # a tuple keeps the model's part from becoming a part of the prior
@@ -68,9 +68,12 @@ class VampPrior(Prior):
     @torch.no_grad()
     @override
     def init_from(self, statistics: Statistics) -> None:
-        """Initialize the pseudo-inputs around the means of the training pixels, once."""
+        """Initialize the pseudo-inputs around the means of the training data, once."""
         if not self.started:
-            self.logits.add_(torch.logit(statistics.mean, eps=_PIXEL))
+            if self.is_real:
+                self.logits.mul_(statistics.deviation).add_(statistics.mean)
+            else:
+                self.logits.add_(torch.logit(statistics.mean, eps=_PIXEL))
             self.started.fill_(True)
 
     @override
@@ -81,7 +84,7 @@ class VampPrior(Prior):
         return self.state_dict() | {f"own.{name}": value for name, value in self.attached[0].state_dict().items()}
 
     @override
-    def forward(self) -> Mixture:
+    def forward(self, *condition: Tensor) -> Mixture:
         posterior: Posterior = self.attached[0] if self.own is None else self.own
-        density = posterior(torch.sigmoid(self.logits))
+        density = posterior(self.logits if self.is_real else torch.sigmoid(self.logits))
         return Mixture(density if self.flow else density.base, self.logits.new_zeros(len(self.logits)))
