@@ -134,7 +134,7 @@ def test_a_mixture_prior_has_the_evidence_in_closed_form():
 
 
 def test_a_vampprior_of_one_pseudo_input_is_its_posterior():
-    prior = VampPrior(3, (6,), components=1)
+    prior = VampPrior(3, DataSpec((6,)), components=1)
     vae, decoder = exact_vae(prior)  # the posterior of x: a standard normal pushed through an affine map
     prior.flow = True
     posterior = decoder.posterior(torch.sigmoid(prior.logits))
@@ -145,7 +145,7 @@ def test_a_vampprior_of_one_pseudo_input_is_its_posterior():
 
 @pytest.mark.parametrize("flow", [False, True])
 def test_a_vampprior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(flow):
-    vae = small_vae("iaf", prior=VampPrior(3, (PIXELS,), components=5, flow=flow)).double()
+    vae = small_vae("iaf", prior=VampPrior(3, DataSpec((PIXELS,)), components=5, flow=flow)).double()
     z, weights = torch.randn(2, 4, 3, dtype=torch.float64), 0
     for pseudo in torch.sigmoid(vae.prior.logits):
         posterior = vae.posterior(pseudo[None])
@@ -155,7 +155,7 @@ def test_a_vampprior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(flow):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_vampprior_takes_every_posterior_with_its_flow(name):
-    vae = small_vae(name, prior=VampPrior(3, (PIXELS,), components=5, flow=True)).double()
+    vae = small_vae(name, prior=VampPrior(3, DataSpec((PIXELS,)), components=5, flow=True)).double()
     z = torch.randn(2, 4, 3, dtype=torch.float64)
     posterior = vae.posterior(torch.sigmoid(vae.prior.logits))
     expected = posterior.log_prob(z[:, :, None].expand(-1, -1, 5, -1)).logsumexp(-1) - math.log(5)
@@ -170,7 +170,7 @@ def test_a_flow_prior_that_is_no_density_is_refused():
 
 
 def test_a_vampprior_learns_with_its_model_and_is_copied_with_it():
-    vae = small_vae("iaf", prior=VampPrior(3, (PIXELS,), components=5))
+    vae = small_vae("iaf", prior=VampPrior(3, DataSpec((PIXELS,)), components=5))
     vae(binary(3)).log_weight.mean().backward()
     assert vae.prior.logits.grad.abs().sum() > 0
     assert not any("prior" in name and "logits" not in name for name, _ in vae.named_parameters())
@@ -180,7 +180,7 @@ def test_a_vampprior_learns_with_its_model_and_is_copied_with_it():
 
 
 def test_pseudo_inputs_start_around_the_means_of_the_pixels_once():
-    prior, means = VampPrior(3, (4,), components=1000), torch.tensor([0.0, 0.2, 0.5, 0.9])
+    prior, means = VampPrior(3, DataSpec((4,)), components=1000), torch.tensor([0.0, 0.2, 0.5, 0.9])
     prior.init_from(Statistics(means, means))
     prior.init_from(Statistics(1 - means, means))
     torch.testing.assert_close(torch.sigmoid(prior.logits.mean(0)), means, rtol=0, atol=0.03)

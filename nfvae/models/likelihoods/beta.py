@@ -40,8 +40,9 @@ class Beta(Likelihood):
 
     @override
     def check(self, x: Tensor) -> None:
-        moved = moved_inside(x, self.levels)
-        if not ((moved > 0) & (moved < 1)).all():
+        half = 0 if self.levels is None else 0.5 / (self.levels - 1)
+        is_inside = (x >= -half) & (x <= 1 + half) if self.levels else (x > 0) & (x < 1)
+        if not is_inside.all():
             ends = "from 0 to 1" if self.levels else "strictly between 0 and 1, where a Beta is finite"
             raise ValueError(f"expected numbers {ends}; got values from {x.min():g} to {x.max():g}")
 
@@ -78,7 +79,8 @@ class BetaElements(_Beta):
     @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p of each element with shape (*, P), in nats."""
-        log_prob: Tensor = super().log_prob(moved_inside(value, self.levels))  # type: ignore[no-untyped-call]
+        moved = moved_inside(value, self.levels).clamp(torch.finfo(value.dtype).tiny, 1 - torch.finfo(value.dtype).eps)
+        log_prob: Tensor = super().log_prob(moved)  # type: ignore[no-untyped-call]
         return log_prob + math.log(_share(self.levels))
 
     @property

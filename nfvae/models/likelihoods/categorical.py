@@ -59,8 +59,10 @@ class CategoricalElements(Distribution):
     @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p of each element with shape (*, P), in nats."""
-        place = (value * (self.levels - 1)).round().long().expand(self.batch_shape)
-        chosen: Tensor = self.logits.gather(-2, place.unsqueeze(-2)).squeeze(-2)
+        shape = torch.broadcast_shapes(value.shape, self.batch_shape)  # type: ignore[no-untyped-call]
+        place = (value * (self.levels - 1)).round().long().expand(shape).unsqueeze(-2)
+        logits = self.logits.expand(*shape[:-1], *self.logits.shape[-2:])
+        chosen: Tensor = logits.gather(-2, place).squeeze(-2)
         return chosen - self.logits.logsumexp(-2)
 
     @property
