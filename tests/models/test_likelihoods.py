@@ -226,8 +226,9 @@ def test_a_gaussian_vae_with_a_linear_decoder_is_probabilistic_pca():
     linear = vae.decoder[0]
     weight = spread[:, None] * linear.weight
     covariance = weight @ weight.T + scale**2 * spread.square().diag()
-    x = 2 * torch.randn(6, size, dtype=torch.float64)
-    expected = MultivariateNormal(center + spread * linear.bias, covariance).log_prob(x)
+    evidence = MultivariateNormal(center + spread * linear.bias, covariance)
+    x = evidence.sample((6,))
+    expected = evidence.log_prob(x)
     precision = torch.eye(features) + linear.weight.T @ linear.weight / scale**2
     posterior = MultivariateNormal(
         torch.linalg.solve(precision, linear.weight.T @ ((x - center) / spread - linear.bias).T / scale**2).T,
