@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from nfvae import BinarizedImages, FlowVAE
+from nfvae import DataModule, FlowVAE
 from nfvae.commands.settings import merge, read_config
 from nfvae.data.binarize import bernoulli_draw
 from nfvae.networks import linear
@@ -54,7 +54,7 @@ def build_module(flow):
 
 def build_data(batch, data_root):
     """The data that it would be trained on."""
-    data = BinarizedImages(**settings("none")["data"] | {"batch_size": batch, "root": str(data_root)})
+    data = DataModule(**settings("none")["data"] | {"batch_size": batch, "root": str(data_root)})
     data.setup()
     return data
 

@@ -73,7 +73,7 @@ def divergence(one, other, draws):
 def measure(folders, images, samples):
     """Print a line for each row."""
     call("evaluate", *folders.values(), "--samples", samples, "--limit", images)
-    x = Run(folders["teacher"]).images().images("test")[:images].float()
+    x = Run(folders["teacher"]).data().rows("test")[:images].float()
     posteriors = {name: Run(folder).vae().posterior(x) for name, folder in folders.items()}
     teacher = posteriors["teacher"]
     slowest = draw_seconds(teacher, 1000 // BLOCK, BLOCK, repeats=1)

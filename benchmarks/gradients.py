@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from common import parsed, print_machine
 
-from nfvae import BinarizedImages, make_flow, reverse_kl
+from nfvae import DataModule, make_flow, reverse_kl
 from nfvae.estimators import GRADIENTS, elbo, iwae
 from nfvae.flows import FlowDensity
 from nfvae.models import make_vae
@@ -39,9 +39,9 @@ def spread_and_time(step):
 def along_a_training(flow, epochs, lr=2e-3, batch=100):
     """Train on the digits by the plain gradient, and look at all estimators of the encoder's and flow's gradient."""
     torch.manual_seed(0)
-    data = BinarizedImages("digits")
+    data = DataModule("digits")
     data.setup()
-    train = data.images("train").float()
+    train = data.rows("train").float()
     options = {"hidden": 64} if flow in ("iaf", "nsf") else {}
     vae = make_vae(flow, 4, options, 32, latent=16, shape=(8, 8))
     optimizer, parameters = torch.optim.Adam(vae.parameters(), lr), list(vae.posterior.parameters())

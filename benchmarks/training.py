@@ -21,7 +21,7 @@ import torch
 from common import StepLoop, build_data, build_module, configs, matrix_rate, parsed, print_machine
 from torch.utils.flop_counter import FlopCounterMode
 
-from nfvae import BinarizedImages, FlowVAE
+from nfvae import DataModule, FlowVAE
 from nfvae.commands.fit import fit
 from nfvae.commands.plan import Plan
 from nfvae.runs.tracking import finish
@@ -33,7 +33,7 @@ NEVER = 1000  # an epoch that no measurement comes to
 class BareLoop(StepLoop):
     """What `nfvae fit` trains, without Lightning."""
 
-    def __init__(self, module: FlowVAE, data: BinarizedImages, batch: int, compile: bool) -> None:
+    def __init__(self, module: FlowVAE, data: DataModule, batch: int, compile: bool) -> None:
         self.module = module
         step = torch.compile(module.loss_and_metrics) if compile else module.loss_and_metrics
         super().__init__(lambda x: step(x)[0], module.parameters(), data.splits.train, batch)

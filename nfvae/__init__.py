@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from nfvae.version import __version__
 
 if TYPE_CHECKING:
-    from nfvae.data import BinarizedImages, ToyVectors
+    from nfvae.data import DataModule
     from nfvae.estimators import (
         annealed_log_likelihood,
         elbo,
@@ -26,7 +26,7 @@ __all__ = [
     "FLOWS",
     "VAE",
     "Bijection",
-    "BinarizedImages",
+    "DataModule",
     "DensityDistillation",
     "DensityEstimation",
     "Flow",
@@ -36,7 +36,6 @@ __all__ = [
     "LogTerms",
     "PosteriorDistillation",
     "Run",
-    "ToyVectors",
     "__version__",
     "annealed_log_likelihood",
     "elbo",
@@ -57,7 +56,7 @@ _HOMES = {  # imported on first use
         *("annealed_log_likelihood", "elbo", "inference_gaps", "iwae", "log_likelihood"),
         *("reverse_kl", "sandwich", "simulate"),
     ),
-    "nfvae.data": ("BinarizedImages", "ToyVectors"),
+    "nfvae.data": ("DataModule",),
     "nfvae.runs": ("Run",),
     "nfvae.training": ("DensityDistillation", "DensityEstimation", "FlowVAE", "PosteriorDistillation"),
 }

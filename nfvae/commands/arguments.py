@@ -115,6 +115,12 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--format", choices=FORMATS, default="table", help="output format (default: table)")
         self.add_argument("--caption", default="", help="caption of a LaTeX table, in which the best numbers are bold")
 
+    def add_condition(self) -> None:
+        """Add --label and --condition, of a model of labeled or conditioned data."""
+        self.add_argument("--label", help="label that the data have, for a model with labels")
+        text = "values of the condition, for a model with data.condition"
+        self.add_argument("--condition", type=float, nargs="+", metavar="VALUE", help=text)
+
     def add_trust(self) -> None:
         """Add --trust, your own classes that a checkpoint may name."""
         self.add_argument("--trust", nargs="+", action=_Trust, metavar="MODULE:CLASS", help=TRUST_HELP)

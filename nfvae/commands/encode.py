@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from nfvae.commands.arguments import Parser, check_file, chosen_estimators, offer
-from nfvae.data.arrays import read_images
+from nfvae.data.inputs import read_rows
 from nfvae.flows import check_exact
 from nfvae.models import VAE
 from nfvae.registry import check_seed, check_sizes
@@ -107,9 +107,10 @@ def _parser(name: str, description: str | None) -> Parser:
         "--input",
         type=Path,
         required=True,
-        help="an .npz, .npy or .pt file with one array of shape (N, height, width); gray images are binarized in the "
-        "same way as the test images of the run",
+        help="images: an .npz, .npy or .pt file with one array of shape (N, height, width), binarized like the run's "
+        "test images; vectors: a table or one array (N, D)",
     )
+    parser.add_condition()
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 
@@ -121,15 +122,19 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
         check_file("--output", options.output, (ending,))
     run = Run(options.run)
     path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
-    model, images = run.vae(), read_images(options.input, run.data_settings.get("binarization", "dynamic"))
+    model = run.vae()
+    rows = read_rows(options.input, run.spec, run.data_settings, run.columns, run.classes)
     if (run.data_settings.get("dataset_options") or {}).get("invert"):
         rank_zero_info("the run inverts its pictures; the input is taken as it is: 0 is paper, the largest value ink")
-    if tuple(images.shape[1:]) != run.spec.shape:
-        raise ValueError(f"{options.input} has images of shape {[*images.shape[1:]]}; the run's have {run.spec}")
-    digest = content_digest({"images": images})
+    if (condition := run.condition(options.label, options.condition)) is not None:
+        rows = rows[:, : run.spec.size]
+    elif run.spec.condition and rows.shape[1] == run.spec.size:
+        raise ValueError(f"run {run.folder.path} is conditioned: give --label or --condition, or labels in the file")
+    x = model.as_data(rows, condition)
+    digest = content_digest({"images": x.to(torch.uint8) if run.spec.levels == 2 and not run.spec.missing else x})
     if path.exists() and _input_digest(path) != digest:
-        raise ValueError(f"{path} exists and has results of other images: give another --output, or delete it")
-    return path, model, model.as_data(images), digest
+        raise ValueError(f"{path} exists and has results of other data: give another --output, or delete it")
+    return path, model, x, digest
 
 
 def _input_digest(path: Path) -> str | None:

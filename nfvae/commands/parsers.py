@@ -14,11 +14,11 @@ from typing_extensions import override
 from nfvae.commands.arguments import TRUST_HELP, offer
 from nfvae.commands.messages import TRAINER_HELP, in_plain_words
 from nfvae.commands.settings import NULL, Sources
+from nfvae.data import DATASETS, DataModule
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.models import DECODERS, ENCODERS, LIKELIHOODS, PRIORS, DataSpec
-from nfvae.registry import OWN, options_of
-from nfvae.runs.run import DATA
+from nfvae.registry import OWN
 from nfvae.runs.yamls import dump_yaml
 from nfvae.training import TASKS, TrainingModule
 from nfvae.version import __version__
@@ -31,12 +31,9 @@ _CHOICES: dict[str, Mapping[str, str]] = {
     "model.prior": PRIORS,
     "model.objective": OBJECTIVES,
     "model.gradient": GRADIENTS,
+    "data.dataset": DATASETS,
 }
 _TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
-_VECTORS = (
-    ": a density is trained on vectors, which no file gives yet: --data.dataset takes a toy data set, "
-    "or package.module:Class, a class of your own that draws them"
-)
 _WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
 
 
@@ -68,9 +65,6 @@ def parse(sources: Sources, module: type[TrainingModule]) -> tuple[ArgumentParse
         settings = dump_yaml(sources.settings | {"task": module.task})
         parsed = parser.parse_args(["--config", settings, *sources.words])
     except ArgumentError as error:
-        unknown = re.match(r"unrecognized arguments: --data\.(\w+)", str(error))
-        if unknown and unknown[1] in options_of(DATA["vae"]):
-            raise ValueError(f"{error}{_VECTORS}") from error
         raise ValueError(in_plain_words(str(error), parser)) from error
     except yaml.representer.RepresenterError as error:  # from a plain Lightning run
         raise ValueError(
@@ -110,11 +104,10 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     parser.add_class_arguments(
         module, "model", skip={*DataSpec._fields, *module.from_teacher}, instantiate=False, fail_untyped=False
     )
-    data = DATA[module.kind]
-    parser.add_class_arguments(data, "data", skip={"seed"}, instantiate=False)
+    parser.add_class_arguments(DataModule, "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
-    parser.set_defaults(_TRAINER)
-    _name_choices(parser, _CHOICES | {"data.dataset": data.datasets})
+    parser.set_defaults(_TRAINER | {f"data.{name}": value for name, value in module.usual_data.items()})
+    _name_choices(parser, _CHOICES)
     return parser
 
 

@@ -10,17 +10,16 @@ from nfvae.commands.memory import check_memory
 from nfvae.commands.parsers import parse
 from nfvae.commands.settings import read_sources, settings_of, task_of
 from nfvae.commands.trainer import check_trainer
-from nfvae.data import BinarizedImages, ToyVectors
+from nfvae.data import DataModule
 from nfvae.registry import plain
 from nfvae.runs import Run, RunFolder, run_name
 from nfvae.runs.checkpoint import load_weights
-from nfvae.runs.run import DATA
 from nfvae.training import TrainingModule
 from nfvae.training.preparation import check_resumable, load_start, prepare_fit
 from nfvae.training.saving import arguments
 
 _LIMITS = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "callbacks")  # limits of a training
-_KEPT = ("dataset", "dataset_options", "binarization")
+_KEPT = ("dataset", "dataset_options", "binarization", "labels", "condition")
 
 
 class Plan:
@@ -78,9 +77,9 @@ class Plan:
         return bool(checkpoint.get("stopped")) and all(limits[name] == saved.get(name) for name in _LIMITS)
 
     @cached_property
-    def data(self) -> BinarizedImages | ToyVectors:
+    def data(self) -> DataModule:
         """The training data."""
-        return DATA[self.module_class.kind](**self.settings["data"], seed=self.settings["seed_everything"])
+        return DataModule(**self.settings["data"], seed=self.settings["seed_everything"])
 
     @cached_property
     def module(self) -> TrainingModule:

@@ -1,4 +1,4 @@
-"""`nfvae sample`: images from a trained run."""
+"""`nfvae sample`: data from a trained model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,37 +10,50 @@ from PIL import Image
 from torch import Tensor
 
 from nfvae.commands.arguments import PICTURES, Parser, check_file
-from nfvae.commands.pictures.images import sample_figure
+from nfvae.commands.pictures.images import draw_samples, sample_figure, usual_values
+from nfvae.models.vae import VALUES
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import Run
-from nfvae.runs.files import whole_file, write_figure
+from nfvae.runs.files import whole_file, write_figure, write_whole
+from nfvae.runs.tables import Table
 
-_MOST_PICTURED, _MOST_IMAGES = 10_000, 10_000_000  # in one picture; in an .npz or a folder
+_MOST_PICTURED, _MOST_DATA = 10_000, 10_000_000  # in one picture; in a file or a folder
 
 
 def sample_command(arguments: list[str]) -> None:
-    """Draw images from a trained model, as probabilities of their pixels."""
+    """Draw images or vectors from a trained model.
+
+    Images are means of p(x|z), such as pixel probabilities, and vectors are samples; --values chooses.
+    """
     options = sample_parser().parse_args(arguments)
     _check(options.output, options.count)
     check_seed("--seed", options.seed)
     run = Run(options.run)
+    condition = run.condition(options.label, options.condition)
     pl.seed_everything(options.seed, verbose=False)
-    path = options.output or run.folder.drawn(f"samples-{options.count}")
+    path = options.output or run.folder.drawn(f"samples-{options.count}{_suffix(options.label)}")
+    chosen = options.temperature, options.values or usual_values(run), condition
     if path.suffix.lower() in PICTURES:
-        write_figure(path, sample_figure(run, options.count, options.temperature))
+        write_figure(path, sample_figure(run, options.count, *chosen))
+    elif path.suffix.lower() == ".csv":
+        _write_table(path, draw_samples(run, options.count, *chosen), run)
     else:
-        _write_images(path, run.vae().sample(options.count, options.temperature).view(-1, *run.spec.shape))
+        _write_arrays(path, draw_samples(run, options.count, *chosen).view(-1, *run.spec.shape))
     print(path)
 
 
+def _suffix(label: str | None) -> str:
+    return "" if label is None else f"-{''.join(letter if letter.isalnum() else '_' for letter in label)}"
+
+
 def _check(output: Path | None, count: int) -> None:
-    """Refuse more images than the output can hold, and a folder that holds other pictures."""
+    """Refuse more data than the output can hold, and a folder that holds other pictures."""
     if (output is None or output.suffix.lower() in PICTURES) and count > _MOST_PICTURED:
         limit = f"--count must be at most {_MOST_PICTURED:,}; got {count}"
-        raise ValueError(f"{limit}: for more give an .npz or a folder as --output")
-    check_number("--count", count, least=1, most=_MOST_IMAGES)
+        raise ValueError(f"{limit}: for more give an .npz, a .csv or a folder as --output")
+    check_number("--count", count, least=1, most=_MOST_DATA)
     if output is not None and (output.suffix or output.is_file()):
-        check_file("--output", output, (*PICTURES, ".npz"))
+        check_file("--output", output, (*PICTURES, ".npz", ".csv"))
     if output is not None and output.is_dir():
         others = {path.name for path in output.iterdir() if path.suffix.lower() in PICTURES} - {*_names(count)}
         if others:
@@ -56,7 +69,7 @@ def sample_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser("nfvae sample", sample_command.__doc__)
     parser.add_runs("run", None)
-    parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
+    parser.add_argument("--count", type=int, default=64, help="number of images or vectors (default: 64)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument(
         "--temperature",
@@ -64,18 +77,35 @@ def sample_parser() -> Parser:
         default=1.0,
         help="factor on the prior's noise: below 1 images are cleaner and more alike (default: 1)",
     )
-    text = "file to write: a picture, an .npz, or a folder of .png files (default: RUN/plots/samples-COUNT.png)"
+    text = "values that stand for p(x|z): mean, sample or mode (default: mean of images, sample of vectors)"
+    parser.add_argument("--values", choices=VALUES, help=text)
+    parser.add_condition()
+    text = (
+        "file to write: a picture, an .npz, a .csv of vectors, or a folder of .png files "
+        "(default: RUN/plots/samples-COUNT.png)"
+    )
     parser.add_argument("--output", type=Path, help=text)
     return parser
 
 
-def _write_images(path: Path, probabilities: Tensor) -> None:
-    """Write pixel probabilities with shape (N, height, width) as one .npz, or as gray pictures into a folder."""
+def _write_table(path: Path, vectors: Tensor, run: Run) -> None:
+    """Write vectors with shape (N, D) as a .csv with the names of their columns."""
+    if not run.columns:
+        raise ValueError(f"run {run.folder.path} models images: --output takes a picture, an .npz or a folder")
+    rows = [dict(zip(run.columns, row, strict=True)) for row in vectors.tolist()]
+    write_whole(path, Table(rows, []).csv() + "\n")
+
+
+def _write_arrays(path: Path, drawn: Tensor) -> None:
+    """Write images or vectors as one .npz, or images as pictures into a folder."""
     if path.suffix == ".npz":
         with whole_file(path) as file:
-            np.savez(file, images=probabilities.numpy())
+            np.savez(file, **{"images" if drawn.ndim > 2 else "vectors": drawn.numpy()})
         return
+    if drawn.ndim == 2 or (drawn.ndim == 4 and drawn.shape[1] != 3):
+        raise ValueError(f"data of shape {[*drawn.shape[1:]]} are no pictures: --output takes an .npz or a .csv")
     path.mkdir(parents=True, exist_ok=True)
-    for name, image in zip(_names(len(probabilities)), probabilities, strict=True):
+    levels = (255 * drawn.clamp(0, 1)).round().to(torch.uint8)
+    for name, image in zip(_names(len(drawn)), levels if drawn.ndim == 3 else levels.movedim(1, -1), strict=True):
         with whole_file(path / name) as file:
-            Image.fromarray((255 * image).round().to(torch.uint8).numpy()).save(file, "PNG")
+            Image.fromarray(image.numpy()).save(file, "PNG")

@@ -20,12 +20,11 @@ from nfvae.commands.messages import in_plain_words
 from nfvae.commands.progress import MetricProgressBar
 from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.commands.trainer import check_processes
-from nfvae.data import BinarizedImages
+from nfvae.data import DataModule
 from nfvae.registry import options_of
 from nfvae.runs import Run, Table
 from nfvae.runs.evaluation import other_data
 from nfvae.runs.files import write_tensors, write_whole
-from nfvae.runs.run import DATA
 from nfvae.runs.tables import Column
 from nfvae.runs.tracking import log_results
 from nfvae.training import TASKS, FlowVAE, TrainingModule
@@ -130,7 +129,7 @@ def _loop(command: str, arguments: Sequence[str], description: str | None) -> tu
     given = _settings(_parser(command, task, description), words)
     data, module = run.data(**given.get("data", {})), load(task, run, **given.get("model", {}))
     check_spec(module, data)
-    other = other_data(run, data) if isinstance(data, BinarizedImages) else ""
+    other = other_data(run, data) if isinstance(data, DataModule) else ""
     pl.seed_everything(0, verbose=False)  # the same samples in every call
     trainer_options = given.get("trainer", {})
     if command == "predict":
@@ -184,7 +183,7 @@ def _parser(command: str, task: type[TrainingModule], description: str | None) -
     parser.add_argument("--trust", nargs="+", help=TRUST_HELP)
     offered: list[tuple[str, type, set[str]]] = [
         ("model", task, _MODEL[command] & arguments(task)),
-        ("data", DATA[task.kind], _DATA & set(options_of(DATA[task.kind]))),
+        ("data", DataModule, _DATA),
         ("trainer", pl.Trainer, _TRAINER | {_LIMITS[command]}),
     ]
     for group, owner, names in offered:

@@ -1,8 +1,8 @@
-"""Data modules for pytorch-lightning, and the data sets they read, by name."""
+"""The data module for pytorch-lightning, and the data sets it reads, by name."""
 
-from nfvae.data.batches import SPLITS, Splits
-from nfvae.data.datasets import DATASETS, ImageDataset
-from nfvae.data.images import BinarizedImages
-from nfvae.data.toys import TOYS, Toy, ToyVectors
+from nfvae.data.batches import SPLITS, Part, Splits
+from nfvae.data.datasets import DATASETS, Dataset, ImageDataset
+from nfvae.data.module import DataModule
+from nfvae.data.toys import Toy
 
-__all__ = ["DATASETS", "SPLITS", "TOYS", "BinarizedImages", "ImageDataset", "Splits", "Toy", "ToyVectors"]
+__all__ = ["DATASETS", "SPLITS", "DataModule", "Dataset", "ImageDataset", "Part", "Splits", "Toy"]

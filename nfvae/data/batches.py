@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -11,15 +12,38 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from typing_extensions import override
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set, with more than its values; a plain tensor is a part of values alone.
+
+    Attributes:
+        x: values with shape (N, P).
+        y: labels, whole numbers with shape (N,), or conditions, real numbers with shape (N, C); None for none.
+        observed: which values are observed, booleans with shape (N, P); None if all are.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    observed: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Tensor) -> "Part":
+        """Return the part with some of its rows."""
+        y, observed = (None if each is None else each[rows] for each in (self.y, self.observed))
+        return Part(self.x[rows], y, observed)
+
+
 class Splits(NamedTuple):
-    """The three parts of a data set, each with shape (N, P)."""
+    """The three parts of a data set, each a tensor with shape (N, P), or a `Part`."""
 
-    train: Tensor
-    val: Tensor
-    test: Tensor
+    train: Any
+    val: Any
+    test: Any
 
 
-SPLITS = Splits._fields
+SPLITS = ("train", "val", "test")
 
 
 def data_digest(*tensors: Tensor) -> str:
@@ -31,18 +55,19 @@ def data_digest(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-class TensorRows(Dataset[Tensor]):
-    """The rows of one tensor; a tensor of indices selects a whole batch."""
+class TensorRows(Dataset[Any]):
+    """The rows of one tensor or of several; a tensor of indices selects a whole batch."""
 
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
+    def __init__(self, rows: Tensor, *others: Tensor) -> None:
+        self.rows, self.others = rows, others
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @override
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return self.rows.index_select(0, indices)
+    def __getitem__(self, indices: Tensor) -> Any:
+        batch = self.rows.index_select(0, indices)
+        return (batch, *(each.index_select(0, indices) for each in self.others)) if self.others else batch
 
 
 class BatchIndices(DistributedSampler[Tensor]):
@@ -91,12 +116,17 @@ class BatchIndices(DistributedSampler[Tensor]):
 
 
 def loader(
-    rows: Tensor, batch_size: int, trainer: pl.Trainer | None, shuffle_seed: int | None = None
-) -> "DataLoader[Tensor]":
+    rows: Tensor,
+    batch_size: int,
+    trainer: pl.Trainer | None,
+    shuffle_seed: int | None = None,
+    others: tuple[Tensor, ...] = (),
+) -> "DataLoader[Any]":
     """Return a loader of this device's shard of a tensor, without workers or global random draws.
 
     Args:
         rows: the data with shape (N, ...).
+        others: more tensors with N rows; batches are then tuples.
         batch_size: rows per batch and device.
         trainer: trainer whose device and shard are used; None for the whole tensor on its own device.
         shuffle_seed: random seed of a shuffled order; None keeps the order.
@@ -106,9 +136,10 @@ def loader(
     """
     shard = {}
     if trainer is not None:
-        rows = rows.to(trainer.strategy.root_device)
+        device = trainer.strategy.root_device
+        rows, others = rows.to(device), tuple(each.to(device) for each in others)
         if len(rows) < trainer.world_size:
             raise ValueError(f"{len(rows)} rows of data cannot be shared by {trainer.world_size} devices")
         shard = {"rank": trainer.global_rank, "replicas": trainer.world_size}
-    sampler = BatchIndices(TensorRows(rows), batch_size, shuffle_seed is not None, shuffle_seed or 0, **shard)
+    sampler = BatchIndices(TensorRows(rows, *others), batch_size, shuffle_seed is not None, shuffle_seed or 0, **shard)
     return DataLoader(sampler.dataset, sampler=sampler, batch_size=None, generator=torch.Generator())

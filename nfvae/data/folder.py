@@ -4,13 +4,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Tensor
 from typing_extensions import override
 
-from nfvae.data.batches import Splits
+from nfvae.data.batches import Part, Splits
 from nfvae.data.datasets import ImageDataset
 from nfvae.data.parts import check_shares, complete, drawn_splits, find_parts, part_named
 from nfvae.data.pictures import ENDINGS, read_picture
@@ -20,13 +20,15 @@ _ALL = ""  # key of pictures that are in no folder of a part
 
 
 class Folder(ImageDataset):
-    """Read picture files as gray images from folders `train`, `val` and `test`, or draw these parts at random.
+    """Read picture files from folders `train`, `val` and `test`, or draw these parts at random.
 
-    `valid` and `validation` also stand for `val`, in capitals too; a missing `val` is drawn from `train`. Hidden files
-    and folders are left out. Transparent pixels count as paper, which becomes 0.
+    `valid` and `validation` also stand for `val`, in capitals too; a missing `val` or `test` is drawn from `train`.
+    Hidden files and folders are left out. Transparent pixels count as paper, which becomes 0. Labels are the names of
+    the folders in the folder of a part.
 
     Args:
         size: height and width to which pictures are resized; by default all must have the same size.
+        color: whether to keep colors; if not, colors become gray.
         invert: whether to turn dark on light into light on dark, since ink is 1 and paper 0.
         split: shares of the training, validation and test parts, if they are drawn.
         split_seed: random seed of the split.
@@ -40,26 +42,34 @@ class Folder(ImageDataset):
     def __init__(
         self,
         size: Sequence[int] | None = None,
+        color: bool = False,
         invert: bool = False,
         split: Sequence[float] = (0.8, 0.1, 0.1),
         split_seed: int = 0,
     ) -> None:
         check_shares(split)
         check_seed("split_seed", split_seed)
+        check_flag("color", color)
         check_flag("invert", invert)
         if size is not None:
             if not isinstance(size, list | tuple) or len(size) != 2:
                 raise ValueError(f"size takes height and width, as [28, 28]; got {size!r}")
             check_sizes(height=size[0], width=size[1])
-        self.size, self.invert, self.split, self.split_seed = size, invert, split, split_seed
+        self.size, self.color, self.invert = size, color, invert
+        self.split, self.split_seed = split, split_seed
 
     @override
     def find_shape(self, root: Path) -> tuple[int, ...]:
         if self.size is not None:
-            return self.size[0], self.size[1]
+            return (*([3] if self.color else []), self.size[0], self.size[1])
         first = next(iter(_find_files(root).values()))[0]
-        height, width = read_picture(first, self.size, self.invert)[0].shape
-        return height, width
+        return tuple(read_picture(first, self.size, self.invert, self.color)[0].shape)
+
+    @override
+    def find_classes(self, root: Path) -> list[str]:
+        files = _find_files(root)
+        names = {_class_of(path, root) for paths in files.values() for path in paths}
+        return sorted(names)
 
     @override
     def read(self, root: Path, download: bool) -> Splits:
@@ -72,15 +82,16 @@ class Folder(ImageDataset):
             return drawn_splits(parts[_ALL], self.split, self.split_seed, root)
         return complete(parts, self.split, self.split_seed, root)
 
-    def _read_files(self, files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Tensor]:
+    def _read_files(self, files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Any]:
         """Read the pictures of each part, and report what is lost in the conversion."""
         shape, first = self.find_shape(root), next(iter(files.values()))[0]
-        parts: dict[str, Tensor] = {}
+        parts: dict[str, Any] = {}
+        classes = self.find_classes(root) if self.labels else []
         lost: dict[str, list[Path]] = defaultdict(list)
         for part, paths in files.items():
             parts[part] = torch.empty(len(paths), math.prod(shape), dtype=torch.uint8)
             for place, path in enumerate(paths):
-                image, losses = read_picture(path, self.size, self.invert)
+                image, losses = read_picture(path, self.size, self.invert, self.color)
                 if image.shape != shape:
                     raise ValueError(
                         f"{path} has {[*image.shape]} pixels, {first} {[*shape]}: give a size, as "
@@ -89,9 +100,24 @@ class Folder(ImageDataset):
                 parts[part][place] = image.flatten()
                 for loss in losses:
                     lost[loss].append(path)
+            if classes:
+                y = torch.tensor([classes.index(_class_of(path, root)) for path in paths])
+                parts[part] = Part(parts[part], y)
         for loss, paths in lost.items():
             rank_zero_info(f"{len(paths):,} of the pictures under {root} {loss}, as {paths[0]}")
         return parts
+
+
+def _class_of(path: Path, root: Path) -> str:
+    """Return the label of a picture, the name of its folder below that of its part.
+
+    Raises:
+        ValueError: for a picture that lies in no such folder.
+    """
+    folders = path.relative_to(root).parts[:-1]
+    if not (own := folders[1:] if folders and part_named(folders[0]) else folders):
+        raise ValueError(f"{path} lies in no folder that names its label")
+    return own[0]
 
 
 def _find_files(root: Path) -> dict[str, list[Path]]:

@@ -1,17 +1,18 @@
 """Find the parts of a data set by their names, and draw those that are missing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Tensor
 
 from nfvae.data.batches import SPLITS, Splits
 from nfvae.registry import check_number
 
 _SPELLINGS = {"train": ("training",), "val": ("valid", "validation"), "test": ("testing",)}
 _PARTS = {spelling: part for part in SPLITS for spelling in (part, *_SPELLINGS[part])}
-_EXPECTED = "expected train, val and test, or train and test, or none of these names to have all split"
+_LABELS, _MASKS = ("y", "label", "labels"), ("mask", "masks", "observed")
+_EXPECTED = "expected train and at least one of val and test, or none of these names to have all split"
 
 
 def part_named(name: str) -> str | None:
@@ -24,10 +25,52 @@ def part_named(name: str) -> str | None:
     return _PARTS.get(name.lower().removeprefix("x_").removesuffix("_images"))
 
 
-def is_label_of_part(name: str) -> bool:
-    """Return whether a name stands for the labels of a part, such as y_train or train_labels."""
-    bare = name.lower().removeprefix("y_").removesuffix("_labels")
-    return bare != name.lower() and bare in _PARTS
+def sorted_names(names: Sequence[str], source: object) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Sort the names of arrays into those of values, labels and masks, each by part.
+
+    A single array of values is of the part "", as are `labels` and `mask`.
+
+    Args:
+        names: names of all arrays.
+        source: path of the file, for the message.
+
+    Raises:
+        ValueError: as `find_parts`, or if there is not one array of values without parts, or for labels or masks of
+            other parts than the values'.
+    """
+    kinds: list[dict[str, str]] = [{}, {}]
+    values = []
+    for name in names:
+        for found, part in zip(kinds, (_part_of(name, _LABELS), _part_of(name, _MASKS)), strict=True):
+            if part is not None:
+                found[part] = name
+                break
+        else:
+            values.append(name)
+    parts = find_parts(values, source)
+    if not parts and len(values) != 1:
+        held = ", ".join(names) or "nothing"
+        raise ValueError(f"{source} should hold train, val and test, or one array; got {held}")
+    parts = parts or {"": values[0]}
+    for found in kinds:
+        if lost := [name for part, name in found.items() if part not in parts]:
+            raise ValueError(f"{source} holds {', '.join(lost)}, but no values for it; it has {', '.join(values)}")
+    return parts, kinds[0], kinds[1]
+
+
+def _part_of(name: str, nouns: Sequence[str]) -> str | None:
+    """Return the part whose labels or masks a name stands for; "" for those of all data, None for other names.
+
+    Example:
+        >>> _part_of("y_train", _LABELS), _part_of("test_labels", _LABELS), _part_of("labels", _LABELS)
+        ('train', 'test', '')
+    """
+    bare = name.lower()
+    for noun in nouns:
+        for short in (bare.removeprefix(f"{noun}_"), bare.removesuffix(f"_{noun}")):
+            if short != bare and short in _PARTS:
+                return _PARTS[short]
+    return "" if bare in nouns else None
 
 
 def find_parts(names: Iterable[str], source: object) -> dict[str, str]:
@@ -38,10 +81,10 @@ def find_parts(names: Iterable[str], source: object) -> dict[str, str]:
         source: path of the data, for the message.
 
     Returns:
-        The name of each part, without `val` if there is none; empty if no name stands for a part.
+        The name of each part, without `val` or `test` if there is none; empty if no name stands for a part.
 
     Raises:
-        ValueError: if only some names stand for parts, two for the same part, or there is no train or no test.
+        ValueError: if only some names stand for parts, two for the same part, or there is no train, or nothing else.
     """
     found: dict[str, str] = {}
     others = []
@@ -58,52 +101,56 @@ def find_parts(names: Iterable[str], source: object) -> dict[str, str]:
     held = f"{source} holds {', '.join(found.values())}"
     if others:
         raise ValueError(f"{held} beside {', '.join(others[:5])}: rename or remove these; {_EXPECTED}")
-    if missing := [part for part in ("train", "test") if part not in found]:
-        raise ValueError(f"{held}, but no {' and no '.join(missing)}; {_EXPECTED}")
+    if "train" not in found or len(found) == 1:
+        missing = "train" if "train" not in found else "test"
+        raise ValueError(f"{held}, but no {missing}; {_EXPECTED}")
     return found
 
 
-def complete(parts: Mapping[str, Tensor], shares: Sequence[float], seed: int, source: object) -> Splits:
-    """Return the three parts of a data set; a missing validation part is drawn from the training part.
+def complete(parts: Mapping[str, Any], shares: Sequence[float], seed: int, source: object) -> Splits:
+    """Return the three parts of a data set; a missing validation or test part is drawn from the training part.
 
     Args:
-        parts: tensors with shape (N, ...) by the names of parts.
-        shares: shares of the three parts; the ratio of the first two sets the size of a drawn validation part.
+        parts: tensors with shape (N, ...), or a `Part` each, by the names of parts.
+        shares: shares of the three parts; those of training and the missing part set the size of a drawn part.
         seed: random seed of the draw.
         source: path of the data, for the message.
 
     Raises:
-        ValueError: for fewer images than parts.
+        ValueError: for fewer data than parts.
     """
-    if "val" in parts:
+    missing = next((part for part in ("val", "test") if part not in parts), None)
+    if missing is None:
         return Splits(**parts)
-    share = shares[1] / (shares[0] + shares[1])
-    train, val = _drawn(parts["train"], [1 - share, share], seed, source)
-    rank_zero_info(f"{source} holds no val: it is {len(val)} of the {len(parts['train'])} training images, at random")
-    return Splits(train, val, parts["test"])
+    own = shares[SPLITS.index(missing)]
+    share = own / (shares[0] + own)
+    train, drawn = _drawn(parts["train"], [1 - share, share], seed, source)
+    count = f"{len(drawn)} of the {len(parts['train'])} training data"
+    rank_zero_info(f"{source} holds no {missing}: it is {count}, at random")
+    return Splits(**{**parts, "train": train, missing: drawn})
 
 
-def drawn_splits(images: Tensor, shares: Sequence[float], seed: int, source: object) -> Splits:
-    """Cut images with shape (N, ...) into training, validation and test parts, at random.
+def drawn_splits(images: Any, shares: Sequence[float], seed: int, source: object) -> Splits:
+    """Cut data with shape (N, ...) into training, validation and test parts, at random.
 
     Args:
-        images: all images.
+        images: all data, a tensor or a `Part`.
         shares: shares of the three parts, which add up to 1.
         seed: random seed of the draw.
         source: path of the data, for the message.
 
     Raises:
-        ValueError: for shares that do not add up, or fewer images than parts.
+        ValueError: for shares that do not add up, or fewer data than parts.
     """
     check_shares(shares)
     return Splits(*_drawn(images, shares, seed, source))
 
 
-def _drawn(images: Tensor, shares: Sequence[float], seed: int, source: object) -> list[Tensor]:
+def _drawn(images: Any, shares: Sequence[float], seed: int, source: object) -> list[Any]:
     ends = [round(sum(shares[: place + 1]) * len(images)) for place in range(len(shares))]
     parts = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tensor_split(ends[:-1])
     if min(map(len, parts)) < 1:
-        raise ValueError(f"{source} has {len(images)} images, too few for shares {[round(s, 6) for s in shares]}")
+        raise ValueError(f"{source} has {len(images)} data, too few for shares {[round(s, 6) for s in shares]}")
     return [images[part] for part in parts]
 
 

@@ -1,4 +1,4 @@
-"""Read picture files as gray images, as viewers show them."""
+"""Read picture files as gray or color images, as viewers show them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,10 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".w
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that a conversion to 8 bits would clip
 
 
-def read_picture(file: Path, size: Sequence[int] | None, invert: bool) -> tuple[Tensor, list[str]]:
-    """Read a picture as a gray and upright image, with paper where it is transparent.
+def read_picture(
+    file: Path, size: Sequence[int] | None, invert: bool, color: bool = False
+) -> tuple[Tensor, list[str]]:
+    """Read a picture as an upright image, with paper where it is transparent.
 
     Paper becomes 0: it is black, or white if the picture is inverted.
 
@@ -24,9 +26,10 @@ def read_picture(file: Path, size: Sequence[int] | None, invert: bool) -> tuple[
         file: the picture.
         size: height and width to which it is resized; None keeps them.
         invert: whether to turn dark on light into light on dark.
+        color: whether to keep colors.
 
     Returns:
-        The image, uint8 with shape (height, width), and a list of what is lost, such as colors.
+        The image, uint8 with shape (height, width), or (3, height, width) with colors, and a list of what is lost.
 
     Raises:
         ValueError: for a picture that is damaged, or has more than 8 bits.
@@ -41,12 +44,13 @@ def read_picture(file: Path, size: Sequence[int] | None, invert: bool) -> tuple[
             if getattr(picture, "n_frames", 1) > 1:
                 lost.append("have several frames, of which the first one is taken")
             upright = _on_paper(ImageOps.exif_transpose(picture), 255 if invert else 0)
-            if _has_colors(upright):
+            if not color and _has_colors(upright):
                 lost.append("have colors, which are made gray")
-            gray = upright.convert("L")
+            plain = upright.convert("RGB" if color else "L")
             if size is not None:
-                gray = gray.resize((size[1], size[0]), Image.Resampling.BOX)
-            values = torch.from_numpy(np.array(gray))
+                plain = plain.resize((size[1], size[0]), Image.Resampling.BOX)
+            values = torch.from_numpy(np.array(plain))
+            values = values.movedim(-1, 0) if color else values
     except Exception as error:  # any error of the reader
         raise ValueError(f"cannot read {file}: {error}") from error
     return 255 - values if invert else values, lost

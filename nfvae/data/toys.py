@@ -1,36 +1,57 @@
 """Toy densities of one or two dimensions, which can be drawn."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
-import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from nfvae.data.batches import Splits, loader
+from nfvae.data.batches import Splits
+from nfvae.data.datasets import Dataset
 from nfvae.models import DataSpec
-from nfvae.registry import Registry, check_number, check_seed, check_sizes, save_plainly
+from nfvae.registry import check_number
 
 _DRAW_SEED = 20150706
 _MOST_VECTORS = 100_000_000
 _HELD_OUT = 10_000  # vectors of the validation set, and of the test set
 
 
-class Toy(ABC):
-    """A density to draw vectors from.
+class Toy(Dataset):
+    """A density to draw vectors from, the same in every run.
+
+    Args:
+        count: number of training vectors; validation and test have 10,000 each.
 
     Attributes:
         features: number of coordinates D of a vector.
+
+    Raises:
+        ValueError: for a count out of range.
     """
 
     features: ClassVar[int] = 2
 
+    def __init__(self, count: int = 50_000) -> None:
+        check_number("count", count, least=1, most=_MOST_VECTORS)
+        self.count = count
+
     @abstractmethod
     def draw(self, count: int, generator: Generator) -> Tensor:
         """Draw vectors with shape (count, D)."""
+
+    @override
+    def find_spec(self, root: Path) -> DataSpec:
+        return DataSpec((self.features,), None)
+
+    @override
+    def read(self, root: Path, download: bool) -> Splits:
+        """Draw the three parts."""
+        sizes = (self.count, _HELD_OUT, _HELD_OUT)
+        seeded = [torch.Generator().manual_seed(_DRAW_SEED + index) for index in range(len(sizes))]
+        return Splits(*map(self.draw, sizes, seeded))
 
 
 class TwoMoons(Toy):
@@ -113,100 +134,3 @@ class Mixture(Toy):
         left = torch.rand(count, generator=generator) < 0.4
         noise = torch.randn(count, generator=generator)
         return torch.where(left, -2 + 0.5 * noise, 1.5 + noise)[:, None]
-
-
-TOYS = Registry(
-    "toy dataset",
-    Toy,  # type: ignore[type-abstract]
-    {
-        "checkerboard": "nfvae.data.toys:Checkerboard",
-        "eight_gaussians": "nfvae.data.toys:EightGaussians",
-        "face": "nfvae.data.toys:Face",
-        "mixture": "nfvae.data.toys:Mixture",
-        "rings": "nfvae.data.toys:Rings",
-        "two_moons": "nfvae.data.toys:TwoMoons",
-    },
-)
-
-
-class ToyVectors(pl.LightningDataModule):
-    """Samples of a toy density in batches of shape (B, D), the same in every run.
-
-    Args:
-        dataset: name of the toy density: `two_moons`, `eight_gaussians`, `checkerboard`, `rings`, `face`, the
-            one-dimensional `mixture`, or "package.module:Class" of your own.
-        count: number of training vectors; validation and test have 10,000 each.
-        batch_size: training vectors per step and device.
-        eval_batch_size: vectors per step and device in validation, test and prediction.
-        seed: random seed of the training order.
-
-    Raises:
-        ValueError: for an unknown dataset or a size below 1.
-
-    Example:
-        >>> data = ToyVectors("mixture", count=100)
-        >>> data.setup()
-        >>> data.splits.train.shape
-        torch.Size([100, 1])
-    """
-
-    datasets: ClassVar[Registry[Toy]] = TOYS
-
-    def __init__(
-        self,
-        dataset: str = "two_moons",
-        count: int = 50_000,
-        batch_size: int = 500,
-        eval_batch_size: int = 10_000,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.toy = TOYS.make(dataset)
-        self.spec = DataSpec((self.toy.features,), None)
-        check_sizes(batch_size=batch_size, eval_batch_size=eval_batch_size)
-        check_number("count", count, least=1, most=_MOST_VECTORS)
-        check_seed("seed", seed)
-        save_plainly(self)
-        self.splits: Splits | None = None
-
-    @override
-    def setup(self, stage: str | None = None) -> None:
-        """Draw the three sets."""
-        if self.splits is None:
-            sizes = (self.hparams["count"], _HELD_OUT, _HELD_OUT)
-            seeded = [torch.Generator().manual_seed(_DRAW_SEED + index) for index in range(len(sizes))]
-            self.splits = Splits(*map(self._drawn, sizes, seeded))
-
-    def _drawn(self, count: int, generator: Generator) -> Tensor:
-        name, expected = self.hparams["dataset"], (count, *self.spec.shape)
-        try:
-            vectors = self.toy.draw(count, generator)
-        except Exception as error:  # a user's own class may raise anything
-            raise ValueError(f"cannot draw dataset {name}: {error or type(error).__name__}") from error
-        if not isinstance(vectors, Tensor) or tuple(vectors.shape) != expected or not vectors.isfinite().all():
-            got = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
-            raise ValueError(f"dataset {name} gives {got}; expected finite numbers with shape {expected}")
-        return vectors
-
-    @override
-    def train_dataloader(self) -> "DataLoader[Tensor]":
-        """Return shuffled batches of the training set."""
-        assert self.splits is not None
-        return loader(self.splits.train, self.hparams["batch_size"], self.trainer, self.hparams["seed"])
-
-    @override
-    def val_dataloader(self) -> "DataLoader[Tensor]":
-        """Return ordered batches of the validation set."""
-        assert self.splits is not None
-        return loader(self.splits.val, self.hparams["eval_batch_size"], self.trainer)
-
-    @override
-    def test_dataloader(self) -> "DataLoader[Tensor]":
-        """Return ordered batches of the test set."""
-        assert self.splits is not None
-        return loader(self.splits.test, self.hparams["eval_batch_size"], self.trainer)
-
-    @override
-    def predict_dataloader(self) -> "DataLoader[Tensor]":
-        """Return ordered batches of the test set."""
-        return self.test_dataloader()

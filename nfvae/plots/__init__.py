@@ -18,6 +18,7 @@ from nfvae.plots.likelihood import (
     likelihood_figure,
     sandwich_figure,
 )
+from nfvae.plots.vectors import marginals_figure, scatter_figure
 
 __all__ = [
     "annealed_figure",
@@ -36,9 +37,11 @@ __all__ = [
     "layers_figure",
     "learning_curves",
     "likelihood_figure",
+    "marginals_figure",
     "posterior_contours",
     "posterior_misfit",
     "reconstruction_grid",
     "sandwich_figure",
+    "scatter_figure",
     "uniform_figure",
 ]

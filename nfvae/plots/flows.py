@@ -9,7 +9,7 @@ from torch import Tensor
 from nfvae.flows import Bijection, Chain, Draw, FlowDistribution, Identity, layers_of
 from nfvae.models import VAE
 from nfvae.plots.canvas import headline, new_figure, plane, square_grid, styled
-from nfvae.plots.images import height_and_width, show
+from nfvae.plots.images import show_datum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,8 +84,8 @@ def posterior_contours(
 
     Args:
         models: VAEs with two latents, by name.
-        images: binary images with shape (N, P), as floats.
-        shape: height and width of an image.
+        images: rows of data with shape (N, P + C).
+        shape: shape of a datum.
         titles: titles of the columns.
         side: points per axis, which reaches four standard deviations of the widest q to either side.
 
@@ -99,8 +99,7 @@ def posterior_contours(
     heights = [0.45, *([1] * len(models))]
     panels = figure.subplots(1 + len(models), len(images), squeeze=False, height_ratios=heights)
     for axes, x in zip(panels[0], images, strict=True):
-        show(axes, x.view(height_and_width(shape)))
-        axes.set_axis_off()
+        show_datum(axes, x, shape)
     for axes, title in zip(panels[0], titles, strict=False):
         axes.set_title(title)
     for row, (name, model) in zip(panels[1:], models.items(), strict=True):

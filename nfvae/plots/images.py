@@ -1,5 +1,6 @@
 """Pictures of images: samples, reconstructions, latent traversals and interpolations."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,44 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def height_and_width(shape: Sequence[int]) -> tuple[int, int]:
-    """Return height and width of gray images, which can be drawn.
+_DRAWN_CHANNELS = (1, 3)
+_MISSING = "lightsteelblue"
+
+
+def as_images(rows: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return rows of data as images with shape (N, channels, height, width).
 
     Raises:
-        ValueError: for data of another shape.
+        ValueError: for data that are no gray or color images.
     """
-    if len(shape) != 2:
-        raise ValueError(f"gray images are drawn, of height and width; got data of shape {list(shape)}")
-    return shape[0], shape[1]
+    sizes = (1, *shape) if len(shape) == 2 else tuple(shape)
+    if len(sizes) != 3 or sizes[0] not in _DRAWN_CHANNELS:
+        raise ValueError(f"images of 1 or 3 channels are drawn; got data of shape {list(shape)}")
+    return rows[:, : math.prod(sizes)].reshape(-1, *sizes)
 
 
 def show(axes: "Axes", image: Tensor) -> None:
-    """Draw an image with values in [0, 1] and shape (height, width), black ink on white."""
-    axes.imshow(1 - image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    """Draw an image with values in [0, 1] and shape (channels, height, width): colors, or black ink on white.
+
+    Missing values of gray images are blue; those of color images are black.
+    """
+    image = image.cpu().float().clamp(0, 1)
+    if len(image) == 1:
+        axes.set_facecolor(_MISSING)
+        axes.imshow(1 - image[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(image.nan_to_num(0).movedim(0, -1), interpolation="nearest")
+
+
+def show_datum(axes: "Axes", row: Tensor, shape: Sequence[int]) -> None:
+    """Draw an image, or the values of a vector as bars, without axes."""
+    if len(shape) > 1:
+        show(axes, as_images(row[None], shape)[0])
+    else:
+        values = row[: shape[0]].float().cpu()
+        axes.bar(range(len(values)), values.nan_to_num(0).tolist(), color="tab:blue")
+        axes.axhline(0, color="black", lw=0.5)
+    axes.set_axis_off()
 
 
 @styled
@@ -39,11 +64,11 @@ def image_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
 ) -> "Figure":
-    """Draw images row by row, black ink on white.
+    """Draw images row by row, gray ones as black ink on white.
 
     Args:
         images: pixel values in [0, 1] with shape (N, P).
-        shape: height and width of an image.
+        shape: height and width of an image, or channels, height and width.
         columns: images per row.
         title: figure title.
         row_labels: labels to the left of the rows.
@@ -51,9 +76,10 @@ def image_grid(
     """
     from torchvision.utils import make_grid
 
-    height, width = height_and_width(shape)
-    grid = make_grid(images.cpu().view(-1, 1, height, width), nrow=columns, padding=1, pad_value=0.5)[0]
-    rows, length = grid.shape
+    stacked = as_images(images.cpu(), shape)
+    channels, height, width = stacked.shape[1:]
+    grid = make_grid(stacked, nrow=columns, padding=1, pad_value=0.5)[:channels]
+    rows, length = grid.shape[1:]
     figure = new_figure(7, 7 * rows / length + 0.4 * bool(title) + 0.4 * bool(column_labels))
     axes = figure.add_subplot(title=fitted(figure, title))
     show(axes, grid)
@@ -86,6 +112,7 @@ def latent_traversal(
     reach: float = 3.0,
     steps: int = 9,
     title: str = "",
+    condition: Tensor | None = None,
 ) -> "Figure":
     """Decode a point while one latent at a time moves from -reach to reach, one row per latent.
 
@@ -97,13 +124,14 @@ def latent_traversal(
         reach: largest value of a latent, in the prior's standard deviations.
         steps: images per row.
         title: figure title.
+        condition: conditions with shape (C,), for a model that has them.
     """
     points, values = z.repeat(len(latents), steps, 1), torch.linspace(-reach, reach, steps)
     for row, latent in enumerate(latents):
         points[row, :, latent] = values
     rows = [f"z[{latent}] = {round(float(z[latent]), 1) + 0.0:+.1f}" for latent in latents]  # without -0.0
     columns = [f"{value:+.2f}" for value in values.tolist()]
-    figure = image_grid(model.decode(points).mean.flatten(0, 1), shape, steps, title, rows, columns)
+    figure = image_grid(model.decode(points, condition).mean.flatten(0, 1), shape, steps, title, rows, columns)
     figure.axes[0].set_xlabel("value of the latent (left: its value for this image)")
     return figure
 
@@ -114,20 +142,27 @@ def interpolation_grid(
 ) -> "Figure":
     """Decode points between the latents of two images, one row per pair, with the images at its ends.
 
-    Latents are samples of the two posteriors. The path between them is straight.
+    Latents are samples of the two posteriors. The path between them is straight, also that between two conditions.
 
     Args:
         model: the VAE.
-        first: first image of each pair, with shape (N, P).
-        second: second image of each pair, with shape (N, P).
+        first: first image of each pair, rows with shape (N, P + C).
+        second: second image of each pair, rows with shape (N, P + C).
         shape: height and width of an image.
         steps: decoded images per row.
         title: figure title.
     """
     start, end = (model.posterior(x).draw().z for x in (first, second))
-    way = torch.stack([torch.lerp(start, end, share) for share in torch.linspace(0, 1, steps).tolist()], 1)
-    images = torch.cat([first[:, None], model.decode(way).mean, second[:, None]], 1)
+    way = _between(start, end, steps)
+    (one, given), (other, other_given) = model.split(first), model.split(second)
+    condition = None if given is None or other_given is None else _between(given, other_given, steps)
+    images = torch.cat([one[:, None], model.decode(way, condition).mean, other[:, None]], 1)
     columns = ["image", *(f"{share:.2f}" for share in torch.linspace(0, 1, steps).tolist()), "image"]
     figure = image_grid(images.flatten(0, 1), shape, steps + 2, title, column_labels=columns)
     figure.axes[0].set_xlabel("interpolation weight")
     return figure
+
+
+def _between(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Return points on straight lines between points with shape (N, D), with shape (N, steps, D)."""
+    return torch.stack([torch.lerp(start, end, share) for share in torch.linspace(0, 1, steps).tolist()], 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nfvae.estimators import AnnealedEstimate, Estimate, GapEstimate, SandwichEstimate, k_values
 from nfvae.plots.canvas import fitted, headline, line_style, new_figure, styled, wrapped
-from nfvae.plots.images import height_and_width, show
+from nfvae.plots.images import show_datum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,8 @@ def likelihood_figure(
     Args:
         estimate: the estimates of N images.
         weights: log-weights of some of the images, with shape (K, some).
-        images: the images with shape (N, P).
-        shape: height and width of an image.
+        images: rows of data with shape (N, P + C).
+        shape: shape of a datum.
         title: figure title, with run and evaluation.
         worst: number of images with the largest k̂ to draw.
     """
@@ -125,7 +125,7 @@ def _images_by(
     for axes in panels:
         axes.set_axis_off()
     for axes, index in zip(panels, order.tolist(), strict=False):
-        show(axes, images[index].view(height_and_width(shape)).float())
+        show_datum(axes, images[index], shape)
         value = f"{name} {values[index]:.2f}\n" if known else ""
         axes.set_title(f"image {index}\n{value}{-bound[index]:.1f} nats", fontsize=10)
 
@@ -138,8 +138,8 @@ def annealed_figure(
 
     Args:
         estimate: the estimates of N images.
-        images: the images with shape (N, P).
-        shape: height and width of an image.
+        images: rows of data with shape (N, P + C).
+        shape: shape of a datum.
         title: figure title, with run and evaluation.
         worst: number of images whose log-weights spread most to draw.
     """
@@ -164,8 +164,8 @@ def sandwich_figure(
 
     Args:
         estimate: the estimates of N images.
-        images: the images with shape (N, P).
-        shape: height and width of an image.
+        images: rows of data with shape (N, P + C).
+        shape: shape of a datum.
         title: figure title, with run and evaluation.
         worst: number of images whose log-weights spread most to draw.
     """
@@ -193,8 +193,8 @@ def gap_figure(
 
     Args:
         estimate: the gaps of N images.
-        images: the images with shape (N, P).
-        shape: height and width of an image.
+        images: rows of data with shape (N, P + C).
+        shape: shape of a datum.
         title: figure title, with run and evaluation.
         worst: number of images with the largest amortization gap to draw.
     """

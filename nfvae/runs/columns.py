@@ -6,7 +6,7 @@ from nfvae.registry import check_choice
 from nfvae.runs.estimators import estimator_classes
 from nfvae.runs.tables import Column
 
-_CALLED = {"bpd": "bits_per_pixel", "bits_per_dim": "bits_per_pixel", "bits/dim": "bits_per_pixel"}
+_CALLED = {"bpd": "bits_per_dim", "bits_per_pixel": "bits_per_dim", "bits/dim": "bits_per_dim"}
 _OF_RUNS = [
     Column("run", "run", names=True, main=True),
     Column("experiment", "experiment", names=True, main=True),
@@ -52,7 +52,9 @@ _OF_LIKELIHOODS = [
     ),
     Column("gap", "gap, nats", 2, meaning="-ELBO minus NLL: how loose the bound is", pooled=True, main=True),
     Column("kl", "KL, nats", 2, meaning="KL(q(z|x) || p(z)), the information in the latents", pooled=True),
-    Column("bits_per_pixel", "bits/pixel", 4, meaning="NLL in bits per pixel", pooled=True, lower=True),
+    Column(
+        "bits_per_dim", "bits/dim", 4, meaning="NLL in bits per dimension, such as a pixel", pooled=True, lower=True
+    ),
     Column(
         "active_units",
         "active units",

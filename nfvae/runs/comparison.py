@@ -17,7 +17,7 @@ from nfvae.runs.results import Result
 from nfvae.runs.tables import Column, Table
 
 _SAME_IMAGES = ("dataset", "binarization", "split", "images", "images_sha256")
-_BY_NLL = ("nll", "gap", "bits_per_pixel", "difference_mean")
+_BY_NLL = ("nll", "gap", "bits_per_dim", "difference_mean")
 _OF_RUNS = (
     "experiment",
     "flow",

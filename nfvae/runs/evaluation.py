@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from nfvae.data import BinarizedImages
+from nfvae.data import DataModule
 from nfvae.data.batches import data_digest
 from nfvae.estimators import check_bound
 from nfvae.models import VAE
@@ -67,11 +67,11 @@ class Evaluation:
     def __init__(self, run: Run, settings: EvaluationSettings = DEFAULT, root: str | None = None) -> None:
         settings.check()
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
-        data = run.images(**{name: value for name, value in changes.items() if value is not None})
+        data = run.data(**{name: value for name, value in changes.items() if value is not None})
         run.check_spec(data.spec, data.hparams["dataset"])
         self.run, self.spec, self.notice, self.estimator = run, run.spec, "", settings.estimator
         self.seed, split = settings.seed, settings.images_of
-        self.images = self.estimator.images(run.vae, lambda: data.images(split), settings.first_images, settings.seed)
+        self.images = self.estimator.images(run.vae, lambda: data.rows(split), settings.first_images, settings.seed)
         self.identity = {
             "dataset": data.hparams["dataset"],
             "binarization": data.hparams["binarization"],
@@ -131,12 +131,15 @@ class Evaluation:
             trainer.strategy.barrier()
             estimate, seconds = chunks.collect()
             trainer.strategy.barrier()
-            summary = self.identity | self.estimator.summary(estimate, self.spec)
-            check_bound("elbo", summary["elbo"])
+            is_density = model.likelihood.is_density  # of real numbers, which have no bits per dimension
+            spec = self.spec._replace(levels=None) if is_density else self.spec
+            summary = self.identity | self.estimator.summary(estimate, spec)
+            if not is_density:
+                check_bound("elbo", summary["elbo"])
             summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, "data": self.data}
             if trainer.is_global_zero:
                 model = model.cpu()
-                summary["draw_ms"] = _draw_ms(model, self.spec.size)
+                summary["draw_ms"] = _draw_ms(model, self.spec.width)
                 summary["parameters"] = sum(parameter.numel() for parameter in model.parameters())
                 self._write(estimate, summary)
         return summary
@@ -187,7 +190,7 @@ def described_images(summary: Mapping[str, Any]) -> str:
     return f"{data}, {summary['images']:,} images"
 
 
-def other_data(run: Run, data: BinarizedImages) -> str:
+def other_data(run: Run, data: DataModule) -> str:
     """Return the suffix of a file name for images other than the training's; empty for the training's."""
     return "" if run.data_digest in (None, data.digest) else f"-data_{data.digest[:SHORT_DIGEST]}"
 
@@ -359,9 +362,9 @@ class LikelihoodChunks(pl.LightningModule):
         return part if whole else {}
 
 
-def _draw_ms(model: VAE, pixels: int) -> float:
+def _draw_ms(model: VAE, width: int) -> float:
     """Time 100 posterior samples of each of 100 images, in milliseconds."""
-    return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, pixels)), 1, _TIMED), 2)
+    return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, width)), 1, _TIMED), 2)
 
 
 def _csv(estimator: Estimator, estimate: Any) -> str:

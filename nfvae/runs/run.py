@@ -1,25 +1,23 @@
 """A trained run: its checkpoint, and the plain model and data built from it."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from nfvae.data import BinarizedImages, ToyVectors
-from nfvae.data.images import DIGEST
+from nfvae.data import DataModule
+from nfvae.data.module import CLASSES, COLUMNS, DIGEST
 from nfvae.flows import FlowDensity
 from nfvae.models import VAE, DataSpec
-from nfvae.registry import check_sizes, check_trusted, options_of
+from nfvae.registry import check_choice, check_sizes, check_trusted, options_of
 from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint, taken_from, with_later_settings
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.trust import trained_with
-
-DATA: dict[str, type[BinarizedImages] | type[ToyVectors]] = {"vae": BinarizedImages, "density": ToyVectors}
-"""Data that each kind of model is trained on."""
-
 
 class _Kind(NamedTuple):
     """The name of a kind of model, and the commands for a run of that kind."""
@@ -132,32 +130,48 @@ class Run:
         assert isinstance(model, FlowDensity)
         return model
 
-    def data(self, **changes: Any) -> BinarizedImages | ToyVectors:
+    def data(self, **changes: Any) -> DataModule:
         """Return the training data, with some settings changed.
 
         Raises:
             ValueError: if the model was trained on your own data, or for a setting that the data refuse.
         """
         if not self.data_settings:
-            raise ValueError(
-                f"run {self.folder.path} was not trained on {DATA[self.kind].__name__}: its data are unknown here"
-            )
+            raise ValueError(f"run {self.folder.path} was not trained on {DataModule.__name__}: its data are unknown here")
         with taken_from(self.path, "data"):
-            return DATA[self.kind](**self.data_settings | changes)
+            return DataModule(**self.data_settings | changes)
 
-    def images(self, **changes: Any) -> BinarizedImages:
-        """Return the training images of a VAE, with some settings changed; raises the errors of `data` and `vae`."""
-        self.check_kind("vae")
-        data = self.data(**changes)
-        assert isinstance(data, BinarizedImages)
-        return data
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes of a model of labeled data; empty without labels."""
+        return list((self.checkpoint.get("datamodule_hyper_parameters") or {}).get(CLASSES, []))
 
-    def vectors(self) -> ToyVectors:
-        """Return the training vectors of a density; raises the errors of `data` and `density`."""
-        self.check_kind("density")
-        data = self.data()
-        assert isinstance(data, ToyVectors)
-        return data
+    @property
+    def columns(self) -> list[str]:
+        """The names of the values of a vector; empty for images."""
+        if len(self.spec.shape) > 1:
+            return []
+        known = (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(COLUMNS)
+        return [f"x{place}" for place in range(self.spec.size)] if known is None else list(known)
+
+    def condition(self, label: str | None, values: Sequence[float] | None) -> Tensor | None:
+        """Return a condition with shape (C,): a label by its name, or given values; None if neither is given.
+
+        Raises:
+            ValueError: for a model without conditions, an unknown label, or another number of values.
+        """
+        if label is None and values is None:
+            return None
+        names = self.data_settings.get("condition") or []
+        if label is not None:
+            if not self.classes:
+                raise ValueError(f"run {self.folder.path} was trained without labels: it takes no --label")
+            check_choice("label", label, self.classes)
+            return one_hot(torch.tensor(self.classes.index(label)), len(self.classes)).float()
+        if self.classes or len(values or ()) != self.spec.condition:
+            expected = "--label" if self.classes else f"{len(names)} numbers ({', '.join(names)})" if names else "none"
+            raise ValueError(f"run {self.folder.path} takes {expected} as its condition; got {values}")
+        return torch.tensor(values)
 
     def check_spec(self, spec: DataSpec, dataset: str) -> None:
         """Refuse data whose shape or levels differ from those of the training data.

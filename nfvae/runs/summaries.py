@@ -54,6 +54,16 @@ def number(value: Tensor) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
+def bits_per_dim(nll: Tensor, spec: DataSpec) -> Tensor:
+    """Return an NLL in nats per datum in bits per dimension, the numbers of x; NaN for real numbers.
+
+    Example:
+        >>> bits_per_dim(torch.tensor(784 * math.log(256)), DataSpec((28, 28), 256))  # as a uniform distribution has
+        tensor(8.)
+    """
+    return nll / (spec.size * math.log(2)) if spec.levels else torch.full_like(nll, math.nan)
+
+
 def likelihood_summary(estimate: Any, spec: DataSpec, drawn: int) -> dict[str, Any]:
     """Summarize the values that every likelihood estimator has.
 
@@ -73,7 +83,7 @@ def likelihood_summary(estimate: Any, spec: DataSpec, drawn: int) -> dict[str, A
         "nll_mc_se": estimate.standard_error.square().mean().div(len(estimate.elbo)).sqrt(),
         "gap": -elbo - nll,
         "kl": estimate.kl.mean(),
-        "bits_per_pixel": nll / (spec.size * math.log(2)),
+        "bits_per_dim": bits_per_dim(nll, spec),
         "active_units": is_active(estimate.posterior_mean, estimate.posterior_variance, drawn).sum(),
         "ess_median": estimate.ess.quantile(0.5),
         "ess_p05": estimate.ess.quantile(0.05),

@@ -1,7 +1,8 @@
 """Density estimation: fit a flow to vectors by maximum likelihood, or distill it from a trained flow."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ class DensityEstimation(TrainingModule):
     task = "density"
     architecture = tuple(options_of(make_density))
     pictures = ("density",)
+    usual_data: ClassVar[Mapping[str, Any]] = {"dataset": "two_moons", "batch_size": 500, "eval_batch_size": 10_000}
     monitor, mode = "val/nll", "min"
     clip = 10.0
     model: FlowDensity

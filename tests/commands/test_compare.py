@@ -202,16 +202,16 @@ def test_bits_and_kl_are_pooled_over_seeds_and_shown_where_they_are_requested():
     """A summary's bits are its NLL over pixels and ln 2, and so is their mean over seeds."""
     runs = [result(nll) for nll in ((1.0, 2.0, 3.0), (2.0, 2.0, 3.5))]
     for kl, run in enumerate(runs):
-        run.summary.update(kl=1.0 + kl, bits_per_pixel=run.summary["nll"] / (64 * math.log(2)))
-    chosen = ["experiment", "bits_per_pixel", "kl"]
+        run.summary.update(kl=1.0 + kl, bits_per_dim=run.summary["nll"] / (64 * math.log(2)))
+    chosen = ["experiment", "bits_per_dim", "kl"]
     table = comparison_table(pool(runs), columns=chosen)
-    assert table.rows[0]["bits_per_pixel"] == pytest.approx(2.25 / (64 * math.log(2)))
+    assert table.rows[0]["bits_per_dim"] == pytest.approx(2.25 / (64 * math.log(2)))
     assert table.rows[0]["kl"] == 1.5
-    assert table.cells() == [["experiment", "bits/pixel", "KL, nats"], ["iaf-4", "0.0507", "1.50"]]
+    assert table.cells() == [["experiment", "bits/dim", "KL, nats"], ["iaf-4", "0.0507", "1.50"]]
     usual = comparison_table(pool(runs))
-    assert not {"KL, nats", "bits/pixel"} & {*usual.cells()[0]}
+    assert not {"KL, nats", "bits/dim"} & {*usual.cells()[0]}
     assert json.loads(usual.json())[0]["kl"] == 1.5
-    with pytest.raises(ValueError, match="unknown column 'bpd'; did you mean bits_per_pixel"):
+    with pytest.raises(ValueError, match="unknown column 'bpd'; did you mean bits_per_dim"):
         comparison_table(pool(runs), columns=["bpd"])
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nfvae import BinarizedImages, Run, annealed_log_likelihood
+from nfvae import DataModule, Run, annealed_log_likelihood
 from nfvae.data.arrays import read_images
 from nfvae.data.digits import Digits
 from nfvae.runs.digests import content_digest
@@ -77,7 +77,7 @@ def test_gray_images_are_binarized_as_in_the_run(binarization, run, cli, monkeyp
     assert f"digits.npy: gray pixels are {how} (binarization {binarization})" in caplog.text
     (scored,) = {row["input_sha256"] for row in read(f"{RUN}/scores-digits.csv")}
     Path(RUN, "scores-digits.csv").unlink()
-    expected = BinarizedImages("digits", binarization).images("test")  # as `nfvae evaluate` has them
+    expected = DataModule("digits", binarization).rows("test")  # as `nfvae evaluate` has them
     assert scored == content_digest({"images": expected.view(-1, 8, 8)})
     caplog.clear()
     np.save("binary.npy", gray > 127)
@@ -119,7 +119,7 @@ def test_images_are_scored(words, run, cli):
 
 
 def test_noise_is_unlike_the_training_images(run, cli):
-    digits = run.images().images("test")[:50].view(-1, 8, 8)
+    digits = run.data().rows("test")[:50].view(-1, 8, 8)
     np.save("digits.npy", digits.numpy())
     np.save("noise.npy", digits.flatten(1)[:, torch.randperm(64)].view(-1, 8, 8).numpy())
     means = {}

@@ -30,7 +30,7 @@ from tests.helpers.sweeps import exhaustive, first
 RUN = Path("runs/digits-iaf-4-seed0")
 KEYS = {
     "images", "samples", "seed", "binarization", "elbo", "elbo_se", "nll", "nll_se", "nll_mc_se", "gap", "kl",
-    "bits_per_pixel", "active_units", "ess_median", "ess_p05", "khat_above_0_7", "k_curve", "seconds",
+    "bits_per_dim", "active_units", "ess_median", "ess_p05", "khat_above_0_7", "k_curve", "seconds",
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def evaluation(name, run=RUN):
 
 def by_hand(run, samples, split="test", **options):
     loaded = Run(run)
-    x = loaded.images().images(split).float()
+    x = loaded.data().rows(split).float()
     return log_likelihood(loaded.vae(), x, samples, **{"proposal": "mixture", **options})
 
 
@@ -92,7 +92,7 @@ def test_an_evaluation_writes_what_it_found(run, cli):
     assert list(summary["k_curve"]) == ["1", "10", "100", "250"]
     assert summary["k_curve"]["1"] < summary["elbo"], "a sample of the mixture bounds less than one of the posterior"
     assert summary["k_curve"]["250"] == -summary["nll"]
-    assert summary["bits_per_pixel"] == pytest.approx(summary["nll"] / 64 / math.log(2), abs=1e-5)
+    assert summary["bits_per_dim"] == pytest.approx(summary["nll"] / 64 / math.log(2), abs=1e-5)
     assert 0 < summary["active_units"] <= 16
     assert (run / "evaluation-test-importance-250.png").read_bytes().startswith(b"\x89PNG")
     assert not list(run.glob("*.partial"))
@@ -154,7 +154,7 @@ def test_annealed_importance_sampling_writes_what_it_found(run, cli):
     assert code == 0, error
     summary, columns = evaluation("test-annealed-3x12-first50")
     loaded = Run(run)
-    x = loaded.images().images("test")[:50].float()
+    x = loaded.data().rows("test")[:50].float()
     estimate = annealed_log_likelihood(loaded.vae(), x, 3, 12)
     assert columns["log_likelihood"] == pytest.approx(estimate.log_likelihood.tolist())
     assert columns["spread_10"] == columns["spread"] == pytest.approx(estimate.spread.tolist())
@@ -261,7 +261,7 @@ def test_a_kill_and_two_processes_change_no_digit_of_an_annealed_evaluation(run,
     )
     assert shared.returncode == 0, shared.stderr[-2000:]
     assert (run / "evaluation-train-annealed-3x12.csv").read_bytes() == resumed
-    by_one = annealed_log_likelihood(Run(run).vae(), Run(run).images().images("train").float(), 3, 12)
+    by_one = annealed_log_likelihood(Run(run).vae(), Run(run).data().rows("train").float(), 3, 12)
     assert evaluation("train-annealed-3x12")[1]["log_likelihood"] == pytest.approx(by_one.log_likelihood.tolist())
 
 
@@ -352,9 +352,9 @@ def test_other_splits_have_their_own_files(split, run, cli):
 
 
 def test_grey_training_images_are_binarized_once(run):
-    images = Run(run).images(binarization="dynamic").images("train")
+    images = Run(run).data(binarization="dynamic").rows("train")
     assert images.unique().tolist() == [0, 1]
-    assert torch.equal(images, Run(run).images(binarization="dynamic").images("train"))
+    assert torch.equal(images, Run(run).data(binarization="dynamic").rows("train"))
 
 
 def test_the_test_loop_reports_the_same_likelihood(run, cli):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nfvae.data import BinarizedImages
+from nfvae.data import DataModule
 from nfvae.runs.run import Run
 from tests.conftest import QUICKSTART
 from tests.helpers.sweeps import sweep
@@ -53,7 +53,7 @@ def test_an_evaluation_knows_its_images(trained, cli):
     assert cli(*evaluate)[0] == 0
     own = nll(run / "evaluation-test-importance-50.json")
     assert cli(*evaluate, "--data.root", "y.npy")[0] == 0
-    digest = BinarizedImages("arrays", root="y.npy").digest[:8]
+    digest = DataModule("arrays", root="y.npy").digest[:8]
     other = nll(run / f"evaluation-test-importance-50-data_{digest}.json")
     assert other > own + 5
     assert nll(run / "evaluation-test-importance-50.json") == own
@@ -69,7 +69,7 @@ def test_an_evaluation_knows_its_images(trained, cli):
 def test_parts_of_an_evaluation_of_other_images_do_not_count(trained, cli, monkeypatch):
     run = trained("a", "--data.root", write("x.npy", 0))
     settings = Run(run).checkpoint["datamodule_hyper_parameters"]
-    assert settings["_sha256"] == BinarizedImages("arrays", root="x.npy").digest
+    assert settings["_sha256"] == DataModule("arrays", root="x.npy").digest
     assert "_sha256" not in Run(run).data_settings
 
 
@@ -117,7 +117,7 @@ def test_inverted_images_are_others(workdir):
     for place in range(12):
         Image.fromarray(np.full((8, 8), 20 * place, np.uint8)).save(f"p/{place}.png")
     digests = {
-        BinarizedImages("folder", root="p", dataset_options={"invert": invert}).digest for invert in (True, False)
+        DataModule("folder", root="p", dataset_options={"invert": invert}).digest for invert in (True, False)
     }
     assert len(digests) == 2
 
@@ -163,7 +163,7 @@ def test_a_student_does_not_validate_on_what_its_teacher_has_seen(change, traine
 
 def test_reports_and_predictions_of_other_images_have_names_of_their_own(trained, cli):
     run = trained("a", "--data.root", write("x.npy", 0))
-    digest = BinarizedImages("arrays", root=write("y.npy", 1)).digest[:8]
+    digest = DataModule("arrays", root=write("y.npy", 1)).digest[:8]
     names = {"test": "test.json", "validate": "validate.json", "predict": "latents.pt"}
     for command, name in names.items():
         assert cli(command, run)[0] == 0
@@ -177,7 +177,7 @@ def test_reports_and_predictions_of_other_images_have_names_of_their_own(trained
 
 def test_a_gap_and_an_evaluation_of_other_images_say_so(trained, cli, short_gaps):
     run = trained("a", "--data.root", write("x.npy", 0))
-    digest = BinarizedImages("arrays", root=write("y.npy", 1)).digest[:8]
+    digest = DataModule("arrays", root=write("y.npy", 1)).digest[:8]
     for command in (["gap", run, "--limit", 2, "--budget", "small"], ["evaluate", run, "--samples", 30]):
         code, out, error = cli(*command, "--data.root", "y.npy")
         assert code == 0, error

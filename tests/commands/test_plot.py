@@ -191,7 +191,7 @@ def test_the_posterior_picture_chooses_where_the_first_run_fits_worst(runs, cli,
     assert cli("plot", "posterior", "runs/flat")[0] == 0
     run = Run("runs/flat")
     with torch.no_grad():
-        worst = posterior_misfit(run.vae(), run.images().images("test")[:100].float()).argsort(descending=True)[:6]
+        worst = posterior_misfit(run.vae(), run.data().rows("test")[:100].float()).argsort(descending=True)[:6]
     assert shown == [[f"test image {index}" for index in worst.tolist()]]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from nfvae import BinarizedImages
+from nfvae import DataModule
 
 
 def write(folder, count, shade=None, size=(8, 8)):
@@ -18,7 +18,7 @@ def write(folder, count, shade=None, size=(8, 8)):
 
 
 def read(root, **options):
-    data = BinarizedImages("folder", "threshold", root=str(root), dataset_options=options)
+    data = DataModule("folder", "threshold", root=str(root), dataset_options=options)
     data.setup()
     return data
 
@@ -137,7 +137,7 @@ def test_transparent_pixels_are_paper(tmp_path, kind):
 def test_half_transparent_ink_is_half_as_dark(tmp_path):
     for place in range(10):
         Image.new("LA", (2, 1), (255, 51)).save(tmp_path / f"{place}.png")
-    data = BinarizedImages("folder", root=str(tmp_path))
+    data = DataModule("folder", root=str(tmp_path))
     data.setup()
     assert data.splits.train.unique().tolist() == [51]
 
@@ -207,4 +207,4 @@ def test_images_that_do_not_differ_are_said(tmp_path, caplog):
 )
 def test_options_of_another_type_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        BinarizedImages("folder", root=str(Path("none")), dataset_options={"size": [8, 8]} | options)
+        DataModule("folder", root=str(Path("none")), dataset_options={"size": [8, 8]} | options)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from nfvae.data import BinarizedImages
+from nfvae.data import DataModule
 from nfvae.data.batches import BatchIndices, TensorRows, loader
 from nfvae.data.binarize import bernoulli_draw, fixed_draw
-from nfvae.data.mnist import MNIST
+from nfvae.data.torchvision import MNIST
 from tests.helpers.idx import FILES, write_mnist
 
 
 def ready(*arguments, **options):
-    data = BinarizedImages(*arguments, **options)
+    data = DataModule(*arguments, **options)
     data.prepare_data()
     data.setup()
     return data
@@ -90,7 +90,7 @@ def test_static_reads_the_amat_files_where_they_are(tmp_path, caplog):
 def few_rows(monkeypatch):
     """The published files with fewer rows: write(folder, form of a row, parts)."""
     sizes = {"train": 3, "valid": 2, "test": 1}
-    monkeypatch.setattr("nfvae.data.mnist._AMAT_ROWS", sizes)
+    monkeypatch.setattr("nfvae.data.torchvision._AMAT_ROWS", sizes)
 
     def write(folder, row="0 1", parts=tuple(sizes)):
         for split in parts:
@@ -160,7 +160,7 @@ def test_pixel_means_do_not_depend_on_how_many_images_are_averaged_together(monk
     data = ready("digits", binarization="threshold")
     expected = data.splits.train.double().mean(0).float()
     for pixels in (10, 1000, 2**22):
-        monkeypatch.setattr("nfvae.data.gray._PIXELS_AT_ONCE", pixels)
+        monkeypatch.setattr("nfvae.data.pixels._PIXELS_AT_ONCE", pixels)
         torch.testing.assert_close(data.statistics.mean, expected, rtol=0, atol=0)
 
 
@@ -172,16 +172,16 @@ def test_static_without_amat_files_says_that_it_draws(caplog):
 
 def test_environment_variable_names_the_data_root(mnist_root, monkeypatch):
     monkeypatch.setenv("NFVAE_DATA", str(mnist_root))
-    assert BinarizedImages("mnist").root == mnist_root
-    assert str(BinarizedImages("mnist", root="elsewhere").root) == "elsewhere"
+    assert DataModule("mnist").root == mnist_root
+    assert str(DataModule("mnist", root="elsewhere").root) == "elsewhere"
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert BinarizedImages("digits", root="~/data").root == tmp_path / "data"
+    assert DataModule("digits", root="~/data").root == tmp_path / "data"
     monkeypatch.setenv("NFVAE_DATA", "~/others")
-    assert BinarizedImages("digits").root == tmp_path / "others"
-    assert str(BinarizedImages("digits", root="~nobody-of-this-name/x").root) == "~nobody-of-this-name/x"
+    assert DataModule("digits").root == tmp_path / "others"
+    assert str(DataModule("digits", root="~nobody-of-this-name/x").root) == "~nobody-of-this-name/x"
 
 
 def test_fashion_mnist_is_read_from_its_own_folder(tmp_path):
@@ -230,7 +230,7 @@ def test_damaged_files_are_named_with_the_remedy(tmp_path, damage):
 )
 def test_mistakes_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        BinarizedImages(**options)
+        DataModule(**options)
 
 
 def indices(count=103, batch_size=10, epoch=0, **options):
@@ -281,9 +281,9 @@ def test_a_failed_download_gives_its_reason_and_leaves_no_folder(tmp_path, monke
 
     monkeypatch.setattr("torchvision.datasets.MNIST", fail)
     with pytest.raises(ValueError, match="Error downloading train-images: name resolution failed"):
-        BinarizedImages("mnist", root=str(tmp_path / "new")).setup()
+        DataModule("mnist", root=str(tmp_path / "new")).setup()
     assert not (tmp_path / "new").exists()
     (tmp_path / "MNIST/raw").mkdir(parents=True)
     with pytest.raises(ValueError, match="name resolution failed"):
-        BinarizedImages("mnist", root=str(tmp_path)).setup()
+        DataModule("mnist", root=str(tmp_path)).setup()
     assert (tmp_path / "MNIST/raw").is_dir()

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 
-from nfvae import BinarizedImages, FlowVAE
+from nfvae import DataModule, FlowVAE
 from nfvae.data import DATASETS
 from nfvae.data.arrays import Arrays
-from nfvae.data.gray import as_gray
+from nfvae.data.pixels import as_pixels
 from nfvae.data.omniglot import Omniglot
 from nfvae.data.parts import drawn_splits
 from tests.helpers.sweeps import exhaustive
@@ -23,7 +23,7 @@ GRAY = torch.randint(0, 256, (20, 6, 5), generator=torch.Generator().manual_seed
 
 
 def splits(root, dataset="arrays", binarization="dynamic", **options):
-    data = BinarizedImages(dataset, binarization, root=str(root), dataset_options=options)
+    data = DataModule(dataset, binarization, root=str(root), dataset_options=options)
     data.setup()
     return data
 
@@ -47,7 +47,7 @@ def parts(images=GRAY):
     ],
 )
 def test_images_of_any_kind_become_gray(images, expected):
-    (gray,) = as_gray({"here": images})
+    (gray,) = as_pixels({"here": images})
     assert gray.dtype == torch.uint8
     assert torch.equal(gray, expected.to(torch.uint8))
 
@@ -75,7 +75,7 @@ def test_images_of_any_kind_become_gray(images, expected):
 )
 def test_other_images_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
-        as_gray({"here": images})
+        as_pixels({"here": images})
 
 
 @pytest.mark.parametrize("suffix", ["npz", "pt"])
@@ -85,7 +85,7 @@ def test_parts_are_read_as_they_are(tmp_path, suffix):
     data = splits(file)
     assert data.spec.shape == (6, 5)
     assert torch.equal(data.splits.train, GRAY[:12].flatten(1))
-    assert len(data.images("val")) == 3
+    assert len(data.rows("val")) == 3
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy", "pt"])
@@ -176,23 +176,23 @@ def test_mistakes_are_named(tmp_path):
         ("none", "omniglot", {}, "cannot read OMNIGLOT under"),
     ]:
         with pytest.raises(ValueError, match=message):
-            BinarizedImages(dataset, root=str(tmp_path / root), dataset_options=options, download=False).setup()
+            DataModule(dataset, root=str(tmp_path / root), dataset_options=options, download=False).setup()
 
 
 def test_tensors_at_hand_are_trained_on(tmp_path):
-    data = BinarizedImages.from_tensors(**parts(GRAY / 255), batch_size=4)
+    data = DataModule.from_tensors(**parts(GRAY / 255), batch_size=4)
     trainer = Trainer(
         max_epochs=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path, accelerator="cpu"
     )
     trainer.fit(FlowVAE("planar", 1, context=2, latent=2, shape=[6, 5]), data)
     assert torch.equal(data.splits.train, GRAY[:12].flatten(1))
     with pytest.raises(ValueError, match="the parts hold images of several sizes"):
-        BinarizedImages.from_tensors(GRAY, GRAY[:, :3], GRAY)
+        DataModule.from_tensors(GRAY, GRAY[:, :3], GRAY)
 
 
 @pytest.mark.parametrize("make", [np.array, lambda images: images.tolist(), lambda images: np.array(images)[::-1]])
 def test_arrays_and_lists_at_hand_are_taken(make):
-    data = BinarizedImages.from_tensors(**{name: make(images) for name, images in parts().items()})
+    data = DataModule.from_tensors(**{name: make(images) for name, images in parts().items()})
     data.setup()
     assert sorted(data.splits.train.tolist()) == sorted(GRAY[:12].flatten(1).tolist())
     for wrong, message in [
@@ -201,12 +201,12 @@ def test_arrays_and_lists_at_hand_are_taken(make):
         ([[[1]], [[1, 2]]], "train is no array of numbers"),
     ]:
         with pytest.raises(ValueError, match=message):
-            BinarizedImages.from_tensors(wrong, GRAY, GRAY)
+            DataModule.from_tensors(wrong, GRAY, GRAY)
 
 
 def test_images_at_hand_are_copied():
     images = GRAY.clone()
-    data = BinarizedImages.from_tensors(images, images, images)
+    data = DataModule.from_tensors(images, images, images)
     data.setup()
     images.zero_()
     assert torch.equal(data.splits.train, GRAY.flatten(1))
@@ -215,13 +215,13 @@ def test_images_at_hand_are_copied():
 def test_one_scale_is_chosen_for_all_parts(tmp_path, caplog):
     binary = (GRAY > 99).to(torch.uint8)
     with caplog.at_level("INFO"):
-        data = BinarizedImages.from_tensors(GRAY, GRAY, binary, binarization="threshold")
+        data = DataModule.from_tensors(GRAY, GRAY, binary, binarization="threshold")
     assert "test holds 0 and 1, nearly black, as train goes to 255" in caplog.text
     data.setup()
     assert not data.splits.test.any()
     np.savez(tmp_path / "own.npz", train=GRAY, val=GRAY, test=binary)
     assert not splits(tmp_path / "own.npz").splits.test.float().mean() > 0.1
-    soft = BinarizedImages.from_tensors(GRAY / 255, binary.float(), binary.bool(), binarization="threshold")
+    soft = DataModule.from_tensors(GRAY / 255, binary.float(), binary.bool(), binarization="threshold")
     soft.setup()
     assert torch.equal(soft.splits.test, binary.flatten(1))
     for test, message in [
@@ -229,7 +229,7 @@ def test_one_scale_is_chosen_for_all_parts(tmp_path, caplog):
         (GRAY / 255, "test goes from 0 to 1, train to 255: give all one scale"),
     ]:
         with pytest.raises(ValueError, match=message):
-            BinarizedImages.from_tensors(GRAY, GRAY, test)
+            DataModule.from_tensors(GRAY, GRAY, test)
 
 
 def test_images_along_the_last_axis_are_refused_where_that_is_unclear(tmp_path):
@@ -239,8 +239,8 @@ def test_images_along_the_last_axis_are_refused_where_that_is_unclear(tmp_path):
         splits(tmp_path / "last.npy")
     np.save(tmp_path / "last.npy", images[:, None])
     assert splits(tmp_path / "last.npy", split=[0.5, 0.25, 0.25]).spec.shape == (6, 20)
-    assert BinarizedImages.from_tensors(images, images, images[:5]).spec.shape == (6, 20)
-    assert BinarizedImages.from_tensors(*[images[..., :4]] * 3).spec.shape == (6, 4)
+    assert DataModule.from_tensors(images, images, images[:5]).spec.shape == (6, 20)
+    assert DataModule.from_tensors(*[images[..., :4]] * 3).spec.shape == (6, 4)
 
 
 @pytest.mark.parametrize(
@@ -314,10 +314,10 @@ def test_a_data_module_reads_its_file_once(tmp_path, monkeypatch, suffix):
     file, calls = tmp_path / f"own.{suffix}", []
     write_one = {"npz": lambda: np.savez(file, GRAY), "npy": lambda: np.save(file, GRAY)}
     write_one.get(suffix, lambda: torch.save(GRAY, file))()
-    count_calls(monkeypatch, "as_gray", calls)
+    count_calls(monkeypatch, "as_pixels", calls)
     if suffix == "npz":
         count_calls(monkeypatch, "_read_npz", calls)
-    data = BinarizedImages("arrays", root=str(file))
+    data = DataModule("arrays", root=str(file))
     assert not calls
     for _ in range(2):
         data.prepare_data()
@@ -330,7 +330,7 @@ def test_a_data_module_reads_its_file_once(tmp_path, monkeypatch, suffix):
 def test_a_training_reads_its_file_for_itself_and_for_its_pictures(fit, monkeypatch):
     np.save("own.npy", torch.randint(0, 256, (60, 8, 8)).to(torch.uint8))
     calls = []
-    count_calls(monkeypatch, "as_gray", calls)
+    count_calls(monkeypatch, "as_pixels", calls)
     code, _, error = fit("--data.dataset", "arrays", "--data.root", "own.npy", "--data.batch_size", 16)
     assert code == 0, error
     assert len(calls) == 2
@@ -342,14 +342,14 @@ from pathlib import Path
 
 import torch
 
-from nfvae import BinarizedImages
+from nfvae import DataModule
 
 def peak():
     return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
 
-BinarizedImages.from_tensors(*[torch.rand(60, 8, 8)] * 3).setup()  # what is loaded once
+DataModule.from_tensors(*[torch.rand(60, 8, 8)] * 3).setup()  # what is loaded once
 before = peak()
-data = BinarizedImages("arrays", root=sys.argv[1])
+data = DataModule("arrays", root=sys.argv[1])
 data.prepare_data()
 data.setup()
 data.statistics.mean

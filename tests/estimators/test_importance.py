@@ -9,7 +9,7 @@ import torch
 from scipy.stats import genpareto
 
 from nfvae import FlowVAE
-from nfvae.data import BinarizedImages
+from nfvae.data import DataModule
 from nfvae.estimators import Estimate, k_values, log_likelihood, log_weights, pareto_khat
 from nfvae.estimators.streaming import image_noise
 from nfvae.flows import DiagonalNormal
@@ -62,7 +62,7 @@ def test_an_exact_posterior_gives_the_evidence_for_every_number_of_samples(sampl
 
 @pytest.fixture(scope="module")
 def digits():
-    data = BinarizedImages("digits", "threshold")
+    data = DataModule("digits", "threshold")
     data.setup()
     return data
 

@@ -2,7 +2,7 @@
 
 import pytorch_lightning as pl
 
-from nfvae import BinarizedImages, FlowVAE
+from nfvae import DataModule, FlowVAE
 from tests.helpers.flows import small_options
 
 NARROW = {"hidden": [16]}
@@ -19,4 +19,4 @@ def trainer(folder, epochs=1, **options):
 
 
 def digits(**options):
-    return BinarizedImages("digits", batch_size=256, **options)
+    return DataModule("digits", batch_size=256, **options)

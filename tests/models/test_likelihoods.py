@@ -237,7 +237,7 @@ def test_a_gaussian_vae_with_a_linear_decoder_is_probabilistic_pca():
     z = posterior.sample((3,))
     joint = vae.decode(z).log_prob(x) + vae.prior().log_prob(z)
     torch.testing.assert_close(joint - posterior.log_prob(z), expected.expand(3, 6), atol=1e-6, rtol=1e-6)
-    found = annealed_log_likelihood(vae, x, 8, 200).log_likelihood
+    found = annealed_log_likelihood(vae, x, 16, 400).log_likelihood
     torch.testing.assert_close(found, expected, atol=0.1, rtol=0)
     assert elbo(vae(x, 100)) < expected.mean()
 

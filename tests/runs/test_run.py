@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from nfvae import BinarizedImages, FlowVAE
+from nfvae import DataModule, FlowVAE
 from nfvae.models import VAE
 from nfvae.runs import Run, RunFolder, experiment_name, run_name
 from tests.commands.test_fit import assert_one_line, curve
@@ -67,7 +67,7 @@ def plain(workdir):
     module = FlowVAE("planar", 2, latent=3, context=4, shape=[8, 8], test_samples=10, **NARROW)
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(max_epochs=1, default_root_dir=workdir, **quiet)
-    trainer.fit(module, BinarizedImages("digits", batch_size=256))
+    trainer.fit(module, DataModule("digits", batch_size=256))
     return Path(trainer.checkpoint_callback.best_model_path), module.model
 
 
@@ -81,7 +81,7 @@ def test_a_plain_lightning_run_gives_its_model_and_data(plain):
         assert run.task == "vae"
         for key, value in model.state_dict().items():
             torch.testing.assert_close(loaded.state_dict()[key], value, rtol=0, atol=0)
-        assert run.images().images("test").shape == (256, 64)
+        assert run.data().rows("test").shape == (256, 64)
 
 
 def test_every_command_takes_a_plain_lightning_checkpoint_or_its_folder(plain, cli):
@@ -158,7 +158,7 @@ def test_a_checkpoint_without_its_data_says_so(plain, cli):
     path, _ = plain
     with changed(path) as saved:
         del saved["datamodule_hyper_parameters"]
-    assert_one_line(*cli("evaluate", path)[::2], "was not trained on BinarizedImages: its data are unknown here")
+    assert_one_line(*cli("evaluate", path)[::2], "was not trained on DataModule: its data are unknown here")
 
 
 def test_a_damaged_config_gets_one_line(fit, cli):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from nfvae import BinarizedImages, FlowVAE
+from nfvae import DataModule, FlowVAE
 from nfvae.training import StopAfterWarmUp
 
 
@@ -14,7 +14,7 @@ def test_patience_begins_where_the_warm_up_ends(warmup, beta, epochs, tmp_path):
     options = {"beta": beta, "warmup_epochs": warmup}
     module = FlowVAE("none", 1, context=0, latent=2, shape=[8, 8], lr=1e-30, objective_options=options)
     module.evaluation_metrics = lambda split, batch: {"elbo": torch.tensor(-50.0)}
-    data = BinarizedImages("digits", batch_size=500)
+    data = DataModule("digits", batch_size=500)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
     stop = StopAfterWarmUp(patience=2)
     trainer = Trainer(max_epochs=30, callbacks=[stop], default_root_dir=tmp_path, **quiet)

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from nfvae import VAE, BinarizedImages, FlowVAE, PosteriorDistillation
+from nfvae import VAE, DataModule, FlowVAE, PosteriorDistillation
 from nfvae.estimators import log_likelihood, reverse_kl
 from nfvae.models.posterior import POSTERIOR
 from nfvae.runs import Run
@@ -73,7 +73,7 @@ def teacher(trained, cli):
 def distil(teacher, **options):
     small = {"flow": "planar", "depth": 2, "context": 5, "samples": 3, **NARROW}
     module = PosteriorDistillation(TEACHER, **small | options)
-    data = BinarizedImages("digits", batch_size=256)
+    data = DataModule("digits", batch_size=256)
     trainer = pl.Trainer(max_epochs=3, logger=False, enable_progress_bar=False, enable_model_summary=False)
     trainer.fit(module, data)
     return module, trainer, data
@@ -148,7 +148,7 @@ def test_the_checkpoint_stands_alone_and_is_evaluated_as_any_run(target, teacher
         code, _, error = cli(command[0], "runs/student", *command[1:])
         assert code == 0, error
     summary = json.loads(Path("runs/student/evaluation-test-importance-50-first20.json").read_text())
-    x = run.images().images("test")[:20].float()
+    x = run.data().rows("test")[:20].float()
     taught = teacher.model
     vae = VAE(model.posterior, taught.decoder, taught.prior, taught.likelihood)
     by_hand = log_likelihood(vae, x, 50, proposal="mixture")
@@ -249,7 +249,7 @@ def test_a_run_does_not_take_the_place_of_its_teacher(teacher, cli):
 
 
 def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(teacher):
-    class Other(BinarizedImages):
+    class Other(DataModule):
         def __init__(self):
             super().__init__("digits")
             self.hparams["dataset"] = "other_digits"
@@ -269,5 +269,5 @@ def test_gradients_are_clipped_unless_the_trainer_says_otherwise(teacher, monkey
         trainer = pl.Trainer(
             max_steps=1, logger=False, enable_progress_bar=False, enable_checkpointing=False, **options
         )
-        trainer.fit(PosteriorDistillation(TEACHER, depth=1), BinarizedImages("digits"))
+        trainer.fit(PosteriorDistillation(TEACHER, depth=1), DataModule("digits"))
     assert limits == [(10.0, "norm"), (0.5, "value")]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nfvae import BinarizedImages
+from nfvae import DataModule
 from nfvae.commands.test import _Latents
 from nfvae.estimators import annealed_log_likelihood, log_likelihood
 from nfvae.runs.estimators import Images
@@ -21,7 +21,7 @@ SIZES = [7, 2, 5, 1001]
 
 def images(count):
     drawn = torch.rand(count + 20, 8, 8, generator=torch.Generator().manual_seed(0)).round()
-    return BinarizedImages.from_tensors(drawn[:20], drawn[:count], drawn[-count:], eval_batch_size=100)
+    return DataModule.from_tensors(drawn[:20], drawn[:count], drawn[-count:], eval_batch_size=100)
 
 
 def deterministic():
@@ -44,7 +44,7 @@ def test_means_over_a_set_do_not_depend_on_the_processes(count, split, tmp_path)
         found.append(loop(fitted, images(count), verbose=False)[0])
     for name in ("reconstruction", "log_det", "nll"):
         assert found[1][f"{split}/{name}"] == pytest.approx(found[0][f"{split}/{name}"], rel=1e-6), name
-    x = images(count).images(split).float()
+    x = images(count).rows(split).float()
     exact = fitted.model.decode(torch.zeros(1, 4)).log_prob(x).mean()
     assert found[1][f"{split}/reconstruction"] == pytest.approx(exact.item(), rel=1e-6)
     nll = -log_likelihood(fitted.model, x, 10).log_likelihood.mean()
@@ -66,7 +66,7 @@ def test_every_image_is_predicted_in_its_place(count, tmp_path):
     trainer(tmp_path, callbacks=[_Latents(tmp_path / "z.pt")], **TWO).predict(
         fitted, images(count), return_predictions=False
     )
-    expected = fitted.model.posterior(images(count).images("test").float()).base.loc
+    expected = fitted.model.posterior(images(count).rows("test").float()).base.loc
     torch.testing.assert_close(torch.load(tmp_path / "z.pt"), expected, atol=1e-5, rtol=0)
 
 
@@ -83,7 +83,7 @@ class Narrow:
 @pytest.mark.parametrize("count", first(SIZES))
 @pytest.mark.parametrize("estimator", ["importance", "annealed"])
 def test_a_likelihood_does_not_depend_on_the_processes(estimator, count, tmp_path):
-    model, x = module().model.double().eval(), images(count).images("test")
+    model, x = module().model.double().eval(), images(count).rows("test")
     kind = {"importance": Importance(20, "posterior"), "annealed": Annealed(2, 5)}[estimator]
     chunks = LikelihoodChunks(model, Images(x), tmp_path / "parts", {"seed": 0}, kind)
     trainer(tmp_path, use_distributed_sampler=False, **TWO).predict(chunks, return_predictions=False)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from nfvae import BinarizedImages, FlowVAE, Run, ToyVectors
+from nfvae import DataModule, FlowVAE, Run, DataModule
 from nfvae.models import DataSpec
 from nfvae.registry import check_number, check_sizes, plain
 from tests.helpers.training import NARROW, digits, module, trainer
@@ -36,7 +36,7 @@ def test_settings_of_numpy_and_pathlib_are_kept_as_plain_ones(tmp_path):
         shape=torch.zeros(8, 8).shape,
     )
     root = Path("somewhere")
-    data = BinarizedImages(np.str_("digits"), batch_size=np.int64(256), seed=np.int64(3), root=root)
+    data = DataModule(np.str_("digits"), batch_size=np.int64(256), seed=np.int64(3), root=root)
     run = Run(trained(tmp_path, given, data))
     expected = {
         "flow": "planar",
@@ -58,7 +58,7 @@ def test_settings_of_numpy_and_pathlib_are_kept_as_plain_ones(tmp_path):
 
 
 def test_the_settings_of_vectors_are_plain_too():
-    given = ToyVectors(np.str_("mixture"), count=np.int64(10), seed=np.int64(1))
+    given = DataModule(np.str_("mixture"), count=np.int64(10), seed=np.int64(1))
     assert [type(given.hparams[name]) for name in ("dataset", "count", "seed")] == [str, int, int]
 
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
-from nfvae import VAE, BinarizedImages, FlowVAE, make_vae
+from nfvae import VAE, DataModule, FlowVAE, make_vae
 from nfvae.commands.progress import MetricProgressBar
 from tests.helpers.flows import ALL
 from tests.helpers.sweeps import exhaustive, first
@@ -56,7 +56,7 @@ def test_training_beats_the_pixel_means_and_uses_the_latent(tmp_path):
     run = trainer(tmp_path, epochs=30)
     run.fit(
         module("none", latent=8, encoder_options=WIDE, decoder_options=WIDE, lr=3e-3),
-        BinarizedImages("digits", batch_size=64),
+        DataModule("digits", batch_size=64),
     )
     assert run.callback_metrics["val/kl"] > 2
     assert run.callback_metrics["val/elbo"] > -26.3  # the pixel means alone reach -27.2

@@ -40,10 +40,10 @@ class Given(NamedTuple):
         return dict(zip(names_of(runs), runs, strict=True))
 
     def split(self, run: Run) -> Tensor:
-        """Return the test images of a run with shape (N, P), from `root` if given."""
-        data = run.images(**({} if self.root is None else {"root": self.root}))
+        """Return the test data of a run, rows with shape (N, P + C), from `root` if given."""
+        data = run.data(**({} if self.root is None else {"root": self.root}))
         run.check_spec(data.spec, data.hparams["dataset"])
-        return data.images("test").float()
+        return data.rows("test").float()
 
     def chosen(self, run: Run) -> Tensor:
         """Return the chosen test images of a run."""

@@ -86,10 +86,8 @@ def density_summary(run: Run, teacher: Path | str | None = None) -> str:
 
 
 def _vectors(run: Run) -> Tensor:
-    data = run.vectors()
-    data.setup()
-    assert data.splits is not None
-    return data.splits.test
+    run.check_kind("density")
+    return run.data().rows("test")
 
 
 def _densities(given: Given) -> dict[str, FlowDistribution]:

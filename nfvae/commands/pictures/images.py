@@ -1,42 +1,58 @@
-"""Pictures of images: samples, reconstructions, traversals, interpolations."""
+"""Pictures of data of a VAE: samples, reconstructions, traversals, interpolations."""
 
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from nfvae.commands.pictures.base import Given, Picture, chosen_images, heading
-from nfvae.plots import image_grid, interpolation_grid, latent_traversal, reconstruction_grid
+from nfvae.plots import (
+    image_grid,
+    interpolation_grid,
+    latent_traversal,
+    marginals_figure,
+    reconstruction_grid,
+    scatter_figure,
+)
 from nfvae.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 8
+_MOST_VECTORS, _MOST_CLASSES = 2_000, 20
+_NOUNS = {"mean": "means", "sample": "samples", "mode": "modes"}
 
 
 class Samples(Picture):
-    """Images from the model."""
+    """Images or vectors from the model; of labeled data, some of each class."""
 
-    help = "images drawn from the model"
+    help = "images or vectors drawn from the model, class by class if there are labels"
 
     @override
     def draw(self, given: Given) -> "Figure":
-        return sample_figure(given.only(), 64)
+        run = given.only()
+        return sample_figure(run, _COLUMNS * min(max(len(run.classes), _COLUMNS), _MOST_CLASSES))
 
 
 class Reconstructions(Picture):
-    """Test images and their reconstructions."""
+    """Test images or vectors and their reconstructions."""
 
-    help = "test images and their reconstructions"
+    help = "test images or vectors and their reconstructions"
     reads_images = True
 
     @override
     def draw(self, given: Given) -> "Figure":
         run = given.only()
+        if len(run.spec.shape) == 1:
+            rows, title = given.split(run)[:_MOST_VECTORS], heading(run, "test vectors and their reconstructions")
+            decoded = run.vae().reconstruct(rows)
+            return scatter_figure(rows, decoded, run.columns, ("value", "reconstruction"), title)
         model, x = run.vae(), given.chosen(run)
         columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
-        return reconstruction_grid(x, model.reconstruct(x), run.spec.shape, columns, heading(run, "test images"))
+        values, title = x[:, : run.spec.size], heading(run, "test images")
+        return reconstruction_grid(values, model.reconstruct(x), run.spec.shape, columns, title)
 
 
 class Traversal(Picture):
@@ -55,7 +71,10 @@ class Traversal(Picture):
         first = images[0] if not isinstance(images, int) else 0
         start = model.posterior(chosen_images(x, [first])).rsample()[0]
         title = heading(run, f"test image {first}, one latent moved")
-        return latent_traversal(model, start, latents, run.spec.shape, title=title)
+        condition = model.split(chosen_images(x, [first]))[1]
+        return latent_traversal(
+            model, start, latents, run.spec.shape, title=title, condition=None if condition is None else condition[0]
+        )
 
 
 class Interpolation(Picture):
@@ -76,7 +95,46 @@ class Interpolation(Picture):
         )
 
 
-def sample_figure(run: Run, count: int, temperature: float = 1.0) -> "Figure":
-    """Draw images from the model of a run."""
-    what = "pixel probabilities of samples" + ("" if temperature == 1 else f" at temperature {temperature:g}")
-    return image_grid(run.vae().sample(count, temperature), run.spec.shape, min(_COLUMNS, count), heading(run, what))
+def sample_figure(
+    run: Run, count: int, temperature: float = 1.0, values: str | None = None, condition: Tensor | None = None
+) -> "Figure":
+    """Draw images or vectors from the model of a run.
+
+    Args:
+        run: run of a VAE.
+        count: number of images; of vectors, as many as test data are drawn if that is more.
+        temperature: factor of the prior's noise.
+        values: means, samples or modes of p(x|z); None for the usual ones.
+        condition: condition of all images; None for one row of images of each class, if there are classes.
+    """
+    values = values or usual_values(run)
+    what = f"{_NOUNS[values]} of " + ("p(x|z)" if run.spec.levels != 2 or values != "mean" else "the pixels")
+    title = heading(run, f"samples, {what}" + ("" if temperature == 1 else f", temperature {temperature:g}"))
+    if len(run.spec.shape) == 1:
+        data = {"data": run.data().rows("test")[:, : run.spec.size]} if run.data_settings else {}
+        count = max([count, *map(len, data.values())])
+        model = {"model": draw_samples(run, count, temperature, values, condition)}
+        return marginals_figure(data | model, run.columns, title)
+    images = draw_samples(run, count, temperature, values, condition)
+    rows = run.classes[: -(-count // _COLUMNS)] if condition is None else []
+    return image_grid(images, run.spec.shape, min(_COLUMNS, count), title, rows)
+
+
+def usual_values(run: Run) -> str:
+    """Return the values that stand for p(x|z) by default: means of images, samples of vectors."""
+    return "mean" if len(run.spec.shape) > 1 else "sample"
+
+
+def draw_samples(run: Run, count: int, temperature: float, values: str, condition: Tensor | None) -> Tensor:
+    """Draw data from the model of a run with shape (count, P).
+
+    Without a condition, those of the data are taken in turn: eight of each class, or those of the test data.
+    """
+    if condition is None and run.spec.condition:
+        turn = torch.arange(count)
+        if run.classes:
+            condition = torch.eye(len(run.classes))[turn // _COLUMNS % len(run.classes)]
+        else:
+            given = run.data().rows("test")[:, run.spec.size :]
+            condition = given[turn % len(given)]
+    return run.vae().sample(count, temperature, values, condition)

@@ -50,8 +50,11 @@ class Sandwich(Annealed):
     @override
     def images(self, build: Callable[[], VAE], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
         assert limit is not None
-        simulated = simulate(build(), limit, seed)
-        return Images(simulated.x.to(torch.uint8), simulated.z)
+        model = build()
+        given = model.split(read()[:limit])[1] if model.spec is not None and model.spec.condition else None
+        simulated = simulate(model, limit if given is None else len(given), seed, given)
+        is_binary = model.spec is not None and model.spec.levels == 2 and given is None
+        return Images(simulated.x.to(torch.uint8) if is_binary else simulated.x, simulated.z)
 
     @override
     def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> SandwichEstimate:

@@ -1,7 +1,7 @@
-"""Convert images of any kind to 8-bit gray."""
+"""Convert images of any kind to 8 bits."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from nfvae.data.statistics import pieces
+
 _FEWEST_GRAYS = 64  # whole numbers that stay below this are taken for fewer than 8 bits
 _NEARLY_ONE = 1.01  # a largest value between 1 and this is taken for a rounding error
-_PIXELS_AT_ONCE = 2**22  # copied at once with 8 bytes per pixel
 
 
 class _Range(NamedTuple):
@@ -22,11 +23,11 @@ class _Range(NamedTuple):
     is_whole: bool
 
 
-def as_gray(images: Mapping[str, Tensor]) -> list[Tensor]:
-    """Convert images to new uint8 tensors with shape (N, height, width), values 0 ... 255.
+def as_pixels(images: Mapping[str, Tensor]) -> list[Tensor]:
+    """Convert images to new uint8 tensors with shape (N, *), values 0 ... 255; * is the result of `image_shape`.
 
     Accepted are booleans, zeros and ones of any type, numbers from 0 to 1 that are not all whole, and whole numbers
-    from 0 to 255. The shape is (N, height, width), or has one channel in the second or the last dimension. All tensors
+    from 0 to 255. The shape is (N, height, width), or has channels in the second or the last dimension. All tensors
     share one scale: if one of them reaches 255, zeros and ones in another are nearly black.
 
     Args:
@@ -58,50 +59,50 @@ def as_tensor(values: Any, source: object) -> Tensor:
         raise ValueError(f"{source} is no array of numbers: {said}") from error
 
 
-def gray_shape(shape: Sequence[int], source: object) -> tuple[int, int, int]:
-    """Return number, height and width of the images in an array, which may have one channel.
+def image_shape(shape: Sequence[int], source: object) -> tuple[int, ...]:
+    """Return the shape of the images in an array: height and width, or channels, height and width.
+
+    Channels are in the dimension that is smaller than all others, the second or the last; one channel is left out.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for another shape, or channels that cannot be told from height and width.
     """
-    count, *sides = shape or [0]
-    if len(sides) == 3 and 1 in (sides[0], sides[2]):
-        sides.pop(0 if sides[0] == 1 else 2)
-    if len(sides) != 2 or not math.prod(shape):
-        expected = f"{source} should hold gray images, shape (N, height, width); got {tuple(shape)}"
-        raise ValueError(expected + _remedy_of_shape(count, sides))
-    return count, sides[0], sides[1]
+    return _layout(shape, source)[0]
+
+
+def _layout(shape: Sequence[int], source: object) -> tuple[tuple[int, ...], bool]:
+    """Return the shape of the images in an array, and whether their channels come last."""
+    _, *sides = shape or [0]
+    if len(sides) == 2 and math.prod(shape):
+        return (sides[0], sides[1]), False
+    if len(sides) != 3 or not math.prod(shape):
+        expected = f"{source} should hold images, shape (N, height, width) or with channels too; got {tuple(shape)}"
+        raise ValueError(expected + _remedy_of_shape(shape[0] if shape else 0, sides))
+    first, middle, last = sides
+    is_first, is_last = first == 1 or first < min(middle, last), last == 1 or last < min(first, middle)
+    if not (is_first or is_last):
+        raise ValueError(
+            f"{source} has shape {tuple(shape)}, in which channels cannot be told from height and width: they should "
+            "be fewer than both"
+        )
+    channels, height, width = (first, middle, last) if is_first else (last, first, middle)
+    return ((height, width) if channels == 1 else (channels, height, width)), not is_first
 
 
 def _remedy_of_shape(count: int, sides: Sequence[int]) -> str:
     if len(sides) == 1 and sides[0] > 1 and math.isqrt(sides[0]) ** 2 == sides[0]:
         side = math.isqrt(sides[0])
-        return f": reshape it, as images.reshape({count}, {side}, {side})"
-    if len(sides) == 3 and {3, 4} & {sides[0], sides[2]}:
-        return ": colors are not modeled, take the mean over the channels"
-    return ""
-
-
-def pieces(images: Tensor) -> Iterator[Tensor]:
-    """Split images with shape (N, ...) into pieces whose copies in another dtype take little memory."""
-    return iter(torch.split(images, max(1, _PIXELS_AT_ONCE // max(1, images[:1].numel()))))
-
-
-def mean_image(images: Tensor) -> Tensor:
-    """Return the mean over images with shape (N, ...), in float64."""
-    total = torch.zeros(images.shape[1:], dtype=torch.float64, device=images.device)
-    for piece in pieces(images):
-        total += piece.double().sum(0)
-    return total / len(images)
+        return f": reshape it, as images.reshape({count}, {side}, {side}); vectors are read by --data.dataset vectors"
+    return ": vectors are read by --data.dataset vectors" if len(sides) == 1 else ""
 
 
 def _plain(images: Tensor, source: object) -> Tensor:
     if images.layout != torch.strided or images.device.type == "meta" or images.is_quantized:
         raise ValueError(f"{source} is no plain tensor")
-    shape = gray_shape(images.shape, source)
+    shape, channels_last = _layout(images.shape, source)
     if images.is_complex():
         raise ValueError(f"{source} holds complex numbers")
-    return images.reshape(shape)
+    return (images.movedim(-1, 1) if channels_last else images).reshape(len(images), *shape)
 
 
 def _range_of(images: Tensor) -> _Range:
