@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nfvae.commands import COMMANDS
-from nfvae.data import TOYS
+from nfvae.data import DATASETS, Toy
 from nfvae.estimators import GRADIENTS, OBJECTIVES
 from nfvae.flows import FLOWS
 from nfvae.flows.univariate import UNIVARIATES
@@ -60,7 +60,7 @@ def test_every_part_of_a_model_is_trained(role, name, cli):
 
 
 def density(cli, *asked):
-    small = ["--data.count", 50, "--model.depth", 1, "--trainer.fast_dev_run", "true"]
+    small = ["--data.dataset_options.count", 50, "--model.depth", 1, "--trainer.fast_dev_run", "true"]
     tried(cli, "fit", "--task", "density", *small, *asked)
 
 
@@ -69,7 +69,7 @@ def test_every_univariate_map_is_trained(name, cli):
     density(cli, "--model.flow", "elementwise", "--model.flow_options.univariate", name)
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", [name for name in DATASETS if issubclass(DATASETS.load(name), Toy)])
 def test_every_toy_is_fitted(name, cli):
     density(cli, "--model.flow", "planar", "--data.dataset", name)
 

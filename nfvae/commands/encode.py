@@ -128,7 +128,7 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
         rank_zero_info("the run inverts its pictures; the input is taken as it is: 0 is paper, the largest value ink")
     if (condition := run.condition(options.label, options.condition)) is not None:
         rows = rows[:, : run.spec.size]
-    elif run.spec.condition and rows.shape[1] == run.spec.size:
+    elif run.spec.conditions and rows.shape[1] == run.spec.size:
         raise ValueError(f"run {run.folder.path} is conditioned: give --label or --condition, or labels in the file")
     x = model.as_data(rows, condition)
     digest = content_digest({"images": x.to(torch.uint8) if run.spec.levels == 2 and not run.spec.missing else x})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -100,7 +101,8 @@ def _write_arrays(path: Path, drawn: Tensor) -> None:
     """Write images or vectors as one .npz, or images as pictures into a folder."""
     if path.suffix == ".npz":
         with whole_file(path) as file:
-            np.savez(file, **{"images" if drawn.ndim > 2 else "vectors": drawn.numpy()})
+            named: dict[str, Any] = {"images" if drawn.ndim > 2 else "vectors": drawn.numpy()}
+            np.savez(file, **named)
         return
     if drawn.ndim == 2 or (drawn.ndim == 4 and drawn.shape[1] != 3):
         raise ValueError(f"data of shape {[*drawn.shape[1:]]} are no pictures: --output takes an .npz or a .csv")

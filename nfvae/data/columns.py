@@ -44,7 +44,8 @@ def report_columns(x: Tensor, names: Sequence[str], source: object) -> None:
     spread, size = filled[1] - filled[0], torch.where(missing, 0, x).abs().amax(0)
     for what, found in {
         "constant columns, whose density says nothing": spread == 0,
-        "columns whose values differ too little for float32 (subtract an offset)": (spread > 0) & (spread < _FINE * size),
+        "columns whose values differ too little for float32 (subtract an offset)": (spread > 0)
+        & (spread < _FINE * size),
     }.items():
         if found.any():
             rank_zero_info(f"{source}: {what}: {_listed([names[i] for i in found.nonzero().flatten().tolist()])}")

@@ -10,11 +10,10 @@ from torch.nn.functional import one_hot
 
 from nfvae.data.arrays import Arrays, binarized_images, mask_of
 from nfvae.data.batches import Part
+from nfvae.data.content import LEVELS
 from nfvae.data.pixels import as_pixels
 from nfvae.data.vectors import Vectors
 from nfvae.models import DataSpec
-
-_LEVELS = 256
 
 
 def read_rows(
@@ -36,7 +35,7 @@ def read_rows(
         ValueError: for a file that is missing or damaged, or holds data of another form.
         OSError: for a file that cannot be read.
     """
-    part, names = (_images(path, spec, settings) if len(spec.shape) > 1 else _vectors(path, settings, columns))
+    part, names = _images(path, spec, settings) if len(spec.shape) > 1 else _vectors(path, settings, columns)
     if tuple(part.x.shape[1:]) != (spec.size,):
         raise ValueError(f"{path} has {spec.noun} of {part.x.shape[1]} values; the run's have shape {spec}")
     x = part.x.float()
@@ -44,7 +43,7 @@ def read_rows(
         x = torch.where(part.observed, x, torch.nan)
     if x.isnan().any() and not spec.missing:
         raise ValueError(f"{path} has missing values; the run was trained without any, and models none")
-    if not spec.condition or part.y is None:
+    if not spec.conditions or part.y is None:
         return x
     return torch.cat([x, part.y.float() if part.y.is_floating_point() else _classes(part.y, names, classes, path)], 1)
 
@@ -62,8 +61,8 @@ def _images(path: Path, spec: DataSpec, settings: Mapping[str, Any]) -> tuple[Pa
     if spec.levels == 2:
         x = binarized_images(path, pixels, str(settings.get("binarization", "dynamic"))).float()
     else:
-        x = pixels.float() / (_LEVELS - 1)
-    y, names = reader.classes_of(labels) if spec.condition else ({}, [])
+        x = pixels.float() / (LEVELS - 1)
+    y, names = reader.classes_of(labels) if spec.conditions else ({}, [])
     observed = mask_of(*masks[""], pixels.shape) if masks else None
     return Part(x.flatten(1), y.get(""), observed), names
 

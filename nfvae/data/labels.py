@@ -17,7 +17,7 @@ def class_names(labels: Sequence[Tensor]) -> list[str]:
     if not labels:
         return []
     values = torch.cat([_whole(each).flatten() for each in labels])
-    names = [str(value) for value in values[values >= 0].unique().tolist()]
+    names = [str(value) for value in sorted({*values[values >= 0].tolist()})]
     if len(names) > _MOST_CLASSES:
         raise ValueError(f"there are {len(names):,} different labels, more than {_MOST_CLASSES:,} classes")
     return names

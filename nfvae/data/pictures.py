@@ -15,9 +15,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".w
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes that a conversion to 8 bits would clip
 
 
-def read_picture(
-    file: Path, size: Sequence[int] | None, invert: bool, color: bool = False
-) -> tuple[Tensor, list[str]]:
+def read_picture(file: Path, size: Sequence[int] | None, invert: bool, color: bool = False) -> tuple[Tensor, list[str]]:
     """Read a picture as an upright image, with paper where it is transparent.
 
     Paper becomes 0: it is black, or white if the picture is inverted.

@@ -72,10 +72,10 @@ def image_shape(shape: Sequence[int], source: object) -> tuple[int, ...]:
 
 def _layout(shape: Sequence[int], source: object) -> tuple[tuple[int, ...], bool]:
     """Return the shape of the images in an array, and whether their channels come last."""
-    _, *sides = shape or [0]
-    if len(sides) == 2 and math.prod(shape):
+    sides, count = list(shape[1:]), math.prod(list(shape))
+    if len(sides) == 2 and count:
         return (sides[0], sides[1]), False
-    if len(sides) != 3 or not math.prod(shape):
+    if len(sides) != 3 or not count:
         expected = f"{source} should hold images, shape (N, height, width) or with channels too; got {tuple(shape)}"
         raise ValueError(expected + _remedy_of_shape(shape[0] if shape else 0, sides))
     first, middle, last = sides

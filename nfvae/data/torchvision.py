@@ -65,7 +65,9 @@ class TorchvisionImages(ImageDataset):
         if packed:
             files = ", ".join(packed)
             return f"cannot read {self.name}: {files} lie packed in {raw}; unpack them, as gunzip -k {raw}/*.gz"
-        files = f"its four IDX files into {raw}" if isinstance(self, _FourFiles) else f"its files into {root / self.folder}"
+        files = (
+            f"its four IDX files into {raw}" if isinstance(self, _FourFiles) else f"its files into {root / self.folder}"
+        )
         return (
             f"cannot read {self.name} under {root} ({said}); put {files}, or delete that folder and let it be "
             f"downloaded, or point --data.root or {DATA_ROOT_VARIABLE} elsewhere"

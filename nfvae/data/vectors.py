@@ -44,7 +44,8 @@ class Vectors(Dataset):
         check_seed("split_seed", split_seed)
         if not isinstance(columns, list | tuple | None) or columns == []:
             raise ValueError(f"columns takes a list of names; got {columns!r}")
-        self.columns, self.split, self.split_seed = columns, split, split_seed
+        self.columns: Sequence[str] | None = columns
+        self.split, self.split_seed = split, split_seed
         self.names: list[str] = []
         self.values: list[str] = []
         self.parts: dict[str, Part] = {}
@@ -115,7 +116,7 @@ class Vectors(Dataset):
             names.remove(label)
             texts = {part: table.texts(label) for part, table in tables.items()}
             self.names = sorted({text for each in texts.values() for text in each if text is not None}, key=_in_order)
-            known = {name: place for place, name in enumerate(self.names)} | {None: -1}  # type: ignore[dict-item]
+            known = {name: place for place, name in enumerate(self.names)} | {None: -1}
             y = {part: torch.tensor([known[text] for text in each]) for part, each in texts.items()}
         for name in self.columns or ():
             check_choice(f"column of {root}", name, names)

@@ -10,6 +10,7 @@ from nfvae.estimators.annealed import annealed_estimate, annealing_blocks, stand
 from nfvae.estimators.annealing import Target, anneal, frozen, moves, tune
 from nfvae.estimators.streaming import Images, image_generator, map_blocks
 from nfvae.models import VAE, evaluating
+from nfvae.models.rows import as_condition
 from nfvae.numerics import full_precision, log_mean_exp
 from nfvae.registry import check_sizes
 
@@ -63,7 +64,7 @@ def simulate(model: VAE, count: int, seed: int = 0, condition: Any = None) -> Si
         ValueError: for a count below 1, or conditions that are missing or of another shape.
     """
     check_sizes(count=count)
-    given = None if condition is None else model.as_condition(condition, count)
+    given = None if condition is None else as_condition(condition, count, model.spec)
     drawn = []
     with evaluating(model), torch.random.fork_rng():
         for index in range(count):

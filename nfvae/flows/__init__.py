@@ -87,6 +87,7 @@ def make_density(
     flow_options: Mapping[str, Any] | None = None,
     standardize: bool = True,
     shape: Sequence[int] = (2,),
+    conditions: int = 0,
 ) -> FlowDensity:
     """Build a density of vectors from names and numbers alone.
 
@@ -96,9 +97,10 @@ def make_density(
         flow_options: further arguments of the flow's class.
         standardize: whether data are standardized: see `FlowDensity`.
         shape: shape of a vector; its size is the flow's D.
+        conditions: number C of conditions y of a density p(x|y); 0 for p(x).
 
     Raises:
         ValueError: as for `make_flow`.
     """
-    made = FLOWS.make(flow, flow_options, features=math.prod(shape), context=0, depth=depth)
+    made = FLOWS.make(flow, flow_options, features=math.prod(shape), context=conditions, depth=depth)
     return FlowDensity(made, standardize)

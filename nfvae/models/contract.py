@@ -40,7 +40,7 @@ def check_vae(model: VAE, spec: DataSpec, objective: Callable[[LogTerms], Tensor
         encoding = Encoding(*encoded)
         _expect("encoder", encoder, "loc", encoding.loc, (_IMAGES, flow.features))
         _expect("encoder", encoder, "log_scale", encoding.log_scale, (_IMAGES, flow.features))
-        conditions = spec.condition if model.posterior.conditioned else 0
+        conditions = spec.conditions if model.posterior.conditioned else 0
         if flow.context:
             _expect("encoder", encoder, "h", encoding.h, (_IMAGES, flow.context - conditions))
         z = check_flow(flow, model.posterior.encode(x).h, _points((_SAMPLES, _IMAGES, flow.features)).to(dtype))
@@ -55,7 +55,7 @@ def check_vae(model: VAE, spec: DataSpec, objective: Callable[[LogTerms], Tensor
 
 
 def _check_likelihood(model: VAE, z: Tensor, x: Tensor) -> None:
-    """Refuse a decoder and a likelihood that do not give p(x|z) for z with shape (*, D) and rows with shape (B, P + C)."""
+    """Refuse a decoder and a likelihood that do not give p(x|z) for latents and rows of data that belong together."""
     decoder, likelihood, batch = model.decoder, model.likelihood, z.shape[:-1]
     x, condition = model.split(x)
     pixels = x.shape[-1]

@@ -28,7 +28,7 @@ class Inputs(nn.Module):
 
     def __init__(self, spec: DataSpec, conditioned: bool = False, as_images: bool = False) -> None:
         super().__init__()
-        self.spec, appended = spec, spec.condition if conditioned else 0
+        self.spec, appended = spec, spec.conditions if conditioned else 0
         self.scaling = Scaling(spec.size) if spec.levels is None else None
         self.appends, self.plane, self.shape = bool(appended), None, spec.shape
         if appended and as_images and len(spec.shape) > 1:
@@ -42,7 +42,7 @@ class Inputs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the input with shape (B, ...) for rows with shape (B, P + C)."""
         condition = x[..., self.spec.size :]
-        values = x[..., : self.spec.size] if self.spec.condition else x
+        values = x[..., : self.spec.size] if self.spec.conditions else x
         if self.scaling is not None:
             values = self.scaling(values)
         if self.spec.missing:

@@ -37,9 +37,7 @@ class Posterior(nn.Module):
         Variational Inference with Normalizing Flows, arXiv 1505.05770.
     """
 
-    def __init__(
-        self, encoder: Encoder, flow: Flow, inputs: Inputs | None = None, conditioned: bool = False
-    ) -> None:
+    def __init__(self, encoder: Encoder, flow: Flow, inputs: Inputs | None = None, conditioned: bool = False) -> None:
         super().__init__()
         self.encoder, self.flow, self.inputs, self.conditioned = encoder, flow, inputs, conditioned
 
@@ -83,7 +81,7 @@ def make_posterior(
     latent: int,
     shape: Sequence[int],
     levels: int | None = 2,
-    condition: int = 0,
+    conditions: int = 0,
     missing: bool = False,
     conditioned: Collection[str] = (),
 ) -> Posterior:
@@ -93,18 +91,18 @@ def make_posterior(
         ValueError: for an unknown name or option, or a value out of range.
     """
     check_sizes(latent=latent, **{f"shape[{place}]": side for place, side in enumerate(shape)})
-    spec = make_spec(shape, levels, condition, missing, conditioned)
+    spec = make_spec(shape, levels, conditions, missing, conditioned)
     kind = ENCODERS.load(encoder)
     inputs = Inputs(spec, "encoder" in conditioned, getattr(kind, "takes_images", False))
-    sees_condition = bool(condition) and "flow" in conditioned
-    size = context + condition * sees_condition
+    sees_condition = bool(conditions) and "flow" in conditioned
+    size = context + conditions * sees_condition
     made_flow = FLOWS.make(flow, flow_options, features=latent, context=size, depth=depth)
     made = ENCODERS.make(encoder, encoder_options, shape=[*inputs.shape], latent=latent, context=context)
     return Posterior(made, made_flow, inputs, sees_condition)
 
 
 def make_spec(
-    shape: Sequence[int], levels: int | None, condition: int, missing: bool, conditioned: Collection[str]
+    shape: Sequence[int], levels: int | None, conditions: int, missing: bool, conditioned: Collection[str]
 ) -> DataSpec:
     """Return the form of the data, checked together with the names of conditioned parts.
 
@@ -114,13 +112,13 @@ def make_spec(
     if levels is not None:
         check_sizes(levels=levels)
         check_number("levels", levels, least=2)
-    check_number("condition", condition, least=0)
+    check_number("conditions", conditions, least=0)
     check_flag("missing", missing)
     if isinstance(conditioned, str):
         raise ValueError(f"conditioned takes a list of {', '.join(CONDITIONED)}; got {conditioned!r}")
     for part in conditioned:
         check_choice("conditioned part", part, CONDITIONED)
-    return DataSpec(tuple(shape), levels, condition, missing)
+    return DataSpec(tuple(shape), levels, conditions, missing)
 
 
 POSTERIOR = tuple(inspect.signature(make_posterior).parameters)

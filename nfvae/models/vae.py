@@ -16,7 +16,7 @@ from nfvae.models.likelihoods.own import OwnLikelihood
 from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Options, Posterior, make_posterior, make_spec
 from nfvae.models.priors import PRIORS, Prior, tempered
-from nfvae.numerics import as_tensor
+from nfvae.models.rows import as_condition, as_rows, split_rows
 from nfvae.registry import check_choice, check_number, check_sizes
 
 VALUES = ("mean", "sample", "mode")
@@ -112,48 +112,11 @@ class VAE(nn.Module):
         Raises:
             ValueError: for data of another size, or outside the likelihood's support.
         """
-        spec, noun = self.spec, "images" if self.spec is None else self.spec.noun
-        data, weights = self._plain(noun, x), next(self.parameters(), None)
-        if condition is not None and data.ndim > 1:
-            data = torch.cat([data.flatten(1), self.as_condition(condition, len(data)).to(data)], 1)
-        size = data[:1].numel() if spec is None else spec.width
-        if data.ndim < 2 or data[:1].numel() != size * len(data[:1]):
-            side = "" if spec is None or spec.condition else f" or (B, {', '.join(map(str, spec.shape))})"
-            hint = f": {spec.size} values, then {spec.condition} conditions" if spec and spec.condition else ""
-            raise ValueError(f"expected {noun} with shape (B, {size}){side}; got {tuple(data.shape)}{hint}")
-        data = data.flatten(1) if weights is None else data.flatten(1).to(weights.device, weights.dtype)
-        values, given = self.split(data)
-        missing = values.isnan() if spec is not None and spec.missing else None
-        self.likelihood.check(values if missing is None else torch.where(missing, self.likelihood.fill, values))
-        if given is not None and not given.isfinite().all():
-            raise ValueError("expected a finite condition of each datum; got NaN or infinity")
-        return data
-
-    @staticmethod
-    def _plain(noun: str, x: Any) -> Tensor:
-        data = as_tensor(noun, x)
-        if data.is_complex() or data.layout != torch.strided:
-            raise ValueError(f"expected {noun} in a plain tensor of real numbers; got {data.dtype}, {data.layout}")
-        return data
-
-    def as_condition(self, condition: Any, count: int) -> Tensor:
-        """Return conditions with shape (count, C), given with that shape or (C,), in the model's floating type.
-
-        Raises:
-            ValueError: for conditions of another shape, or of a model without any.
-        """
-        size = 0 if self.spec is None else self.spec.condition
-        given = self._plain("conditions", condition)
-        if not size or given.shape not in ((size,), (count, size)):
-            expected = f"with shape ({count}, {size}) or ({size},)" if size else "of no model without conditions"
-            raise ValueError(f"expected conditions {expected}; got {tuple(given.shape)}")
-        return given.to(next(self.parameters())).expand(count, size)
+        return as_rows(x, condition, self.likelihood, next(self.parameters(), None))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Split rows of data into x with shape (B, P) and conditions with shape (B, C), None if there are none."""
-        if self.spec is None or not self.spec.condition:
-            return x, None
-        return x[..., : self.spec.size], x[..., self.spec.size :]
+        return split_rows(x, self.spec)
 
     def prior_of(self, x: Tensor) -> Distribution:
         """Return p(z), or p(z|y) for the conditions of rows of data."""
@@ -205,9 +168,7 @@ class VAE(nn.Module):
         prior = self.prior_given(condition) if prior is None else prior
         return LogTerms(log_p, prior.log_prob(draw.z), draw.log_prob, draw.log_det)
 
-    def sample(
-        self, count: int, temperature: float = 1.0, values: str = "mean", condition: Any = None
-    ) -> Tensor:
+    def sample(self, count: int, temperature: float = 1.0, values: str = "mean", condition: Any = None) -> Tensor:
         """Draw data from the model, with shape (count, P).
 
         Args:
@@ -223,8 +184,8 @@ class VAE(nn.Module):
         check_number("count", count, least=1)
         check_number("temperature", temperature, above=0)
         check_choice("values", values, VALUES)
-        given = None if condition is None else self.as_condition(condition, count)
-        if given is None and self.spec is not None and self.spec.condition:
+        given = None if condition is None else as_condition(condition, count, self.spec)
+        if given is None and self.spec is not None and self.spec.conditions:
             raise ValueError("this model is conditioned: give the condition, such as a label, too")
         with evaluating(self):
             parts = []
@@ -232,21 +193,8 @@ class VAE(nn.Module):
                 own = None if given is None else given[start : start + _DRAWN_AT_ONCE]
                 prior = tempered(self.prior_given(own), temperature)
                 shape = () if prior.batch_shape else (min(_DRAWN_AT_ONCE, count - start),)
-                parts.append(self._decoded(prior.sample(torch.Size(shape)), own, values))
+                parts.append(_decoded(self, prior.sample(torch.Size(shape)), own, values))
         return torch.cat(parts)
-
-    def _decoded(self, latents: Tensor, condition: Tensor | None, values: str) -> Tensor:
-        """Decode latents with shape (N, D) into means, samples or modes with shape (N, P)."""
-        decoded: Tensor | None = None
-        for start in range(0, len(latents), _DECODED_AT_ONCE):
-            some = slice(start, start + _DECODED_AT_ONCE)
-            density = self.decode(latents[some], None if condition is None else condition[some])
-            part = density_values(density, values)
-            if decoded is None:
-                decoded = part.new_empty(len(latents), *part.shape[1:])
-            decoded[some] = part
-        assert decoded is not None
-        return decoded
 
     def init_from(self, statistics: Statistics) -> None:
         """Initialize scales, the decoder's output and a data-dependent prior from statistics of the training data."""
@@ -271,6 +219,19 @@ class VAE(nn.Module):
         return means
 
 
+def _decoded(model: VAE, latents: Tensor, condition: Tensor | None, values: str) -> Tensor:
+    """Decode latents with shape (N, D) into means, samples or modes with shape (N, P)."""
+    decoded: Tensor | None = None
+    for start in range(0, len(latents), _DECODED_AT_ONCE):
+        some = slice(start, start + _DECODED_AT_ONCE)
+        part = density_values(model.decode(latents[some], None if condition is None else condition[some]), values)
+        if decoded is None:
+            decoded = part.new_empty(len(latents), *part.shape[1:])
+        decoded[some] = part
+    assert decoded is not None
+    return decoded
+
+
 def density_values(density: Distribution, values: str) -> Tensor:
     """Return the mean, a sample or the mode of a density.
 
@@ -278,7 +239,7 @@ def density_values(density: Distribution, values: str) -> Tensor:
         ValueError: for a density without a mode.
     """
     if values == "sample":
-        return density.sample()  # type: ignore[no-any-return, no-untyped-call]
+        return density.sample()
     try:
         found: Tensor = getattr(density, values)
     except NotImplementedError as error:
@@ -303,7 +264,7 @@ def make_vae(
     conditioned: Collection[str] = DEFAULT_CONDITIONED,
     shape: Sequence[int] = (28, 28),
     levels: int | None = 2,
-    condition: int = 0,
+    conditions: int = 0,
     missing: bool = False,
 ) -> VAE:
     """Build a VAE from names and numbers. Every name may be your own "package.module:Class".
@@ -325,18 +286,18 @@ def make_vae(
         conditioned: parts that see the condition of the data, names in `nfvae.models.posterior.CONDITIONED`.
         shape: shape of a datum.
         levels: number of values per element of the data; None for real numbers.
-        condition: number of conditions of a datum.
+        conditions: number of conditions of a datum.
         missing: whether values can be missing.
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
     """
-    spec = make_spec(shape, levels, condition, missing, conditioned)
-    chosen = frozenset(conditioned if condition else ())
+    spec = make_spec(shape, levels, conditions, missing, conditioned)
+    chosen = frozenset(conditioned if conditions else ())
     of_posterior = (flow, depth, flow_options, context, encoder, encoder_options, latent, *spec, chosen)
     posterior = make_posterior(*of_posterior)
     made = LIKELIHOODS.make(likelihood, likelihood_options, spec=spec)
-    size = latent + ("decoder" in chosen) * condition
+    size = latent + ("decoder" in chosen) * conditions
     made_decoder = DECODERS.make(decoder, decoder_options, latent=size, shape=shape, outputs=made.outputs)
     return VAE(posterior, made_decoder, _make_prior(prior, prior_options, latent, spec, chosen), made, chosen)
 
@@ -350,12 +311,14 @@ def _make_prior(name: str, options: Options, latent: int, spec: DataSpec, condit
     kind = PRIORS.load(name)
     if "prior" not in conditioned:
         if kind.is_of_posterior and {"encoder", "flow"} & set(conditioned):
-            raise ValueError(f"the prior {name} is made of posteriors without conditions: take [decoder] for conditioned")
+            raise ValueError(
+                f"the prior {name} is made of posteriors without conditions: take [decoder] for conditioned"
+            )
         return PRIORS.make(name, options, latent=latent, spec=spec)
     if not kind.takes_condition:
         able = ", ".join(each for each in PRIORS if PRIORS.load(each).takes_condition)
         raise ValueError(f"the prior {name} takes no conditions; {able} do, or leave prior out of conditioned")
-    return PRIORS.make(name, options, latent=latent, spec=spec, condition=spec.condition)
+    return PRIORS.make(name, options, latent=latent, spec=spec, conditions=spec.conditions)
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)

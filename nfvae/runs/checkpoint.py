@@ -45,9 +45,10 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "likelihood_options": None,
         "conditioned": list(DEFAULT_CONDITIONED),
         "levels": 2,
-        "condition": 0,
+        "conditions": 0,
         "missing": False,
     },
+    "density": {"levels": None, "conditions": 0},
 }
 """Settings of each kind of model that earlier versions did not write, with the values that they used."""
 _BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")

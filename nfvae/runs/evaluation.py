@@ -74,7 +74,7 @@ class Evaluation:
         self.images = self.estimator.images(run.vae, lambda: data.rows(split), settings.first_images, settings.seed)
         self.identity = {
             "dataset": data.hparams["dataset"],
-            "binarization": data.hparams["binarization"],
+            "binarization": data.binarization,
             "split": split,
             "images": len(self.images.x),
             "images_sha256": data_digest(self.images.x),

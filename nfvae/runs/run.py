@@ -19,6 +19,7 @@ from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_check
 from nfvae.runs.folder import RunFolder
 from nfvae.runs.trust import trained_with
 
+
 class _Kind(NamedTuple):
     """The name of a kind of model, and the commands for a run of that kind."""
 
@@ -79,9 +80,8 @@ class Run:
     def spec(self) -> DataSpec:
         """The form of the data that the model describes."""
         with taken_from(self.path, "shape of data"):
-            found = {name: self.settings[name] for name in DataSpec._fields if name in self.settings}
-            check_sizes(**{f"shape[{index}]": side for index, side in enumerate(found["shape"])})
-            return DataSpec(**found | {"shape": tuple(found["shape"]), "levels": found.get("levels")})
+            check_sizes(**{f"shape[{index}]": side for index, side in enumerate(self.settings["shape"])})
+            return DataSpec.of(self.settings)
 
     @property
     def shown(self) -> Path:
@@ -137,7 +137,9 @@ class Run:
             ValueError: if the model was trained on your own data, or for a setting that the data refuse.
         """
         if not self.data_settings:
-            raise ValueError(f"run {self.folder.path} was not trained on {DataModule.__name__}: its data are unknown here")
+            raise ValueError(
+                f"run {self.folder.path} was not trained on {DataModule.__name__}: its data are unknown here"
+            )
         with taken_from(self.path, "data"):
             return DataModule(**self.data_settings | changes)
 
@@ -168,7 +170,7 @@ class Run:
                 raise ValueError(f"run {self.folder.path} was trained without labels: it takes no --label")
             check_choice("label", label, self.classes)
             return one_hot(torch.tensor(self.classes.index(label)), len(self.classes)).float()
-        if self.classes or len(values or ()) != self.spec.condition:
+        if self.classes or len(values or ()) != self.spec.conditions:
             expected = "--label" if self.classes else f"{len(names)} numbers ({', '.join(names)})" if names else "none"
             raise ValueError(f"run {self.folder.path} takes {expected} as its condition; got {values}")
         return torch.tensor(values)

@@ -11,8 +11,10 @@ from typing_extensions import override
 from nfvae.estimators import KL_GRADIENTS, reverse_kl
 from nfvae.flows import FlowDensity, FlowDistribution, check_exact, make_density
 from nfvae.models import check_flow
+from nfvae.models.rows import split_rows
 from nfvae.registry import check_choice, check_number, options_of
 from nfvae.training.module import TrainingModule
+from nfvae.training.recorder import condition_of
 
 _FIRST_WEIGHT = 0.1  # weight of the teacher's log-density when a warm-up starts
 
@@ -28,6 +30,7 @@ class DensityEstimation(TrainingModule):
         flow_options: options of the flow's class.
         standardize: whether the flow sees the data with mean 0 and deviation 1; log-densities are those of the data.
         shape: shape of a vector; the command line takes it from the data set.
+        levels: None, for real numbers.
         training: arguments of `TrainingModule`.
 
     Raises:
@@ -57,14 +60,18 @@ class DensityEstimation(TrainingModule):
         flow_options: dict[str, Any] | None = None,
         standardize: bool = True,
         shape: list[int] = [2],  # noqa: B006  (as in TrainingModule)
+        levels: int | None = None,
         **training: Any,
     ) -> None:
-        super().__init__(**training)
+        super().__init__(shape=shape, levels=levels, **training)
         self.model = make_density(**{name: self.hparams[name] for name in self.architecture})
 
     @override
     def check_model(self) -> None:
-        check_flow(self.model.flow)
+        if self.spec.levels is not None or self.spec.missing:
+            raise ValueError(f"a density is fitted to complete vectors of real numbers; the data are of form {self.spec}")
+        flow = self.model.flow
+        check_flow(flow, torch.zeros(1, flow.context) if flow.context else None)
 
     @override
     def setup(self, stage: str) -> None:
@@ -72,20 +79,28 @@ class DensityEstimation(TrainingModule):
         super().setup(stage)
         splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
         if stage == "fit" and splits is not None:
-            self.model.init_from(splits.train)
+            self.model.init_from(splits.train)  # without conditions
 
     @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Return the vectors of a batch; in a fit on your own data, the first batch sets the standardization."""
         data = super().as_batch(batch, first)
+        if self.spec.conditions and data.shape[1:] == (self.spec.size,):
+            data = torch.cat([data, condition_of(batch, self.spec.conditions).to(data)], 1)
         if first and self.trainer.state.fn == "fit":
-            self.model.init_from(data)
+            self.model.init_from(data[:, : self.spec.size])
         return data
+
+    def log_prob(self, rows: Tensor) -> Tensor:
+        """Return log p(x), or log p(x|y), of rows with shape (B, D + C), in nats."""
+        x, condition = split_rows(rows, self.spec)
+        log_prob: Tensor = self.model(condition).log_prob(x)
+        return log_prob
 
     @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the NLL of the data, in nats per vector."""
-        loss = -self.model().log_prob(batch).mean()
+        loss = -self.log_prob(batch).mean()
         return loss, {"nll": loss.detach()}
 
     @override
@@ -93,12 +108,13 @@ class DensityEstimation(TrainingModule):
         """Return the NLL of the data."""
         if split == "test":
             check_exact("the NLL of a test", self.model)
-        return {"nll": -self.model().log_prob(batch).mean()}
+        return {"nll": -self.log_prob(batch).mean()}
 
     @override
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Return as many samples as the batch has vectors, with shape (B, D)."""
-        samples: Tensor = self.model().rsample((len(batch),))
+        """Return as many samples as the batch has vectors, with shape (B, D); of p(x|y), one for each condition."""
+        condition = split_rows(self.as_batch(batch, batch_idx == 0), self.spec)[1]
+        samples: Tensor = self.model(condition).rsample(() if self.spec.conditions else (len(batch),))
         return samples
 
 

@@ -40,6 +40,10 @@ class TrainingModule(pl.LightningModule, ABC):
             `auto` compiles only in a long training where that is faster.
         start: folder of a run of the same architecture, or a checkpoint, with the initial weights; the optimizer and
             its schedule start afresh.
+        shape: shape of a datum; the command line takes it from the data set.
+        levels: number of values that each element of a datum can have; the command line takes it from the data set.
+        conditions: number of conditions of a datum, such as classes; the command line takes it from the data set.
+        missing: whether values can be missing; the command line takes it from the data set.
 
     Attributes:
         model: the plain model.
@@ -83,6 +87,10 @@ class TrainingModule(pl.LightningModule, ABC):
         milestones: list[int] = [],  # noqa: B006  (a plain list, so that the command line shows it; never changed)
         compile: bool | Literal["auto"] = False,
         start: str | None = None,
+        shape: list[int] = [28, 28],  # noqa: B006
+        levels: int | None = 2,
+        conditions: int = 0,
+        missing: bool = False,
     ) -> None:
         super().__init__()
         self.recorder, self.teacher = Recorder(), None
@@ -134,8 +142,7 @@ class TrainingModule(pl.LightningModule, ABC):
     @property
     def spec(self) -> DataSpec:
         """The form of the data."""
-        found = {name: self.hparams[name] for name in DataSpec._fields if name in self.hparams}
-        return DataSpec(**found | {"shape": tuple(found["shape"]), "levels": found.get("levels")})
+        return DataSpec.of(self.hparams)
 
     def check_states(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint whose optimizer states do not fit; a subclass's own optimizer is not checked.
@@ -196,15 +203,10 @@ class TrainingModule(pl.LightningModule, ABC):
 
     @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("val", batch, batch_idx)
-
-    @override
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("test", batch, batch_idx)
-
-    def _evaluate(self, split: str, batch: Any, batch_idx: int) -> None:
-        data = self.as_batch(batch, batch_idx == 0)
+        data, split = self.as_batch(batch, batch_idx == 0), "test" if self.trainer.testing else "val"
         self.recorder.add_evaluation(self.evaluation_metrics(split, data), len(data), batch_idx == 0)
+
+    test_step = validation_step
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -44,10 +44,6 @@ class FlowVAE(TrainingModule):
         samples: number of posterior samples K per image and training step.
         val_samples: number of importance samples per image for `val/nll`; 0 skips it.
         test_samples: number of importance samples per image for `test/nll`; 0 skips it.
-        shape: shape of a datum; the command line takes it from the data set.
-        levels: number of values that each element of a datum can have; the command line takes it from the data set.
-        condition: number of conditions of a datum, such as classes; the command line takes it from the data set.
-        missing: whether values can be missing; the command line takes it from the data set.
         training: arguments of `TrainingModule`.
 
     Raises:
@@ -81,10 +77,6 @@ class FlowVAE(TrainingModule):
         samples: int = 1,
         val_samples: int = 0,
         test_samples: int = 1000,
-        shape: list[int] = [28, 28],  # noqa: B006  (as in TrainingModule)
-        levels: int | None = 2,
-        condition: int = 0,
-        missing: bool = False,
         **training: Any,
     ) -> None:
         super().__init__(**training)
@@ -105,7 +97,7 @@ class FlowVAE(TrainingModule):
     def as_batch(self, batch: Any, first: bool) -> Tensor:
         """Return the rows of a batch; the first batch is checked, and resets the count of evaluated images."""
         x, self.images_evaluated = super().as_batch(batch, first), 0 if first else self.images_evaluated
-        if (size := self.spec.condition) and x[:1].numel() == self.spec.size:
+        if (size := self.spec.conditions) and x[:1].numel() == self.spec.size:
             return self.model.as_data(x, condition_of(batch, size))
         return self.model.as_data(x) if first or x.ndim > 2 else x
 

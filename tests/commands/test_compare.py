@@ -407,7 +407,7 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
     Path("digits/other.yaml").write_text("name: one\nmodel: {flow: planar, depth: 1}\n")
     Path("digits/deep.yaml").write_text("model: {flow: planar, depth: 3}\n")
     elsewhere = ["--trainer.default_root_dir", ".", "--trainer.max_epochs", 1, "--model.depth", 1]
-    assert cli("fit", "--task", "density", "--name", "density", "--data.count", 50, *elsewhere)[0] == 0
+    assert cli("fit", "--task", "density", "--name", "density", "--data.dataset_options.count", 50, *elsewhere)[0] == 0
     assert cli("fit", "-c", "base.yaml", "--model.flow", "none", "--name", "vae", *elsewhere)[0] == 0
     assert cli("export", "vae", "--to", "exported", "--weights", "none")[0] == 0
     for arguments, message in (

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nfvae.data.digits import Digits
 from PIL import Image
 
 from nfvae import DataModule, Run, annealed_log_likelihood
 from nfvae.data.arrays import read_images
-from nfvae.data.digits import Digits
 from nfvae.runs.digests import content_digest
 
 RUN = "runs/digits-iaf-4-seed0"

@@ -15,7 +15,7 @@ EVERY = 1 if os.environ.get("NFVAE_FUZZ") else 9  # NFVAE_FUZZ=1 tries all of th
 QUICK_EVERY = 12  # of those without --exhaustive
 SMALL = {
     "vae": ["--data.dataset=digits", "--model.latent=2", "--model.context=2", "--model.depth=1", "--model.flow=planar"],
-    "density": ["--task=density", "--data.count=50", "--model.depth=1", "--model.flow=planar"],
+    "density": ["--task=density", "--data.dataset_options.count=50", "--model.depth=1", "--model.flow=planar"],
 }
 QUICK = ["max_epochs=1", "max_steps=2", "limit_train_batches=1", "limit_val_batches=1", "num_sanity_val_steps=0"]
 SKIPPED = {"config", "ckpt_path", "trust", "model.compile"}  # the last one takes long, and is tested elsewhere

@@ -116,9 +116,7 @@ def test_inverted_images_are_others(workdir):
     Path("p").mkdir()
     for place in range(12):
         Image.fromarray(np.full((8, 8), 20 * place, np.uint8)).save(f"p/{place}.png")
-    digests = {
-        DataModule("folder", root="p", dataset_options={"invert": invert}).digest for invert in (True, False)
-    }
+    digests = {DataModule("folder", root="p", dataset_options={"invert": invert}).digest for invert in (True, False)}
     assert len(digests) == 2
 
 

@@ -54,7 +54,16 @@ def test_a_class_of_your_own_is_trained_evaluated_and_reloaded(role, cli):
 
 
 def test_a_toy_of_your_own_is_fitted(cli):
-    small = ["--data.dataset", f"{OWN}:Line", "--data.count", 500, "--model.flow", "planar", "--model.depth", 1]
+    small = [
+        "--data.dataset",
+        f"{OWN}:Line",
+        "--data.dataset_options.count",
+        500,
+        "--model.flow",
+        "planar",
+        "--model.depth",
+        1,
+    ]
     code, _, error = cli("fit", "--task", "density", *QUICK, *small, "--name", "line")
     assert code == 0, error
     assert Path("runs/line/density.png").is_file()

@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     flat = ["--model.latent", 2, "--model.context", 4, "--model.encoder_options.hidden", "[16]", "--name", "flat"]
     wide = ["--model.latent", 40, "--model.flow", "none", "--model.depth", 1, "--name", "wide"]
-    moons = ["--task", "density", "--name", "moons", "--data.count", 500, "--model.depth", 2]
+    moons = ["--task", "density", "--name", "moons", "--data.dataset_options.count", 500, "--model.depth", 2]
     narrow = {name: ["--model.flow_options", json.dumps(small_options(name))] for name in ("iaf", "maf")}
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("nfvae.estimators.gaps._MOST_ROUNDS", 1)
@@ -215,7 +215,16 @@ def test_data_that_have_moved_are_named(workdir, cli):
 
 
 def test_a_student_is_drawn_with_its_teacher_where_that_is_known(runs, cli, monkeypatch):
-    student = ["--task", "distill_density", "--model.teacher", "runs/moons", "--name", "student", "--data.count", 500]
+    student = [
+        "--task",
+        "distill_density",
+        "--model.teacher",
+        "runs/moons",
+        "--name",
+        "student",
+        "--data.dataset_options.count",
+        500,
+    ]
     assert cli("fit", *QUICK, *student, "--model.flow", "planar", "--model.depth", 2)[0] == 0
     shown = []
     monkeypatch.setattr(

@@ -14,9 +14,9 @@ from pytorch_lightning import Trainer
 from nfvae import DataModule, FlowVAE
 from nfvae.data import DATASETS
 from nfvae.data.arrays import Arrays
-from nfvae.data.pixels import as_pixels
 from nfvae.data.omniglot import Omniglot
 from nfvae.data.parts import drawn_splits
+from nfvae.data.pixels import as_pixels
 from tests.helpers.sweeps import exhaustive
 
 GRAY = torch.randint(0, 256, (20, 6, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -399,4 +399,24 @@ def test_omniglot_of_torchvision_is_made_smaller(monkeypatch, tmp_path):
 
 
 def test_every_data_set_has_a_name():
-    assert set(DATASETS) == {"mnist", "fashion_mnist", "omniglot", "digits", "arrays", "folder"}
+    assert set(DATASETS) == {
+        "mnist",
+        "fashion_mnist",
+        "omniglot",
+        "digits",
+        "arrays",
+        "folder",
+        "vectors",
+        "cifar10",
+        "svhn",
+        "wine",
+        "breast_cancer",
+        "iris",
+        "diabetes",
+        "checkerboard",
+        "eight_gaussians",
+        "face",
+        "mixture",
+        "rings",
+        "two_moons",
+    }

@@ -72,7 +72,7 @@ def test_commands_refuse_it_in_one_line(fit, cli, command):
 
 def test_a_teacher_is_refused(cli):
     quick = ["--trainer.max_epochs", 1, "--trainer.enable_progress_bar", "false"]
-    moons = ["--data.dataset", "two_moons", "--data.count", 300, *quick]
+    moons = ["--data.dataset", "two_moons", "--data.dataset_options.count", 300, *quick]
     code, _, err = cli("fit", "--task", "density", "--name", "own", "--model.flow", OWN, *moons)
     assert code == 0, err
     code, _, err = cli("fit", "--task", "distill_density", "--model.teacher", "runs/own", *moons)

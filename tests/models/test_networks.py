@@ -83,8 +83,11 @@ def test_log_scales_are_clamped_without_a_kink():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"encoder": "conv", "shape": (12,)}, r"convolutions take images of height and width; these data have shape \[12\]"),
-        ({"decoder": "resnet", "shape": (3, 4, 5)}, "convolutions take images of height and width"),
+        (
+            {"encoder": "conv", "shape": (12,)},
+            r"convolutions take images of height and width; these data have shape \[12\]",
+        ),
+        ({"decoder": "resnet", "shape": (3, 4, 5, 6)}, "convolutions take images of height and width"),
         ({"encoder": "mlp", "encoder_options": {"dropout": 1.0}}, "dropout must be at most 0.9; got 1.0"),
         ({"encoder": "conv", "encoder_options": {"channels": 0}}, "channels must be at least 1; got 0"),
         (

@@ -149,7 +149,7 @@ def test_nothing_that_goes_wrong_in_wandb_ends_a_training(broken, fit, cli, no_w
 
 @exhaustive
 def test_a_density_is_judged_by_its_smallest_nll(cli, no_wandb_account):
-    small = ["--data.count", 500, "--model.depth", 1, "--trainer.max_epochs", 2]
+    small = ["--data.dataset_options.count", 500, "--model.depth", 1, "--trainer.max_epochs", 2]
     code, _, error = cli("fit", "--task", "density", "--name", RUN.name, *small)
     assert code == 0, error
     log = WandbRun(logs()[0])

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from nfvae import DensityDistillation, DensityEstimation
-from nfvae.data import TOYS, Toy, DataModule
+from nfvae.data import DataModule, Toy
 from nfvae.flows import DiagonalNormal, FlowDensity, FlowDistribution
 from nfvae.plots import density_figure
 from nfvae.runs import density_table
@@ -19,7 +19,16 @@ from tests.helpers.flows import ALL, random_flow, small_options
 from tests.helpers.sweeps import exhaustive, sweep
 
 QUICK = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false", "--trainer.enable_progress_bar", "false"]
-SMALL_DATA = ["--data.count", 2000, "--data.dataset", "mixture", "--model.flow", "planar", "--model.depth", 3]
+SMALL_DATA = [
+    "--data.dataset_options.count",
+    2000,
+    "--data.dataset",
+    "mixture",
+    "--model.flow",
+    "planar",
+    "--model.depth",
+    3,
+]
 MIXTURE_ENTROPY = 1.7858  # of the two-component mixture in nats, by integration on a grid
 
 
@@ -33,12 +42,12 @@ def trainer(epochs=1, **options):
     return pl.Trainer(max_epochs=epochs, accelerator="cpu", **quiet | options)
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", [name for name in DATASETS if issubclass(DATASETS.load(name), Toy)])
 def test_toys_are_the_same_draws_in_every_run_and_differ_between_splits(name):
     data, again = DataModule(name, count=500), DataModule(name, count=500, seed=3)
     for module in (data, again):
         module.setup()
-    for split, features in zip(data.splits, [TOYS.make(name).features] * 3, strict=True):
+    for split, features in zip(data.splits, [DATASETS.make(name).features] * 3, strict=True):
         assert split.shape[1] == features
         assert split.isfinite().all()
         assert 0.5 < split.std() < 3
@@ -48,7 +57,7 @@ def test_toys_are_the_same_draws_in_every_run_and_differ_between_splits(name):
 
 def test_toys_are_what_they_are_called():
     def draw(name):
-        return TOYS.make(name).draw(20_000, torch.Generator().manual_seed(0))
+        return DATASETS.make(name).draw(20_000, torch.Generator().manual_seed(0))
 
     moons = draw("two_moons")
     assert (moons[moons[:, 1] > 1.2, 0] < 1.5).all()
@@ -170,7 +179,7 @@ def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
             ["--data.dataset", "three_moons"],
             "unknown toy dataset 'three_moons'; known toy datasets: checkerboard, eight_gaussians, ",
         ),
-        (["--data.count", "0"], "count must be at least 1; got 0"),
+        (["--data.dataset_options.count", "0"], "count must be at least 1; got 0"),
         (["--model.teacher", "runs/none"], "there is no run runs/none"),
         (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has shape [1]; the student [2]"),
         (["--model.schedule", "up"], "unknown schedule 'up'"),

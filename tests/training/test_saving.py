@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from nfvae import DataModule, FlowVAE, Run, DataModule
+from nfvae import DataModule, FlowVAE, Run
 from nfvae.models import DataSpec
 from nfvae.registry import check_number, check_sizes, plain
 from tests.helpers.training import NARROW, digits, module, trainer

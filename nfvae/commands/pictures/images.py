@@ -130,7 +130,7 @@ def draw_samples(run: Run, count: int, temperature: float, values: str, conditio
 
     Without a condition, those of the data are taken in turn: eight of each class, or those of the test data.
     """
-    if condition is None and run.spec.condition:
+    if condition is None and run.spec.conditions:
         turn = torch.arange(count)
         if run.classes:
             condition = torch.eye(len(run.classes))[turn // _COLUMNS % len(run.classes)]

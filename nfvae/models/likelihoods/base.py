@@ -2,7 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +22,20 @@ class DataSpec(NamedTuple):
     Attributes:
         shape: shape of x: (28, 28) for gray images, (3, 32, 32) for color images, (8,) for vectors.
         levels: number of values per element: 2 for binary data, 256 for 8-bit data; None for real numbers.
-        condition: C, numbers per datum that a model can be conditioned on, such as one per class; 0 for none.
+        conditions: C, numbers per datum that a model can be conditioned on, such as one per class; 0 for none.
         missing: whether values can be missing; they are NaN.
     """
 
     shape: tuple[int, ...]
     levels: int | None = 2
-    condition: int = 0
+    conditions: int = 0
     missing: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "DataSpec":
+        """Return the form of the data from the settings of a model; those of a density lack the levels."""
+        named = {name: settings[name] for name in cls._fields if name in settings}
+        return cls(**named | {"shape": tuple(settings["shape"]), "levels": settings.get("levels")})
 
     @property
     def size(self) -> int:
@@ -38,7 +45,7 @@ class DataSpec(NamedTuple):
     @property
     def width(self) -> int:
         """P + C, the numbers of a row."""
-        return self.size + self.condition
+        return self.size + self.conditions
 
     @property
     def noun(self) -> str:
@@ -48,7 +55,7 @@ class DataSpec(NamedTuple):
     @override
     def __str__(self) -> str:
         kind = {2: "", None: " of real numbers"}.get(self.levels, f" with {self.levels} levels")
-        condition = f", conditioned on {self.condition} numbers" if self.condition else ""
+        condition = f", conditioned on {self.conditions} numbers" if self.conditions else ""
         return f"{list(self.shape)}{kind}{condition}{', some missing' if self.missing else ''}"
 
 
@@ -110,7 +117,7 @@ class Likelihood(nn.Module, ABC):
             ValueError: for values that are missing under a density of dependent elements.
         """
         if self.spec is None or not self.spec.missing:
-            return density.log_prob(x)  # type: ignore[no-any-return, no-untyped-call]
+            return density.log_prob(x)
         if not isinstance(density, Independent) or density.reinterpreted_batch_ndims != 1:
             raise ValueError(f"{type(density).__name__} gives no density of the observed values alone")
         missing = x.isnan()

@@ -1,6 +1,7 @@
 """Numbers in [0, 1]: independent Beta elements."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Beta(Likelihood):
         self.levels = spec.levels
 
     @override
-    def forward(self, raw: Tensor) -> Independent:
+    def forward(self, raw: Tensor) -> "Independent[Any]":
         first, second = (_LEAST + softplus(at_least_float32(raw)).clamp_max(_MOST)).unbind(-2)
         return Independent(BetaElements(first, second, self.levels), 1, validate_args=False)
 
@@ -95,6 +96,6 @@ class BetaElements(_Beta):
         return self._back(super().mode)
 
     @override
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw values with shape (*sample_shape, *, P)."""
-        return self._back(super().rsample(sample_shape))
+        return self._back(super().rsample(torch.Size(sample_shape)))

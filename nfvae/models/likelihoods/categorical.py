@@ -1,6 +1,6 @@
 """Data with levels: independent categorical elements, one logit per level."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Categorical(Likelihood):
             raise ValueError(f"the likelihood categorical takes at most {_MOST_LEVELS} levels; got {self.outputs}")
 
     @override
-    def forward(self, raw: Tensor) -> Independent:
+    def forward(self, raw: Tensor) -> "Independent[Any]":
         return Independent(CategoricalElements(at_least_float32(raw)), 1, validate_args=False)
 
     @override
@@ -50,7 +50,7 @@ class Categorical(Likelihood):
 class CategoricalElements(Distribution):
     """Categorical variables with values k/(L - 1), given by logits with shape (*, L, P)."""
 
-    arg_constraints: Any = {}
+    arg_constraints: ClassVar[Any] = {}
 
     def __init__(self, logits: Tensor) -> None:
         self.logits, self.levels = logits, logits.shape[-2]
@@ -79,7 +79,8 @@ class CategoricalElements(Distribution):
         return self.logits.argmax(-2).to(self.logits) / (self.levels - 1)
 
     @override
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw values with shape (*sample_shape, *, P)."""
-        place = _Categorical(logits=self.logits.movedim(-2, -1), validate_args=False).sample(sample_shape)
+        levels = _Categorical(logits=self.logits.movedim(-2, -1), validate_args=False)
+        place: Tensor = levels.sample(torch.Size(sample_shape))  # type: ignore[no-untyped-call]
         return place.to(self.logits) / (self.levels - 1)

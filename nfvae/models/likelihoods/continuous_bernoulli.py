@@ -1,6 +1,6 @@
 """Numbers in [0, 1]: independent continuous Bernoulli elements."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class ContinuousBernoulli(Likelihood):
     is_density = True
 
     @override
-    def forward(self, raw: Tensor) -> Independent:
+    def forward(self, raw: Tensor) -> "Independent[Any]":
         return Independent(ContinuousBernoulliElements(at_least_float32(raw).squeeze(-2)), 1, validate_args=False)
 
     @override
@@ -43,7 +43,7 @@ class ContinuousBernoulli(Likelihood):
 class ContinuousBernoulliElements(Distribution):
     """Continuous Bernoulli variables with logits l of shape (*, P)."""
 
-    arg_constraints: Any = {}
+    arg_constraints: ClassVar[Any] = {}
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
@@ -75,7 +75,7 @@ class ContinuousBernoulliElements(Distribution):
         return (self.logits.sign() + 1) / 2
 
     @override
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw values with shape (*sample_shape, *, P), by the inverse of the distribution function."""
         uniform = torch.rand(*sample_shape, *self.logits.shape, dtype=self.logits.dtype, device=self.logits.device)
         size = self.logits.abs()

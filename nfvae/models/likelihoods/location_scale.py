@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class LocationScale(Likelihood):
         """Return the distribution of the elements, with batch shape (*, P)."""
 
     @override
-    def forward(self, raw: Tensor) -> Independent:
+    def forward(self, raw: Tensor) -> "Independent[Any]":
         raw = at_least_float32(raw)
         loc, scale = raw[..., 0, :], self._scale(raw)
         if self.scaling is not None:

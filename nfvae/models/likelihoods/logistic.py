@@ -1,7 +1,7 @@
 """Data with levels: independent elements, each a mixture of discretized logistics."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 from typing_extensions import override
 
 from nfvae.models.likelihoods.base import DataSpec, Likelihood, Statistics, check_levels, check_on_levels
-from nfvae.numerics import at_least_float32, softly_between
+from nfvae.numerics import at_least_float32
 from nfvae.registry import check_sizes
 
 _LEAST_SCALE, _LARGEST_SCALE = 0.1, 1_000.0  # in levels
@@ -41,10 +41,12 @@ class Logistic(Likelihood):
         self.components, self.outputs = components, _NUMBERS * components
 
     @override
-    def forward(self, raw: Tensor) -> Independent:
-        logits, loc, log_scale = at_least_float32(raw).unflatten(-2, (_NUMBERS, self.components)).unbind(-3)
+    def forward(self, raw: Tensor) -> "Independent[Any]":
+        numbers = at_least_float32(raw)
+        shape = (*numbers.shape[:-2], _NUMBERS, self.components, numbers.shape[-1])
+        logits, loc, log_scale = numbers.view(shape).unbind(-3)
         least, most = (math.log(scale / (self.levels - 1)) for scale in (_LEAST_SCALE, _LARGEST_SCALE))
-        scale = softly_between(log_scale, least, most).exp()
+        scale = log_scale.clamp(least, most).exp()
         return Independent(LogisticElements(logits, loc, scale, self.levels), 1, validate_args=False)
 
     @override
@@ -71,7 +73,7 @@ class LogisticElements(Distribution):
         levels: number of levels L.
     """
 
-    arg_constraints: Any = {}
+    arg_constraints: ClassVar[Any] = {}
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, levels: int) -> None:
         self.logits, self.loc, self.scale, self.levels = logits, loc, scale, levels
@@ -81,17 +83,20 @@ class LogisticElements(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p of each element with shape (*, P), in nats.
 
-        With a and b the lower and upper edge of the level, the probability σ(b) - σ(a) of an inner level is
-        σ(b) σ(-a) (1 - exp(a - b)), which does not underflow. The first level is σ(b), the last one σ(-a).
+        With d the distance from the location and r half a level, both in scales, an inner level has the probability
+        σ(d + r) - σ(d - r) = sinh(r) / (cosh(r) + cosh(d)), which is computed without overflow or cancellation. The
+        first level has σ(d + r), the last one σ(r - d).
         """
         x, half = value.unsqueeze(-2), 0.5 / (self.levels - 1)
-        distance = (x - self.loc) / self.scale
-        reach = half / self.scale
-        below, above = logsigmoid(distance + reach), logsigmoid(reach - distance)
-        inner = torch.log(-torch.expm1(-2 * reach))
+        distance, reach = (x - self.loc) / self.scale, half / self.scale
+        size = distance.abs()
+        small = torch.exp(-size)
+        more = torch.expm1(reach)  # 2 sinh(r) = more + more / (1 + more), without cancellation
+        inverse = 1 / (1 + more)
+        inner = torch.log((more + more * inverse) / (1 + small * (1 + more + inverse + small))) - size
         is_first, is_last = x <= half, x >= 1 - half
-        log_prob = torch.where(is_last, 0, below) + torch.where(is_first, 0, above)
-        log_prob = log_prob + torch.where(is_first | is_last, 0, inner)
+        edge = logsigmoid(reach + torch.where(is_first, distance, -distance))
+        log_prob = torch.where(is_first | is_last, edge, inner)
         mixed: Tensor = (self.logits.log_softmax(-2) + log_prob).logsumexp(-2)
         return mixed
 
@@ -106,9 +111,10 @@ class LogisticElements(Distribution):
         return mean
 
     @override
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw values with shape (*sample_shape, *, P)."""
-        chosen = Categorical(logits=self.logits.movedim(-2, -1), validate_args=False).sample(sample_shape)
+        weights = Categorical(logits=self.logits.movedim(-2, -1), validate_args=False)
+        chosen = weights.sample(torch.Size(sample_shape))  # type: ignore[no-untyped-call]
         loc, scale = (
             value.expand(*sample_shape, *value.shape).gather(-2, chosen.unsqueeze(-2)).squeeze(-2)
             for value in (self.loc, self.scale)

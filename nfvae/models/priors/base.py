@@ -20,7 +20,7 @@ class Prior(nn.Module, ABC):
     """A module that returns p(z), or p(z|y) for conditions y.
 
     The constructor takes `latent`, D; `spec`, the form of the data; then its options. If `takes_condition`, it also
-    takes `condition`, the size C of y, which is 0 for p(z).
+    takes `conditions`, the size C of y, which is 0 for p(z).
 
     Attributes:
         is_of_posterior: whether it uses the model's posterior. Its option `posterior`, settings of `make_posterior`,

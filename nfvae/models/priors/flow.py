@@ -22,7 +22,7 @@ class FlowPrior(Prior):
         flow: a name in `nfvae.flows.FLOWS`.
         depth: number of layers of the flow.
         flow_options: further arguments of the flow's class.
-        condition: size C of y; 0 for p(z).
+        conditions: size C of y; 0 for p(z).
 
     Raises:
         ValueError: for an unknown name or option, or a value out of range.
@@ -40,10 +40,10 @@ class FlowPrior(Prior):
         flow: str = "maf",
         depth: int = 4,
         flow_options: dict[str, Any] | None = None,
-        condition: int = 0,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
-        self.density = FlowDensity(FLOWS.make(flow, flow_options, features=latent, context=condition, depth=depth))
+        self.density = FlowDensity(FLOWS.make(flow, flow_options, features=latent, context=conditions, depth=depth))
 
     @override
     def forward(self, *condition: Tensor) -> FlowDistribution:

@@ -15,16 +15,16 @@ class StandardNormal(Prior):
     Args:
         latent: latent size D.
         spec: form of the data; ignored.
-        condition: size C of y; 0 for N(0, I).
+        conditions: size C of y; 0 for N(0, I).
     """
 
     takes_condition = True
     zeros: Tensor
 
-    def __init__(self, latent: int, spec: DataSpec | None = None, condition: int = 0) -> None:
+    def __init__(self, latent: int, spec: DataSpec | None = None, conditions: int = 0) -> None:
         super().__init__()
         self.register_buffer("zeros", torch.zeros(latent), persistent=False)
-        self.head = Parameters({"loc": (latent,), "log_scale": (latent,)}, condition) if condition else None
+        self.head = Parameters({"loc": (latent,), "log_scale": (latent,)}, conditions) if conditions else None
 
     @override
     def forward(self, *condition: Tensor) -> DiagonalNormal:

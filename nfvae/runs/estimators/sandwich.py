@@ -51,7 +51,7 @@ class Sandwich(Annealed):
     def images(self, build: Callable[[], VAE], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
         assert limit is not None
         model = build()
-        given = model.split(read()[:limit])[1] if model.spec is not None and model.spec.condition else None
+        given = model.split(read()[:limit])[1] if model.spec is not None and model.spec.conditions else None
         simulated = simulate(model, limit if given is None else len(given), seed, given)
         is_binary = model.spec is not None and model.spec.levels == 2 and given is None
         return Images(simulated.x.to(torch.uint8) if is_binary else simulated.x, simulated.z)
