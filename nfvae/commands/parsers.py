@@ -33,6 +33,7 @@ _CHOICES: dict[str, Mapping[str, str]] = {
     "model.gradient": GRADIENTS,
     "data.dataset": DATASETS,
 }
+_OF_KIND = {"density": {"data.dataset": "two_moons", "data.batch_size": 500, "data.eval_batch_size": 10_000}}
 _TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
 _WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
 
@@ -106,7 +107,7 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     )
     parser.add_class_arguments(DataModule, "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
-    parser.set_defaults(_TRAINER | {f"data.{name}": value for name, value in module.usual_data.items()})
+    parser.set_defaults(_TRAINER | _OF_KIND.get(module.kind, {}))
     _name_choices(parser, _CHOICES)
     return parser
 

@@ -309,16 +309,17 @@ def _make_prior(name: str, options: Options, latent: int, spec: DataSpec, condit
         ValueError: for a prior that cannot be conditioned as requested.
     """
     kind = PRIORS.load(name)
+    given: dict[str, Any] = {"latent": latent, "spec": spec} | ({"conditions": 0} if kind.takes_condition else {})
     if "prior" not in conditioned:
         if kind.is_of_posterior and {"encoder", "flow"} & set(conditioned):
             raise ValueError(
                 f"the prior {name} is made of posteriors without conditions: take [decoder] for conditioned"
             )
-        return PRIORS.make(name, options, latent=latent, spec=spec)
+        return PRIORS.make(name, options, **given)
     if not kind.takes_condition:
         able = ", ".join(each for each in PRIORS if PRIORS.load(each).takes_condition)
         raise ValueError(f"the prior {name} takes no conditions; {able} do, or leave prior out of conditioned")
-    return PRIORS.make(name, options, latent=latent, spec=spec, conditions=spec.conditions)
+    return PRIORS.make(name, options, **given | {"conditions": spec.conditions})
 
 
 ARCHITECTURE = tuple(inspect.signature(make_vae).parameters)

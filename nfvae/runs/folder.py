@@ -19,7 +19,7 @@ _BEST, _LAST = "best.ckpt", "last.ckpt"
 def experiment_name(settings: Mapping[str, Any]) -> str:
     """Return the name that runs of one configuration share, whatever their seed.
 
-    The name lists data, network, flow, depth, prior, objective, gradient and the target of a student. Data, flow and
+    The name lists data, labels, network, flow, depth, likelihood, prior, objective, gradient and the target of a student. Data, flow and
     depth are always there. The other choices are left out if they are the default of `nfvae.FlowVAE`.
 
     Args:
@@ -32,10 +32,16 @@ def experiment_name(settings: Mapping[str, Any]) -> str:
     """
     model, data = settings["model"], settings["data"]
     networks = dict.fromkeys(_network(model, role) for role in ("encoder", "decoder") if role in model)
-    chosen = {"prior": ("normal", "prior"), "objective": ("elbo", ""), "gradient": ("plain", "")}
+    chosen = {
+        "likelihood": ("bernoulli", ""),
+        "prior": ("normal", "prior"),
+        "objective": ("elbo", ""),
+        "gradient": ("plain", ""),
+    }
     words = [
         data_name(data),
         *(["static"] if data.get("binarization") == "static" else []),
+        *(["labeled"] if data.get("labels") else []),
         *([] if [*networks] == ["mlp"] else networks),
         _short(model["flow"]),
         str(model["depth"]),

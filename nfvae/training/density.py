@@ -1,8 +1,7 @@
 """Density estimation: fit a flow to vectors by maximum likelihood, or distill it from a trained flow."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +47,6 @@ class DensityEstimation(TrainingModule):
     task = "density"
     architecture = tuple(options_of(make_density))
     pictures = ("density",)
-    usual_data: ClassVar[Mapping[str, Any]] = {"dataset": "two_moons", "batch_size": 500, "eval_batch_size": 10_000}
     monitor, mode = "val/nll", "min"
     clip = 10.0
     model: FlowDensity
@@ -69,7 +67,9 @@ class DensityEstimation(TrainingModule):
     @override
     def check_model(self) -> None:
         if self.spec.levels is not None or self.spec.missing:
-            raise ValueError(f"a density is fitted to complete vectors of real numbers; the data are of form {self.spec}")
+            raise ValueError(
+                f"a density is fitted to complete vectors of real numbers; the data are of form {self.spec}"
+            )
         flow = self.model.flow
         check_flow(flow, torch.zeros(1, flow.context) if flow.context else None)
 

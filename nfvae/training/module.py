@@ -55,7 +55,6 @@ class TrainingModule(pl.LightningModule, ABC):
         step_function: function that a training step calls: `loss_and_metrics` or its compiled form.
         from_teacher: constructor arguments that follow from the teacher, and are not settings.
         pictures: names of the pictures drawn at the end of training.
-        usual_data: defaults of the command line for settings of the data, where they differ from `DataModule`'s.
         monitor: validation metric that selects the best epoch.
         mode: `max` if a larger monitored metric is better, `min` if a smaller one is.
         clip: largest norm of the gradient, unless the trainer sets `gradient_clip_val`; None for no limit.
@@ -72,7 +71,6 @@ class TrainingModule(pl.LightningModule, ABC):
     teacher: Teacher | None
     from_teacher: ClassVar[frozenset[str]] = frozenset()
     pictures: ClassVar[tuple[str, ...]]
-    usual_data: ClassVar[Mapping[str, Any]] = {}
     monitor: str
     mode: str
     clip: ClassVar[float | None] = None

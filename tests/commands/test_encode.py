@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nfvae.data.digits import Digits
 from PIL import Image
 
 from nfvae import DataModule, Run, annealed_log_likelihood
-from nfvae.data.arrays import read_images
+from nfvae.data.inputs import read_rows
+from nfvae.data.scikit import Digits
 from nfvae.runs.digests import content_digest
 
 RUN = "runs/digits-iaf-4-seed0"
@@ -55,7 +55,7 @@ def test_images_are_encoded(run, cli):
     assert code == 0, error
     assert out.strip() == f"{RUN}/encoded-own.npz"
     found = {name: torch.from_numpy(value) for name, value in np.load(out.strip()).items()}
-    posterior = run.vae().posterior(read_images(Path("own.npy")).flatten(1).float())
+    posterior = run.vae().posterior(read_rows(Path("own.npy"), run.spec, run.data_settings))
     assert found["z"].shape == (4, 7, 16)
     torch.testing.assert_close(found["log_q"], posterior.log_prob(found["z"]), rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(found["mean"], found["z"].mean(0))
@@ -78,7 +78,7 @@ def test_gray_images_are_binarized_as_in_the_run(binarization, run, cli, monkeyp
     (scored,) = {row["input_sha256"] for row in read(f"{RUN}/scores-digits.csv")}
     Path(RUN, "scores-digits.csv").unlink()
     expected = DataModule("digits", binarization).rows("test")  # as `nfvae evaluate` has them
-    assert scored == content_digest({"images": expected.view(-1, 8, 8)})
+    assert scored == content_digest({"images": expected})
     caplog.clear()
     np.save("binary.npy", gray > 127)
     assert cli("encode", RUN, "--input", "binary.npy", "--output", "x.npz")[0] == 0
@@ -96,7 +96,7 @@ def test_results_of_other_images_are_not_replaced(run, cli):
         before = file.read_bytes()
         code, _, error = cli(command, RUN, "--input", "p/own.npy", *quick)
         assert code == 2
-        assert f"{file} exists and has results of other images: give another --output, or delete it" in error
+        assert f"{file} exists and has results of other data: give another --output, or delete it" in error
         assert file.read_bytes() == before
         assert cli(command, RUN, "--input", "p/own.npy", *quick, "--output", f"p/{name}")[0] == 0
         assert cli(command, RUN, "--input", "same.npy", *quick, "--seed", 1, "--output", file)[0] == 0
@@ -114,7 +114,7 @@ def test_images_are_scored(words, run, cli):
     assert [int(row["index"]) for row in rows] == list(range(7))
     assert all(float(row["standard_error"]) > 0 for row in rows)
     if not words:
-        exact = annealed_log_likelihood(run.vae(), read_images(Path("own.npy")).flatten(1).float(), 4, 50)
+        exact = annealed_log_likelihood(run.vae(), read_rows(Path("own.npy"), run.spec, run.data_settings), 4, 50)
         assert [float(row["log_likelihood"]) for row in rows] == pytest.approx(exact.log_likelihood.tolist())
 
 
@@ -159,7 +159,7 @@ def test_more_samples_than_one_picture_takes_are_written(run, cli):
     assert images[-50:].std(0).max() > 0.01
     code, _, error = cli("sample", RUN, "--count", 10_050)
     assert code == 2
-    assert "--count must be at most 10,000; got 10050: for more give an .npz or a folder as --output" in error
+    assert "--count must be at most 10,000; got 10050: for more give an .npz, a .csv or a folder as --output" in error
 
 
 def test_endings_in_capitals_are_pictures_too(run, cli):
@@ -190,7 +190,7 @@ def test_an_interpolation_is_drawn(run, cli):
     [
         (["encode", RUN, "--input", "none.npy"], "there is no file none.npy; expected an .npz, .npy or .pt"),
         (["encode", RUN, "--input", "wide.npy"], r"wide.npy has images of shape \[8, 9\]; the run's have \[8, 8\]"),
-        (["score", RUN, "--input", "two.npz"], "two.npz should hold one array; got a, b"),
+        (["score", RUN, "--input", "two.npz"], "two.npz should hold train, val and test, or one array; got a, b"),
         (["score", RUN, "--input", "own.npy", "--estimator", "guess"], "unknown estimator 'guess'"),
         (["encode", RUN, "--input", "own.npy", "--samples", 0], "--samples must be at least 1; got 0"),
         (["encode", RUN, "--input", "own.npy", "--output", "x.csv"], "--output should name a file that ends in .npz"),

@@ -77,7 +77,7 @@ def test_a_toy_of_your_own_is_fitted(cli):
         (["--model.decoder", "nfvae.models:Decoder"], "'nfvae.models:Decoder' is abstract: it lacks forward"),
         (["--model.prior_options.scale", 2], "unknown option 'scale' of prior 'normal'; known options: none"),
         (["--model.objective", "elob"], "unknown objective 'elob'; known objectives: elbo, iwae, or .* mean elbo"),
-        (["--data.dataset", f"{OWN}:Line"], "is not a subclass of nfvae.data.datasets.ImageDataset"),
+        (["--data.dataset", f"{OWN}:WidePrior"], "is not a subclass of nfvae.data.datasets.Dataset"),
         (
             ["--model.encoder_options", '{"hidden": "abc"}'],
             "hidden takes the widths of the layers.* got 'abc'",
@@ -366,7 +366,10 @@ def test_a_class_that_breaks_its_promise_gets_one_line(name, cli):
     assert not list(Path().glob("runs/*"))
 
 
-@pytest.mark.parametrize(("name", "message"), [("Scalars", "gives shape"), ("Infinite", "expected finite numbers")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("Scalars", "expected floating point with shape"), ("Infinite", "gives numbers that are not finite")],
+)
 def test_a_toy_that_breaks_its_promise_gets_one_line(name, message, cli):
     code, _, error = cli("fit", "--task", "density", *QUICK, f"--data.dataset={BROKEN}:{name}", "--model.depth", 1)
     assert_one_line(code, error, message)

@@ -41,14 +41,14 @@ def test_a_missing_validation_part_is_drawn_from_the_training_part_alone(tmp_pat
         data = read(tmp_path)
     assert [len(part) for part in data.splits] == [32, 4, 10]
     assert [part.float().mean() for part in data.splits] == [0, 0, 1]
-    assert "holds no val: it is 4 of the 36 training images, at random" in caplog.text
+    assert "holds no val: it is 4 of the 36 training data, at random" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        (["train"], "holds train, but no test; expected train, val and test, or train and test"),
-        (["train", "val"], "holds train, val, but no test"),
+        (["train"], "holds train, but no test; expected train and at least one of val and test"),
+        (["val", "test"], "holds test, val, but no train"),
         (["train", "test", "test_masks"], "holds test, train beside test_masks: rename or remove these"),
         (["train", "tset"], "holds train beside tset"),
         (["train", "valid", "validation", "test"], "holds valid and validation, which both stand for val: remove one"),
@@ -180,7 +180,7 @@ def test_images_that_do_not_differ_are_said(tmp_path, caplog):
     write(tmp_path / "test", 1)
     with caplog.at_level("INFO"):
         read(tmp_path)
-    assert "images that are all the same: 10 of train (all pixels 7)" in caplog.text
+    assert "data that are all the same: 10 of train (all values 7)" in caplog.text
     assert "of val" not in caplog.text
     assert "of test" not in caplog.text
 

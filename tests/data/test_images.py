@@ -160,7 +160,7 @@ def test_pixel_means_do_not_depend_on_how_many_images_are_averaged_together(monk
     data = ready("digits", binarization="threshold")
     expected = data.splits.train.double().mean(0).float()
     for pixels in (10, 1000, 2**22):
-        monkeypatch.setattr("nfvae.data.pixels._PIXELS_AT_ONCE", pixels)
+        monkeypatch.setattr("nfvae.data.statistics._AT_ONCE", pixels)
         torch.testing.assert_close(data.statistics.mean, expected, rtol=0, atol=0)
 
 
@@ -219,7 +219,7 @@ def test_damaged_files_are_named_with_the_remedy(tmp_path, damage):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "mnits"}, "unknown dataset 'mnits'; known datasets: mnist, fashion_mnist, digits"),
+        ({"dataset": "mnits"}, "unknown dataset 'mnits'; known datasets: mnist, fashion_mnist, cifar10"),
         ({"binarization": "fuzzy"}, "unknown binarization 'fuzzy'; known binarizations: dynamic, static, threshold"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"dataset": "digits", "seed": "x"}, "seed must be a whole number; got 'x'"),

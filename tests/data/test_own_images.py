@@ -55,11 +55,10 @@ def test_images_of_any_kind_become_gray(images, expected):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (GRAY[0], r"here should hold gray images, shape \(N, height, width\); got \(6, 5\)"),
-        (GRAY[:0], "here should hold gray images"),
-        (GRAY[:, None].expand(-1, 3, -1, -1), "here should hold gray images"),
+        (GRAY[0], r"here should hold images, shape \(N, height, width\) or with channels too; got \(6, 5\)"),
+        (GRAY[:0], "here should hold images"),
+        (GRAY[:, None, :5].expand(-1, 5, -1, -1), r"\(20, 5, 5, 5\), in which channels cannot be told from height"),
         (GRAY.flatten(1).repeat(1, 30), r"got \(20, 900\): reshape it, as images.reshape\(20, 30, 30\)"),
-        (GRAY[..., None].expand(-1, -1, -1, 3), r"got \(20, 6, 5, 3\): colors are not modeled"),
         (GRAY.double() - 1, "gray from 0 to 1, or 0 ... 255; got negative numbers, -1 to 254$"),
         (GRAY / 127.5 - 1, r"got negative numbers, -1 to 1: scale it, as \(x \+ 1\) / 2"),
         (GRAY.long() * 2, "got 0 to 510: divide it by the value of full white, as 1023"),
@@ -265,7 +264,7 @@ def test_a_missing_validation_part_is_drawn_from_the_training_part(tmp_path, cap
     np.savez(file, x_train=GRAY[:15], y_train=np.arange(15), x_test=GRAY[15:], y_test=np.arange(5))
     with caplog.at_level("INFO"):
         data = splits(file, binarization="threshold", split=[0.5, 0.4, 0.1])
-    assert "mnist.npz holds no val: it is 7 of the 15 training images, at random" in caplog.text
+    assert "mnist.npz holds no val: it is 7 of the 15 training data, at random" in caplog.text
     assert [len(part) for part in data.splits] == [8, 7, 5]
     assert torch.equal(data.splits.test, (GRAY[15:] > 127).flatten(1).to(torch.uint8))
     both = torch.cat(data.splits[:2])
@@ -278,7 +277,8 @@ def test_a_missing_validation_part_is_drawn_from_the_training_part(tmp_path, cap
     ("names", "message"),
     [
         (("train", "val", "valid", "test"), "holds val and valid, which both stand for val: remove one"),
-        (("train", "val"), "holds train, val, but no test; expected train, val and test, or train and test"),
+        (("train", "y_train"), "holds train, but no test; expected train and at least one of val and test"),
+        (("val", "test"), "holds val, test, but no train"),
         (("x_test", "y_test"), "holds x_test, but no train"),
         (("train", "test", "mean"), "holds train, test beside mean: rename or remove these"),
         (("train", "vla", "test"), "holds train, test beside vla"),
@@ -304,9 +304,9 @@ def test_no_warning_of_a_library_comes_with_a_refusal(tmp_path, recwarn):
     assert not recwarn.list
 
 
-def count_calls(monkeypatch, name, calls):
-    real = getattr(sys.modules["nfvae.data.arrays"], name)
-    monkeypatch.setattr(f"nfvae.data.arrays.{name}", lambda *given: calls.append(given) or real(*given))
+def count_calls(monkeypatch, name, calls, module="arrays"):
+    real = getattr(sys.modules[f"nfvae.data.{module}"], name)
+    monkeypatch.setattr(f"nfvae.data.{module}.{name}", lambda *given: calls.append(given) or real(*given))
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy", "pt"])
@@ -316,7 +316,7 @@ def test_a_data_module_reads_its_file_once(tmp_path, monkeypatch, suffix):
     write_one.get(suffix, lambda: torch.save(GRAY, file))()
     count_calls(monkeypatch, "as_pixels", calls)
     if suffix == "npz":
-        count_calls(monkeypatch, "_read_npz", calls)
+        count_calls(monkeypatch, "_read_npz", calls, "files")
     data = DataModule("arrays", root=str(file))
     assert not calls
     for _ in range(2):

@@ -5,6 +5,7 @@ import torch
 from torch.distributions import ComposeTransform, Independent, MultivariateNormal, StudentT, TransformedDistribution
 
 from nfvae.flows import DiagonalNormal, FlowDistribution
+from nfvae.models import DataSpec
 from nfvae.models.priors import PRIORS
 from tests.helpers.flows import ALL, CASES, random_flow, swept
 from tests.helpers.models import binary, small_vae
@@ -55,7 +56,7 @@ def test_expanded_densities_have_the_same_values(case):
 
 @pytest.mark.parametrize("name", sorted(PRIORS))
 def test_every_part_of_a_model_expands(name):
-    vae, x = small_vae(prior=PRIORS.make(name, latent=3, shape=(12,))).double(), binary(2).double()
+    vae, x = small_vae(prior=PRIORS.make(name, latent=3, spec=DataSpec((12,)))).double(), binary(2).double()
     z = vae.posterior(x).sample()
     for density, value in ((vae.prior(), z[0]), (vae.decode(z), x), (vae.posterior(x), z)):
         wide = density.expand((6, *density.batch_shape))

@@ -41,4 +41,34 @@ def write_dataset(name: str, root: Path):
         "fashion_mnist": lambda: write_mnist(root, "FashionMNIST"),
         "folder": lambda: write_pictures(root, letters()),
         "omniglot": lambda: write_omniglot(root),
+        "vectors": lambda: write_table(root),
+        **dict.fromkeys(("cifar10", "svhn"), lambda: None),
     }[name]()
+
+
+def write_table(root, count=200):
+    """A table of two classes with a missing value, named columns and a column of text."""
+    random = np.random.default_rng(0)
+    kind = random.integers(0, 2, count)
+    values = random.normal(size=(count, 3)) * [1, 10, 0.1] + kind[:, None] * [3, -20, 0.3]
+    rows = [",".join([*map(str, row), ("north", "south")[k]]) for row, k in zip(values, kind, strict=True)]
+    (root / "labeled.csv").write_text("\n".join(["width,height,depth,label", *rows]) + "\n")
+    (root / "table.csv").write_text("\n".join(["width,height,depth", *(row.rpartition(",")[0] for row in rows)]) + "\n")
+
+
+def color_data(monkeypatch, count=60):
+    """torchvision's color data sets, few and random: their files carry digests, which nothing else can have."""
+    from types import SimpleNamespace
+
+    import torchvision
+
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    labels = random.integers(0, 10, count)
+    cifar10 = SimpleNamespace(data=images, targets=labels.tolist())
+    svhn = SimpleNamespace(data=images.transpose(0, 3, 1, 2), labels=labels)
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda *_, **__: cifar10)
+    monkeypatch.setattr(torchvision.datasets, "SVHN", lambda *_, **__: svhn)
+    for name in ("CIFAR10", "SVHN"):
+        monkeypatch.setattr(f"nfvae.data.torchvision.{name}.counts", (count - 10, 10, count))
+    return images.transpose(0, 3, 1, 2), labels

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from nfvae import DensityDistillation, DensityEstimation
-from nfvae.data import DataModule, Toy
+from nfvae.data import DATASETS, DataModule, Toy
 from nfvae.flows import DiagonalNormal, FlowDensity, FlowDistribution
 from nfvae.plots import density_figure
 from nfvae.runs import density_table
@@ -44,7 +44,7 @@ def trainer(epochs=1, **options):
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if issubclass(DATASETS.load(name), Toy)])
 def test_toys_are_the_same_draws_in_every_run_and_differ_between_splits(name):
-    data, again = DataModule(name, count=500), DataModule(name, count=500, seed=3)
+    data, again = (DataModule(name, dataset_options={"count": 500}, seed=seed) for seed in (0, 3))
     for module in (data, again):
         module.setup()
     for split, features in zip(data.splits, [DATASETS.make(name).features] * 3, strict=True):
@@ -78,7 +78,7 @@ def test_toys_are_what_they_are_called():
 def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {"flow": flow, "depth": 2, "flow_options": small_options(flow)}
-    data = DataModule(count=1000)
+    data = DataModule("two_moons", dataset_options={"count": 1000})
     fitted, run = DensityEstimation(**options), trainer(enable_checkpointing=True)
     run.fit(fitted, data)
     path = run.checkpoint_callback.best_model_path
@@ -102,7 +102,7 @@ def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
 @exhaustive
 def test_maximum_likelihood_reaches_the_entropy_and_the_student_its_teacher(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = DataModule("mixture", count=20_000, batch_size=200)
+    data = DataModule("mixture", dataset_options={"count": 20_000}, batch_size=200)
     options = {"flow": "planar", "depth": 6, "shape": [1], "lr": 1e-2, "schedule": "cosine"}
     run = trainer(6, enable_checkpointing=True)
     run.fit(DensityEstimation(**options), data)
@@ -116,7 +116,7 @@ def test_maximum_likelihood_reaches_the_entropy_and_the_student_its_teacher(tmp_
 
 def test_the_teachers_weight_grows_over_the_warm_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = DataModule("mixture", count=400, batch_size=100)
+    data = DataModule("mixture", dataset_options={"count": 400}, batch_size=100)
     run = trainer(enable_checkpointing=True)
     run.fit(DensityEstimation("planar", 1, shape=[1]), data)
     path = run.checkpoint_callback.best_model_path
@@ -139,7 +139,7 @@ def test_the_teachers_weight_grows_over_the_warm_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize("gradient", ["plain", "path"])
 def test_the_path_gradient_of_a_student_that_is_its_teacher_is_zero(gradient, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = DataModule(count=400, batch_size=100)
+    data = DataModule("two_moons", dataset_options={"count": 400}, batch_size=100)
     run = trainer(enable_checkpointing=True)
     options = {"flow": "planar", "depth": 3}
     run.fit(DensityEstimation(**options), data)
@@ -177,8 +177,9 @@ def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
     [
         (
             ["--data.dataset", "three_moons"],
-            "unknown toy dataset 'three_moons'; known toy datasets: checkerboard, eight_gaussians, ",
+            "unknown dataset 'three_moons'; known datasets: mnist, ",
         ),
+        (["--data.dataset", "digits"], "a density is fitted to complete vectors of real numbers; the data are of form"),
         (["--data.dataset_options.count", "0"], "count must be at least 1; got 0"),
         (["--model.teacher", "runs/none"], "there is no run runs/none"),
         (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has shape [1]; the student [2]"),
@@ -203,12 +204,12 @@ def test_mistakes_get_one_line(arguments, message, cli):
 def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = trainer(enable_checkpointing=True)
-    run.fit(DensityEstimation("planar", 1), DataModule("rings", count=500))
+    run.fit(DensityEstimation("planar", 1), DataModule("rings", dataset_options={"count": 500}))
     student = DensityDistillation(run.checkpoint_callback.best_model_path, flow="planar", depth=1)
     with pytest.raises(
         ValueError, match=r"the teacher .*\.ckpt was trained on rings; the student's data are two_moons"
     ):
-        trainer().fit(student, DataModule("two_moons", count=500))
+        trainer().fit(student, DataModule("two_moons", dataset_options={"count": 500}))
 
 
 def test_a_density_is_no_vae(cli):
@@ -252,7 +253,7 @@ class FarAway(Toy):
 @pytest.mark.parametrize(("flow", "depth", "options"), sweep(DEEP, lambda flow, *_: flow == DEEP[0][0]))
 def test_deep_flows_begin_on_data_far_from_zero(flow, depth, options, tmp_path):
     module = DensityEstimation(flow, depth, {"hidden": 32, **options}, shape=[19])
-    data = DataModule("tests.training.test_density:FarAway", count=1000)
+    data = DataModule("tests.training.test_density:FarAway", dataset_options={"count": 1000})
     run = trainer(default_root_dir=tmp_path, limit_train_batches=1, enable_checkpointing=True)
     run.fit(module, data)
     gaussian = 18 * (0.5 + math.log(100) + math.log(2 * math.pi) / 2) + math.log(2 * math.pi) / 2
@@ -278,7 +279,7 @@ def test_a_standardized_density_is_one_of_the_data_as_they_are(offset):
 
 def test_without_standardization_the_message_names_the_cure(tmp_path):
     module = DensityEstimation("realnvp", 32, {"hidden": 64}, standardize=False, shape=[19])
-    data = DataModule("tests.training.test_density:FarAway", count=1000)
+    data = DataModule("tests.training.test_density:FarAway", dataset_options={"count": 1000})
     with pytest.raises(FloatingPointError, match=r"step 0 .*scale the data to mean 0 and deviation 1"):
         trainer(default_root_dir=tmp_path, num_sanity_val_steps=0).fit(module, data)
 

@@ -58,8 +58,9 @@ def test_settings_of_numpy_and_pathlib_are_kept_as_plain_ones(tmp_path):
 
 
 def test_the_settings_of_vectors_are_plain_too():
-    given = DataModule(np.str_("mixture"), count=np.int64(10), seed=np.int64(1))
-    assert [type(given.hparams[name]) for name in ("dataset", "count", "seed")] == [str, int, int]
+    given = DataModule(np.str_("mixture"), dataset_options={"count": np.int64(10)}, seed=np.int64(1))
+    assert [type(given.hparams[name]) for name in ("dataset", "seed")] == [str, int]
+    assert type(given.hparams["dataset_options"]["count"]) is int
 
 
 @pytest.mark.parametrize(

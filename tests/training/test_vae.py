@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from nfvae import VAE, DataModule, FlowVAE, make_vae
 from nfvae.commands.progress import MetricProgressBar
+from nfvae.training import TrainingModule
 from tests.helpers.flows import ALL
 from tests.helpers.sweeps import exhaustive, first
 from tests.helpers.training import digits, module, trainer
@@ -323,7 +324,7 @@ def test_two_processes_train_and_validate_each_on_their_shard(tmp_path):
 def test_the_settings_of_a_vae_are_those_of_make_vae():
     """The command line reads them from the training module, Python from `make_vae`: one list, in two signatures."""
     plain = inspect.signature(make_vae).parameters
-    trained = inspect.signature(FlowVAE).parameters
+    trained = {**inspect.signature(TrainingModule).parameters, **inspect.signature(FlowVAE).parameters}
     for name, parameter in plain.items():
         default = trained[name].default
-        assert (tuple(default) if name == "shape" else default) == parameter.default, name
+        assert (tuple(default) if isinstance(default, list) else default) == parameter.default, name
