@@ -44,8 +44,6 @@ class Source:
             raise ValueError(f"dataset {self.name} has no named columns: condition is for tables")
         self.raw, binarization = reader.find_spec(root), settings["binarization"]
         is_gray = self.raw.levels == LEVELS and len(self.raw.shape) == 2
-        if binarization in ("static", "threshold") and not is_gray:
-            raise ValueError(f"binarization {binarization} is for gray images; got {self.raw.noun} of shape {self.raw}")
         self.binarization = binarization if is_gray else "none"
         self.classes, self.columns = (
             [*(reader.find_classes(root) if reader.labels else [])],

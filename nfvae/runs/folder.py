@@ -19,8 +19,9 @@ _BEST, _LAST = "best.ckpt", "last.ckpt"
 def experiment_name(settings: Mapping[str, Any]) -> str:
     """Return the name that runs of one configuration share, whatever their seed.
 
-    The name lists data, labels, network, flow, depth, likelihood, prior, objective, gradient and the target of a student. Data, flow and
-    depth are always there. The other choices are left out if they are the default of `nfvae.FlowVAE`.
+    The name lists data, labels, network, flow, depth, likelihood, prior, objective, gradient and the target of a
+    student. Data, flow and depth are always there. The other choices are left out if they are the default of
+    `nfvae.FlowVAE`.
 
     Args:
         settings: settings of the run, nested as in its config.yaml.

@@ -78,7 +78,7 @@ def test_no_two_combinations_of_configs_have_one_name():
     for chosen in overlays():
         settings = functools.reduce(merge, (contents[path] for path in chosen), base)
         name = run_name({"seed_everything": 0, **settings})
-        assert len(name) <= 64
+        assert len(name) <= 72
         if (other := names.setdefault(name, settings)) != settings:
             raise AssertionError(f"{name} is the name of {settings} and {other}")
     assert len(names) > 1000

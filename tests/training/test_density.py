@@ -179,7 +179,6 @@ def test_the_command_leaves_figure_and_table_of_teacher_and_student(cli):
             ["--data.dataset", "three_moons"],
             "unknown dataset 'three_moons'; known datasets: mnist, ",
         ),
-        (["--data.dataset", "digits"], "a density is fitted to complete vectors of real numbers; the data are of form"),
         (["--data.dataset_options.count", "0"], "count must be at least 1; got 0"),
         (["--model.teacher", "runs/none"], "there is no run runs/none"),
         (["--model.teacher", "runs/teacher", "--data.dataset", "rings"], "the teacher has shape [1]; the student [2]"),
@@ -290,3 +289,9 @@ def test_vectors_of_ones_own_loader_are_standardized_too(tmp_path):
     run = trainer(default_root_dir=tmp_path)
     run.fit(DensityEstimation("realnvp", 32, {"hidden": 64}, shape=[19]), loader, loader)
     assert run.callback_metrics["val/nll"].isfinite()
+
+
+def test_a_density_is_of_real_numbers(cli):
+    code, _, error = cli("fit", "--task", "density", "--data.dataset", "digits", *QUICK)
+    assert code == 2
+    assert "a density is fitted to complete vectors of real numbers; the data are of form [8, 8]" in error
