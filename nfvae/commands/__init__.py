@@ -68,7 +68,8 @@ COMMANDS = {
     "compare": Command("nfvae.commands.compare", "compare runs or configs in one table"),
     "export": Command("nfvae.commands.export", "copy trained runs into small folders to share"),
     "plot": Command("nfvae.commands.plot", "draw a picture of trained models"),
-    "encode": Command("nfvae.commands.encode", "encode your images into posterior samples"),
-    "score": Command("nfvae.commands.encode", "compute log p(x) of your images"),
-    "sample": Command("nfvae.commands.sample", "draw images from a trained model"),
+    "encode": Command("nfvae.commands.encode", "encode your data into posterior samples"),
+    "score": Command("nfvae.commands.encode", "compute log p(x) of your data"),
+    "classify": Command("nfvae.commands.classify", "classify data by a model trained with labels"),
+    "sample": Command("nfvae.commands.sample", "draw images or vectors from a trained model"),
 }

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 
 from nfvae.commands.arguments import Parser, check_file, described, offer
 from nfvae.commands.pictures import PICTURES, draw
+from nfvae.plots import PROJECTIONS
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.estimators import estimator_classes
@@ -26,7 +27,7 @@ def plot_command(arguments: list[str]) -> None:
     evaluations, root, images = _checked(options), getattr(options, "data.root"), options.images
     runs = [Run(path) for path in options.runs]
     pl.seed_everything(options.seed, verbose=False)
-    figure = draw(options.kind, runs, images, evaluations, root, options.teacher)
+    figure = draw(options.kind, runs, images, evaluations, root, options.teacher, options.projection)
     if options.output is None and not runs:
         raise ValueError(f"plot {options.kind} names no run, so it needs --output FILE.png")
     path = options.output or runs[0].folder.drawn(options.kind)
@@ -71,6 +72,8 @@ def plot_parser() -> Parser:
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--data.root", help="folder or file of the images, if they have moved since training")
     parser.add_argument("--teacher", type=Path, help="run of the student's teacher, if it has moved since training")
+    text = "projection of latents of more than two coordinates: pca or tsne (default: pca)"
+    parser.add_argument("--projection", choices=PROJECTIONS, default="pca", help=text)
     where = "file to write (default: plots/KIND.png in the folder of the first run; required for deformation)"
     parser.add_argument("--output", type=Path, help=where)
     return parser

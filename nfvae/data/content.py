@@ -102,7 +102,7 @@ class Content:
         others = [each for part in parts for each in (part.y, part.observed) if each is not None]
         self.digest = data_digest(*(part.x for part in parts), *others)
         self.spec, self.is_dynamic = source.spec, source.binarization == "dynamic"
-        self.conditions = [None if part.y is None else _condition(part.y, self.spec.conditions) for part in parts]
+        self.conditions = [_condition(part.y, self.spec.conditions) for part in parts]
         self.observed = [part.observed for part in parts]
         self.splits = source.binarized(Splits(*(part.x for part in parts)))
 
@@ -132,12 +132,14 @@ class Content:
         return statistics_of(self.splits.train, self.observed[0], scale, is_binary=self.spec.levels == 2)
 
 
-def _condition(y: Tensor, size: int) -> Tensor:
-    """Return labels as one-hot vectors, or real conditions, with shape (N, C).
+def _condition(y: Tensor | None, size: int) -> Any:
+    """Return labels as one-hot vectors, or real conditions, with shape (N, C); None if there are none.
 
     Raises:
         ValueError: for labels or conditions that are missing.
     """
+    if y is None:
+        return None
     missing = ~y.isfinite().view(len(y), -1).all(1) | (y.view(len(y), -1) < 0).all(1) & (not y.is_floating_point())
     if count := int(missing.sum()):
         what = "condition" if y.is_floating_point() else "label"

@@ -18,8 +18,11 @@ from nfvae.data.datasets import DATA_ROOT_VARIABLE, DATASETS, Dataset
 from nfvae.models import DataSpec, Statistics
 from nfvae.registry import check_choice, check_flag, check_seed, check_sizes, save_plainly
 
-DIGEST, CLASSES, COLUMNS = "_sha256", "_classes", "_columns"
-"""Keys of digest, class names and column names in the data's settings; they are no arguments of the class."""
+DIGEST, CLASSES, CLASS_SHARES, COLUMNS = "_sha256", "_classes", "_class_shares", "_columns"
+"""Keys of digest, class names, their shares in the training part, and column names in the data's settings.
+
+They are no arguments of the class.
+"""
 BINARIZATIONS = ("dynamic", "static", "threshold", "none")
 
 
@@ -129,6 +132,8 @@ class DataModule(pl.LightningDataModule):
         if self.content is None:
             self.content = Content(self.source, self._parts)
             self.hparams[DIGEST] = self.content.digest
+            if self.source.classes:
+                self.hparams[CLASS_SHARES] = self.content.conditions[0].mean(0).tolist()
             del self._parts
 
     def rows(self, split: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from nfvae.estimators.annealed import BUDGETS, AnnealedEstimate, annealed_log_likelihood
 from nfvae.estimators.bounds import check_bound, elbo, iwae
+from nfvae.estimators.classes import Calibration, calibration, class_log_likelihoods, class_probabilities
 from nfvae.estimators.divergences import KL_GRADIENTS, reverse_kl
 from nfvae.estimators.gaps import GapEstimate, inference_gaps
 from nfvae.estimators.gradients import GRADIENTS, Gradient, path_draw
@@ -17,6 +18,7 @@ __all__ = [
     "OBJECTIVES",
     "PROPOSALS",
     "AnnealedEstimate",
+    "Calibration",
     "Estimate",
     "GapEstimate",
     "Gradient",
@@ -24,7 +26,10 @@ __all__ = [
     "SandwichEstimate",
     "Simulated",
     "annealed_log_likelihood",
+    "calibration",
     "check_bound",
+    "class_log_likelihoods",
+    "class_probabilities",
     "elbo",
     "inference_gaps",
     "iwae",

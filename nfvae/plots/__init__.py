@@ -1,5 +1,6 @@
 """Pictures; each function returns a matplotlib Figure."""
 
+from nfvae.plots.classes import PROJECTIONS, classification_figure, latents_figure, projected
 from nfvae.plots.curves import difference_figure, gain_bars, learning_curves
 from nfvae.plots.densities import density_figure, density_gallery, uniform_figure
 from nfvae.plots.flows import (
@@ -21,8 +22,10 @@ from nfvae.plots.likelihood import (
 from nfvae.plots.vectors import marginals_figure, scatter_figure
 
 __all__ = [
+    "PROJECTIONS",
     "annealed_figure",
     "check_plane",
+    "classification_figure",
     "deformation_figure",
     "density_figure",
     "density_gallery",
@@ -34,12 +37,14 @@ __all__ = [
     "interpolation_grid",
     "k_curves",
     "latent_traversal",
+    "latents_figure",
     "layers_figure",
     "learning_curves",
     "likelihood_figure",
     "marginals_figure",
     "posterior_contours",
     "posterior_misfit",
+    "projected",
     "reconstruction_grid",
     "sandwich_figure",
     "scatter_figure",

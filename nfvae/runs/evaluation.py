@@ -71,7 +71,13 @@ class Evaluation:
         run.check_spec(data.spec, data.hparams["dataset"])
         self.run, self.spec, self.notice, self.estimator = run, run.spec, "", settings.estimator
         self.seed, split = settings.seed, settings.images_of
-        self.images = self.estimator.images(run.vae, lambda: data.rows(split), settings.first_images, settings.seed)
+        read_split = "test" if self.estimator.simulates else split
+        self.images = self.estimator.images(
+            run.vae,
+            lambda: data.rows(read_split),
+            settings.first_images,
+            settings.seed,
+        )
         self.identity = {
             "dataset": data.hparams["dataset"],
             "binarization": data.binarization,

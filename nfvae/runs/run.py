@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from nfvae.data import DataModule
-from nfvae.data.module import CLASSES, COLUMNS, DIGEST
+from nfvae.data.module import CLASS_SHARES, CLASSES, COLUMNS, DIGEST
 from nfvae.flows import FlowDensity
 from nfvae.models import VAE, DataSpec
 from nfvae.registry import check_choice, check_sizes, check_trusted, options_of
@@ -63,7 +63,7 @@ class Run:
         self.path = path if is_checkpoint else self.folder.checkpoint(last)
         self.checkpoint = read_checkpoint(self.path)
         self.task, self.kind = str(self.checkpoint["task"]), str(self.checkpoint["model"])
-        self.data_digest: str | None = (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(DIGEST)
+        self.data_digest: str | None = self._known(DIGEST)
         check_trusted([self.settings, self.data_settings, self.task], self.path, {*trust, *trained_with(self.folder)})
 
     @cached_property
@@ -146,15 +146,23 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """The names of the classes of a model of labeled data; empty without labels."""
-        return list((self.checkpoint.get("datamodule_hyper_parameters") or {}).get(CLASSES, []))
+        return list(self._known(CLASSES) or [])
+
+    @property
+    def class_shares(self) -> list[float]:
+        """The share of each class in the training data."""
+        return list(self._known(CLASS_SHARES) or [])
 
     @property
     def columns(self) -> list[str]:
         """The names of the values of a vector; empty for images."""
         if len(self.spec.shape) > 1:
             return []
-        known = (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(COLUMNS)
-        return [f"x{place}" for place in range(self.spec.size)] if known is None else list(known)
+        return list(self._known(COLUMNS) or [f"x{place}" for place in range(self.spec.size)])
+
+    def _known(self, name: str) -> Any:
+        """Return what the checkpoint knows about the training data under a name; None if nothing."""
+        return (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(name)
 
     def condition(self, label: str | None, values: Sequence[float] | None) -> Tensor | None:
         """Return a condition with shape (C,): a label by its name, or given values; None if neither is given.

@@ -67,7 +67,7 @@ class Column(NamedTuple):
         digits = 0 if isinstance(value, int) else self.digits
         text = f"{value:.{self.digits}%}" if self.percent else f"{self.sign * value:,.{digits}f}"
         error = row.get(self.error) if self.error else None
-        return text if error is None else f"{text} ± {error:.{self.digits}f}"
+        return text if error is None else f"{text} ± {error:.{self.digits}{'%' if self.percent else 'f'}}"
 
     def best(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
         """Return the indices of the rows with the lowest number as shown; none if the lowest is not the best."""

@@ -26,6 +26,7 @@ PICTURES = Registry(
         "gap": "nfvae.commands.pictures.evaluations:Gaps",
         "gain": "nfvae.commands.pictures.evaluations:Gain",
         "posterior": "nfvae.commands.pictures.latents:Posteriors",
+        "latents": "nfvae.commands.pictures.latents:Latents",
         "layers": "nfvae.commands.pictures.latents:Layers",
         "density": "nfvae.commands.pictures.densities:Density",
         "uniform": "nfvae.commands.pictures.densities:Uniform",
@@ -42,6 +43,7 @@ def draw(
     evaluations: Mapping[str, EvaluationSettings] = {},
     root: str | None = None,
     teacher: Path | str | None = None,
+    projection: str = "pca",
 ) -> "Figure":
     """Draw a picture.
 
@@ -52,12 +54,13 @@ def draw(
         evaluations: settings of the evaluations to read, by estimator name.
         root: folder or file of the images, if they have moved since training.
         teacher: run of a student's teacher, if it has moved since training.
+        projection: projection of latents of more than two coordinates: `pca` or `tsne`.
 
     Raises:
         ValueError: for an unknown name, or runs or images that do not suit the picture.
         FileNotFoundError: if an evaluation or the given teacher does not exist.
     """
-    figure = PICTURES.make(name).draw(Given(runs, images, evaluations, root, teacher))
+    figure = PICTURES.make(name).draw(Given(runs, images, evaluations, root, teacher, projection))
     if not hasattr(figure, "savefig"):
         raise ValueError(f"picture {name} gives {type(figure).__name__}; expected a matplotlib Figure")
     return figure

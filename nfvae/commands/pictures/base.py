@@ -25,6 +25,7 @@ class Given(NamedTuple):
     evaluations: Mapping[str, EvaluationSettings] = {}
     root: str | None = None
     teacher: Path | str | None = None
+    projection: str = "pca"
 
     def only(self) -> Run:
         """Return the run of a picture that takes exactly one."""
