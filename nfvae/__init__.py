@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nfvae.estimators import (
         annealed_log_likelihood,
         elbo,
+        impute,
         inference_gaps,
         iwae,
         log_likelihood,
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "annealed_log_likelihood",
     "elbo",
+    "impute",
     "inference_gaps",
     "iwae",
     "log_likelihood",
@@ -53,7 +55,7 @@ _HOMES = {  # imported on first use
     "nfvae.flows": ("FLOWS", "Bijection", "Flow", "FlowDensity", "FlowDistribution", "make_flow"),
     "nfvae.models": ("VAE", "LogTerms", "make_vae"),
     "nfvae.estimators": (
-        *("annealed_log_likelihood", "elbo", "inference_gaps", "iwae", "log_likelihood"),
+        *("annealed_log_likelihood", "elbo", "impute", "inference_gaps", "iwae", "log_likelihood"),
         *("reverse_kl", "sandwich", "simulate"),
     ),
     "nfvae.data": ("DataModule",),

@@ -70,6 +70,7 @@ COMMANDS = {
     "plot": Command("nfvae.commands.plot", "draw a picture of trained models"),
     "encode": Command("nfvae.commands.encode", "encode your data into posterior samples"),
     "score": Command("nfvae.commands.encode", "compute log p(x) of your data"),
+    "impute": Command("nfvae.commands.impute", "fill in missing values of your data"),
     "classify": Command("nfvae.commands.classify", "classify data by a model trained with labels"),
     "sample": Command("nfvae.commands.sample", "draw images or vectors from a trained model"),
 }

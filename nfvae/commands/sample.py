@@ -16,7 +16,7 @@ from nfvae.models.vae import VALUES
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import Run
 from nfvae.runs.files import whole_file, write_figure, write_whole
-from nfvae.runs.tables import Table
+from nfvae.runs.tables import Table, as_records
 
 _MOST_PICTURED, _MOST_DATA = 10_000, 10_000_000  # in one picture; in a file or a folder
 
@@ -93,8 +93,7 @@ def _write_table(path: Path, vectors: Tensor, run: Run) -> None:
     """Write vectors with shape (N, D) as a .csv with the names of their columns."""
     if not run.columns:
         raise ValueError(f"run {run.folder.path} models images: --output takes a picture, an .npz or a folder")
-    rows = [dict(zip(run.columns, row, strict=True)) for row in vectors.tolist()]
-    write_whole(path, Table(rows, []).csv() + "\n")
+    write_whole(path, Table(as_records(vectors, run.columns), []).csv() + "\n")
 
 
 def _write_arrays(path: Path, drawn: Tensor) -> None:

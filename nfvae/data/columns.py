@@ -26,8 +26,8 @@ def split_columns(names: Sequence[str], condition: Sequence[str], source: object
     return values, conditions
 
 
-def report_columns(x: Tensor, names: Sequence[str], source: object) -> None:
-    """Report columns that are constant, have missing values, or vary too little for float32.
+def check_columns(x: Tensor, names: Sequence[str], source: object) -> None:
+    """Refuse columns that no model can use.
 
     Args:
         x: values with shape (N, D), float64, NaN where missing.
@@ -35,24 +35,33 @@ def report_columns(x: Tensor, names: Sequence[str], source: object) -> None:
         source: path of the data.
 
     Raises:
-        ValueError: for a column without any value.
+        ValueError: for a column without any value, or one that varies too little for float32.
     """
     missing = x.isnan()
-    if empty := [names[place] for place in missing.all(0).nonzero().flatten().tolist()]:
+    if empty := _named(missing.all(0), names):
         raise ValueError(f"{source} has no value at all in {_listed(empty)}: leave out these columns")
-    filled = torch.where(missing, torch.inf, x).amin(0), torch.where(missing, -torch.inf, x).amax(0)
-    spread, size = filled[1] - filled[0], torch.where(missing, 0, x).abs().amax(0)
-    for what, found in {
-        "constant columns, whose density says nothing": spread == 0,
-        "columns whose values differ too little for float32 (subtract an offset)": (spread > 0)
-        & (spread < _FINE * size),
-    }.items():
-        if found.any():
-            rank_zero_info(f"{source}: {what}: {_listed([names[i] for i in found.nonzero().flatten().tolist()])}")
-    if missing.any():
+    spread, size = _spread(x), torch.where(missing, 0, x).abs().amax(0)
+    if coarse := _named((spread > 0) & (spread < _FINE * size), names):
+        raise ValueError(f"{source} varies too little for float32 in {_listed(coarse)}: subtract an offset there")
+
+
+def report_columns(x: Tensor, names: Sequence[str], source: object) -> None:
+    """Report columns that are constant or have missing values; `check_columns` describes the arguments."""
+    if constant := _named(_spread(x) == 0, names):
+        rank_zero_info(f"{source}: constant columns, whose density says nothing: {_listed(constant)}")
+    if (missing := x.isnan()).any():
         counts = {names[place]: int(count) for place, count in enumerate(missing.sum(0).tolist()) if count}
         said = _listed([f"{name} ({count:,})" for name, count in counts.items()])
         rank_zero_info(f"{source}: missing values of {len(x):,} rows: {said}")
+
+
+def _spread(x: Tensor) -> Tensor:
+    missing = x.isnan()
+    return torch.where(missing, -torch.inf, x).amax(0) - torch.where(missing, torch.inf, x).amin(0)
+
+
+def _named(chosen: Tensor, names: Sequence[str]) -> list[str]:
+    return [names[place] for place in chosen.nonzero().flatten().tolist()]
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.data.batches import Part, Splits
-from nfvae.data.columns import report_columns, split_columns
+from nfvae.data.columns import check_columns, report_columns, split_columns
 from nfvae.data.datasets import Dataset
 from nfvae.data.files import ARRAY_ENDINGS, open_arrays
 from nfvae.data.labels import as_classes, class_names
@@ -68,8 +68,9 @@ class Vectors(Dataset):
 
     @override
     def read(self, root: Path, download: bool) -> Splits:
-        """Return the parts of the file or folder that is the data root."""
+        """Return the parts of the file or folder that is the data root, and report odd columns."""
         parts = self._read_once(root)
+        report_columns(torch.cat([part.x for part in parts.values()]), self.values, root)
         if "" in parts:
             return drawn_splits(parts[""], self.split, self.split_seed, root)
         return complete(parts, self.split, self.split_seed, root)
@@ -128,7 +129,7 @@ class Vectors(Dataset):
         """Keep parts of float64 numbers with shape (N, columns), and their classes."""
         values, conditions = split_columns(names, self.condition, root)
         self.values = [names[place] for place in values]
-        report_columns(torch.cat([x[:, values] for x in found.values()]), self.values, root)
+        check_columns(torch.cat([x[:, values] for x in found.values()]), self.values, root)
         for part, x in found.items():
             if not (x.isfinite() | x.isnan()).all():
                 raise ValueError(f"{root} holds infinite numbers")

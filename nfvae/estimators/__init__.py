@@ -7,6 +7,7 @@ from nfvae.estimators.divergences import KL_GRADIENTS, reverse_kl
 from nfvae.estimators.gaps import GapEstimate, inference_gaps
 from nfvae.estimators.gradients import GRADIENTS, Gradient, path_draw
 from nfvae.estimators.importance import PROPOSALS, Estimate, k_values, log_likelihood, log_weights
+from nfvae.estimators.imputation import Imputation, impute
 from nfvae.estimators.objectives import OBJECTIVES, Objective, make_objective
 from nfvae.estimators.pareto import pareto_khat
 from nfvae.estimators.sandwich import SandwichEstimate, Simulated, sandwich, simulate
@@ -22,6 +23,7 @@ __all__ = [
     "Estimate",
     "GapEstimate",
     "Gradient",
+    "Imputation",
     "Objective",
     "SandwichEstimate",
     "Simulated",
@@ -31,6 +33,7 @@ __all__ = [
     "class_log_likelihoods",
     "class_probabilities",
     "elbo",
+    "impute",
     "inference_gaps",
     "iwae",
     "k_values",

@@ -54,6 +54,12 @@ class Estimate(NamedTuple):
 _OF_Q = ("elbo", "kl", "z", "z_square")  # sums over the samples of q itself
 
 
+def tail_length(samples: int) -> int:
+    """Return the number of largest weights to which Pareto k̂ is fitted."""
+    length: int = math.ceil(min(samples / 5, 3 * samples**0.5))
+    return length
+
+
 def k_values(samples: int) -> list[int]:
     """Return the sample counts of the K-curve: those of 1, 10, 100 and 1000 that are below K, then K."""
     return [k for k in (1, 10, 100, 1000) if k < samples] + [samples]
@@ -151,7 +157,7 @@ class _RunningSums:
         self.log_sum = self.log_square_sum = zero - math.inf
         self.groups = k_values(samples)[1:-1]
         self.sums: dict[str | int, Tensor] = dict.fromkeys([*_OF_Q, *self.groups, 1], zero)
-        self.tail_length = math.ceil(min(samples / 5, 3 * samples**0.5))
+        self.tail_length = tail_length(samples)
         self.tail: list[Tensor] = []
 
     def add(self, chunk: Chunk) -> None:

@@ -103,8 +103,11 @@ class Run:
         prefix = "model."
         return {key.removeprefix(prefix): value for key, value in self.state().items() if key.startswith(prefix)}
 
-    def model(self) -> nn.Module:
+    def model(self, **changes: Any) -> nn.Module:
         """Build the plain model and load its weights, on the CPU and in eval mode.
+
+        Args:
+            changes: settings to change that leave the weights as they are, such as `missing`.
 
         Raises:
             ValueError: if the weights do not fit the settings, or were left out of an exported run.
@@ -112,14 +115,15 @@ class Run:
         weights = self.weights()
         builder = MODELS[self.kind]
         with taken_from(self.path, "model"):
-            model = builder(**{name: self.settings[name] for name in options_of(builder)})
+            settings = self.settings | changes
+            model = builder(**{name: settings[name] for name in options_of(builder)})
         load_weights(model, weights, self.path)
         return model.eval()
 
-    def vae(self) -> VAE:
-        """Return the model, which must be a VAE; raises ValueError for another kind."""
+    def vae(self, **changes: Any) -> VAE:
+        """Return the model as `model` does, which must be a VAE; raises ValueError for another kind."""
         self.check_kind("vae")
-        model = self.model()
+        model = self.model(**changes)
         assert isinstance(model, VAE)
         return model
 

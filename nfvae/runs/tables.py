@@ -202,6 +202,11 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
+def as_records(vectors: Any, columns: Sequence[str]) -> list[dict[str, float]]:
+    """Return float32 vectors with shape (N, D) as rows of a table, with the seven digits that float32 has."""
+    return [{name: float(f"{value:.7g}") for name, value in zip(columns, row, strict=True)} for row in vectors.tolist()]
+
+
 def paragraph(text: str, width: int | None = None) -> str:
     """Wrap prose to `width`, by default that of the terminal, and to at most 100 characters."""
     return textwrap.fill(text, min(width or _terminal_width(), TEXT_WIDTH), break_on_hyphens=False)
