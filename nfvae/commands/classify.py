@@ -47,7 +47,7 @@ def classify_command(arguments: list[str]) -> None:
     x, labels, name = _data(run, options)
     path: Path = options.output or run.folder.path / f"classified-{name}-{estimator.name}-{estimator.size()}.csv"
     probabilities = _classified(run, x, estimator, options.seed)
-    _write(path, run.classes, probabilities, labels)
+    _write(path, run.names.classes, probabilities, labels)
     if labels is None:
         print(path)
     else:
@@ -73,13 +73,16 @@ def classify_parser() -> Parser:
 
 def _data(run: Run, options: Namespace) -> tuple[Tensor, Tensor | None, str]:
     """Return the data with shape (N, P), their classes with shape (N,) if known, and their name."""
-    if not run.classes:
+    if not run.names.classes:
         raise ValueError(f"run {run.folder.path} was trained without labels (--data.labels), so it cannot classify")
     if options.input is None:
         split = options.split or "test"
         rows, name = run.data().rows(split), split
     else:
-        rows, name = read_rows(options.input, run.spec, run.data_settings, run.columns, run.classes), options.input.stem
+        rows, name = (
+            read_rows(options.input, run.spec, run.data_settings, run.names.columns, run.names.classes),
+            options.input.stem,
+        )
     rows = rows[: options.limit]
     name += "" if options.limit is None else f"-first{options.limit}"
     if rows.shape[1] == run.spec.size:
@@ -101,7 +104,7 @@ def _classified(run: Run, x: Tensor, estimator: Estimator, seed: int) -> Tensor:
             return found
 
         parts.append(class_log_likelihoods(model, some, estimate))
-    return class_probabilities(torch.cat(parts), torch.tensor(run.class_shares, dtype=torch.float64))
+    return class_probabilities(torch.cat(parts), torch.tensor(run.names.class_shares, dtype=torch.float64))
 
 
 def _write(path: Path, classes: list[str], probabilities: Tensor, labels: Tensor | None) -> None:
@@ -126,11 +129,11 @@ def _report(path: Path, run: Run, probabilities: Tensor, labels: Tensor, name: s
         "model_sha256": run.digest(),
     }
     write_whole(path.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
-    confusion = torch.zeros(len(run.classes), len(run.classes)).index_put(
+    confusion = torch.zeros(len(run.names.classes), len(run.names.classes)).index_put(
         (labels, predicted), torch.ones(len(labels)), accumulate=True
     )
     title = f"{run.folder.name}: {name}, accuracy {summary['accuracy']:.1%}"
-    write_figure(path.with_suffix(".png"), classification_figure(confusion, curve, run.classes, title))
+    write_figure(path.with_suffix(".png"), classification_figure(confusion, curve, run.names.classes, title))
     columns = [
         Column("images", "data", 0),
         Column("accuracy", "accuracy", 1, "accuracy_se", percent=True),

@@ -177,7 +177,7 @@ def _check_before_training(
             _check_trainable(plan, plans)
             _check_evaluable(plan, evaluations[0].dataset)
     for run in [entry for entry in entries if isinstance(entry, Run)]:
-        if run.kind != "vae" or not run.checkpoint["state_dict"]:
+        if not run.checkpoint["state_dict"]:
             for settings in evaluations:
                 read_summary(run, settings)  # raises if the evaluation is missing, because it cannot be made now
     if entries and options.baseline and " " not in options.baseline and not options.wandb:
@@ -191,9 +191,7 @@ def _planned(entry: Plan | Run) -> Result:
 
 
 def _check_trainable(plan: Plan, plans: list[Plan]) -> None:
-    """Refuse a density, a run that was trained with other settings, or a training that could not begin."""
-    if plan.module_class.kind != "vae":
-        raise ValueError(f"{plan.folder.path} is a density of vectors; VAEs are compared: nfvae plot gallery shows it")
+    """Refuse a run that was trained with other settings, or a training that could not begin."""
     needed = {str(plan.settings["model"].get(name)) for name in ("teacher", "start")}
     if plan.folder.is_trained:
         _check_same_settings(plan)

@@ -123,10 +123,10 @@ def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tens
     run = Run(options.run)
     path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
     model = run.vae()
-    rows = read_rows(options.input, run.spec, run.data_settings, run.columns, run.classes)
+    rows = read_rows(options.input, run.spec, run.data_settings, run.names.columns, run.names.classes)
     if (run.data_settings.get("dataset_options") or {}).get("invert"):
         rank_zero_info("the run inverts its pictures; the input is taken as it is: 0 is paper, the largest value ink")
-    if (condition := run.condition(options.label, options.condition)) is not None:
+    if (condition := run.names.condition_of(options.label, options.condition)) is not None:
         rows = rows[:, : run.spec.size]
     elif run.spec.conditions and rows.shape[1] == run.spec.size:
         raise ValueError(f"run {run.folder.path} is conditioned: give --label or --condition, or labels in the file")

@@ -42,7 +42,7 @@ def impute_command(arguments: list[str]) -> None:
         check_file("--output", options.output, (".npz", ".csv"))
     run = Run(options.run)
     model, spec = run.vae(missing=True), run.spec._replace(missing=True)
-    rows = read_rows(options.input, spec, run.data_settings, run.columns, run.classes)
+    rows = read_rows(options.input, spec, run.data_settings, run.names.columns, run.names.classes)
     x = model.as_data(rows[:, : spec.size], given) if (given := _condition(run, options)) is not None else rows
     x = model.as_data(x)
     if not (holes := x[:, : spec.size].isnan()).any():
@@ -74,17 +74,17 @@ def impute_parser() -> Parser:
 
 
 def _condition(run: Run, options: Any) -> Tensor | None:
-    return run.condition(options.label, options.condition)
+    return run.names.condition_of(options.label, options.condition)
 
 
 def _write(path: Path, found: Imputation, run: Run) -> None:
     if path.suffix.lower() == ".csv":
-        if not run.columns:
+        if not run.names.columns:
             raise ValueError(f"run {run.folder.path} models images: --output takes an .npz")
         rows = [
             {"imputation": number, "index": index, **row}
             for number, table in enumerate(found.values)
-            for index, row in enumerate(as_records(table, run.columns))
+            for index, row in enumerate(as_records(table, run.names.columns))
         ]
         write_whole(path, Table(rows, []).csv() + "\n")
         return

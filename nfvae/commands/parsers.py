@@ -16,7 +16,7 @@ from nfvae.commands.messages import TRAINER_HELP, in_plain_words
 from nfvae.commands.settings import NULL, Sources
 from nfvae.data import DATASETS, DataModule
 from nfvae.estimators import GRADIENTS, OBJECTIVES
-from nfvae.flows import FLOWS
+from nfvae.flows import BASES, FLOWS
 from nfvae.models import DECODERS, ENCODERS, LIKELIHOODS, PRIORS, DataSpec
 from nfvae.registry import OWN
 from nfvae.runs.yamls import dump_yaml
@@ -25,6 +25,7 @@ from nfvae.version import __version__
 
 _CHOICES: dict[str, Mapping[str, str]] = {
     "model.flow": FLOWS,
+    "model.base": BASES,
     "model.encoder": ENCODERS,
     "model.decoder": DECODERS,
     "model.likelihood": LIKELIHOODS,

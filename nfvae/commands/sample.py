@@ -30,7 +30,7 @@ def sample_command(arguments: list[str]) -> None:
     _check(options.output, options.count)
     check_seed("--seed", options.seed)
     run = Run(options.run)
-    condition = run.condition(options.label, options.condition)
+    condition = run.names.condition_of(options.label, options.condition)
     pl.seed_everything(options.seed, verbose=False)
     path = options.output or run.folder.drawn(f"samples-{options.count}{_suffix(options.label)}")
     chosen = options.temperature, options.values or usual_values(run), condition
@@ -91,9 +91,9 @@ def sample_parser() -> Parser:
 
 def _write_table(path: Path, vectors: Tensor, run: Run) -> None:
     """Write vectors with shape (N, D) as a .csv with the names of their columns."""
-    if not run.columns:
+    if not run.names.columns:
         raise ValueError(f"run {run.folder.path} models images: --output takes a picture, an .npz or a folder")
-    write_whole(path, Table(as_records(vectors, run.columns), []).csv() + "\n")
+    write_whole(path, Table(as_records(vectors, run.names.columns), []).csv() + "\n")
 
 
 def _write_arrays(path: Path, drawn: Tensor) -> None:

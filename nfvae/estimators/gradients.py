@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nfvae.estimators.objectives import Objective
-from nfvae.flows import Draw, FlowDistribution, check_exact, layers_of
+from nfvae.flows import DiagonalNormal, Draw, FlowDistribution, check_exact, layers_of
 from nfvae.models import VAE, LogTerms
 from nfvae.numerics import full_precision
 from nfvae.registry import Registry
@@ -37,6 +37,8 @@ def _draw_and_score(density: FlowDistribution, sample_shape: torch.Size | tuple[
     """Return a draw, and the gradient of log q in its samples at fixed parameters."""
     check_exact("a path gradient", density.bijection)
     base = density.base
+    if not isinstance(base, DiagonalNormal):
+        raise ValueError(f"a path gradient needs a Gaussian base; this density has {type(base).__name__}")
     noise = torch.randn(torch.Size(sample_shape) + base.loc.shape, dtype=base.loc.dtype, device=base.loc.device)
     with torch.enable_grad(), full_precision(noise.device):
         z = torch.addcmul(base.loc, base.scale, noise)

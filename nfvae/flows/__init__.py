@@ -5,13 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nfvae.flows.base import Flow, Given, Parameters, ParametricFlow, Shapes, check_context, check_exact
+from nfvae.flows.bases import BASES, Base
 from nfvae.flows.bijection import Bijection, Chain, Identity, Inverse, check_points, layers_of
 from nfvae.flows.density import FlowDensity
 from nfvae.flows.distribution import DiagonalNormal, Draw, FlowDistribution
+from nfvae.flows.mixture import Mixture, tempered
+from nfvae.flows.supports import make_support
 from nfvae.registry import Registry
 
 __all__ = [
+    "BASES",
     "FLOWS",
+    "Base",
     "Bijection",
     "Chain",
     "DiagonalNormal",
@@ -22,6 +27,7 @@ __all__ = [
     "Given",
     "Identity",
     "Inverse",
+    "Mixture",
     "Parameters",
     "ParametricFlow",
     "Shapes",
@@ -31,6 +37,7 @@ __all__ = [
     "layers_of",
     "make_density",
     "make_flow",
+    "tempered",
 ]
 
 FLOWS = Registry(
@@ -86,6 +93,9 @@ def make_density(
     depth: int = 8,
     flow_options: Mapping[str, Any] | None = None,
     standardize: bool = True,
+    base: str = "normal",
+    base_options: Mapping[str, Any] | None = None,
+    support: str | Sequence[float] = "real",
     shape: Sequence[int] = (2,),
     conditions: int = 0,
 ) -> FlowDensity:
@@ -96,11 +106,16 @@ def make_density(
         depth: number of layers.
         flow_options: further arguments of the flow's class.
         standardize: whether data are standardized: see `FlowDensity`.
+        base: name of the density before the flow, in `nfvae.flows.BASES`.
+        base_options: further arguments of the base's class.
+        support: support of the data: `real`, `positive`, `unit` for (0, 1), or the two ends of an interval.
         shape: shape of a vector; its size is the flow's D.
         conditions: number C of conditions y of a density p(x|y); 0 for p(x).
 
     Raises:
         ValueError: as for `make_flow`.
     """
-    made = FLOWS.make(flow, flow_options, features=math.prod(shape), context=conditions, depth=depth)
-    return FlowDensity(made, standardize)
+    features = math.prod(shape)
+    made = FLOWS.make(flow, flow_options, features=features, context=conditions, depth=depth)
+    made_base = BASES.make(base, base_options, features=features)
+    return FlowDensity(made, standardize, made_base, make_support(support, features))

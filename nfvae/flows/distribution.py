@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 from typing_extensions import override
 
 from nfvae.flows.bijection import Bijection, check_points
@@ -55,7 +55,7 @@ class DiagonalNormal(Independent):  # type: ignore[type-arg]  # not generic at r
 
 
 class FlowDistribution(TransformedDistribution):
-    """A diagonal Gaussian pushed through a bijection.
+    """A base density, usually a diagonal Gaussian, pushed through a bijection.
 
     A sample and its density come from the forward pass alone; the density of a given point uses the exact inverse.
 
@@ -69,8 +69,12 @@ class FlowDistribution(TransformedDistribution):
         ValueError: for batch shapes that do not broadcast, or different sizes of base and bijection.
     """
 
-    def __init__(self, base: DiagonalNormal, bijection: Bijection) -> None:
-        check_points(base.loc, bijection.features)
+    base: Any
+
+    def __init__(self, base: Distribution, bijection: Bijection) -> None:
+        if base.event_shape != (bijection.features,):
+            expected = f"expected points with shape (*, {bijection.features})"
+            raise ValueError(f"{expected}; got a base with event shape {tuple(base.event_shape)}")
         own, others = base.batch_shape, bijection.batch_shape
         try:
             batch = torch.broadcast_shapes(own, others)  # type: ignore[no-untyped-call]
@@ -104,31 +108,56 @@ class FlowDistribution(TransformedDistribution):
 
     def draw(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Draw:
         """Draw z_K with its density, differentiably; each tensor begins with (*sample_shape, *batch)."""
+        if not isinstance(self.base, DiagonalNormal):
+            return self._pushed(self.base.rsample(torch.Size(sample_shape)))
         shape = torch.Size(sample_shape) + self.base.loc.shape
         return self.from_noise(torch.randn(shape, dtype=self.base.loc.dtype, device=self.base.loc.device))
 
+    def _pushed(self, start: Tensor) -> Draw:
+        """Push samples of the base through the bijection."""
+        with full_precision(start.device):
+            z, log_det = self.bijection.forward_and_log_det(start)
+        return Draw(z, self.base.log_prob(start) - log_det, log_det)
+
+    def _gaussian(self, use: str) -> DiagonalNormal:
+        """Return a base that is Gaussian.
+
+        Raises:
+            ValueError: for another base.
+        """
+        if not isinstance(self.base, DiagonalNormal):
+            raise ValueError(f"{use} needs a Gaussian base; this density has {type(self.base).__name__}")
+        return self.base
+
     def from_noise(self, noise: Tensor) -> Draw:
-        """Turn standard normal noise with shape (*, D) into samples, differentiably."""
+        """Turn standard normal noise with shape (*, D) into samples, differentiably.
+
+        Raises:
+            ValueError: for a base that is not Gaussian.
+        """
         check_points(noise, self.bijection.features)
+        base = self._gaussian("noise")
         with full_precision(noise.device):
-            z, log_det = self.bijection.forward_and_log_det(torch.addcmul(self.base.loc, self.base.scale, noise))
-        return Draw(z, self.base.log_prob_of_noise(noise) - log_det, log_det)
+            z, log_det = self.bijection.forward_and_log_det(torch.addcmul(base.loc, base.scale, noise))
+        return Draw(z, base.log_prob_of_noise(noise) - log_det, log_det)
 
     def to_noise(self, value: Tensor) -> Tensor:
         """Turn samples with shape (*, D) back into noise, the inverse of `from_noise`."""
+        base = self._gaussian("noise")
         with full_precision(value.device):
             z, _ = self.bijection.inverse_and_log_det(value)
-        return (z - self.base.loc) / self.base.scale
+        return (z - base.loc) / base.scale
 
     @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(value) with shape (*), in nats, differentiable in value and parameters."""
         check_points(value, self.bijection.features)
-        value = value.expand(torch.broadcast_shapes(value.shape, self.base.loc.shape))  # type: ignore[no-untyped-call]
+        whole = self.base.batch_shape + self.base.event_shape
+        value = value.expand(torch.broadcast_shapes(value.shape, whole))  # type: ignore[no-untyped-call]
         with full_precision(value.device):
             z, log_det = self.bijection.inverse_and_log_det(value)
-        return self.base.log_prob(z) + log_det
+        return self.base.log_prob(z) + log_det  # type: ignore[no-any-return]
 
     def tempered(self, temperature: float) -> "FlowDistribution":
         """Return the density whose noise is multiplied by a temperature."""
-        return FlowDistribution(self.base.tempered(temperature), self.bijection)
+        return FlowDistribution(self._gaussian("a temperature").tempered(temperature), self.bijection)

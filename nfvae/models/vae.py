@@ -10,12 +10,13 @@ from torch.distributions import Distribution
 from typing_extensions import override
 
 from nfvae.flows import Draw
+from nfvae.flows.mixture import tempered
 from nfvae.models.decoders import DECODERS, Decoder
 from nfvae.models.likelihoods import LIKELIHOODS, DataSpec, Likelihood, Statistics
 from nfvae.models.likelihoods.own import OwnLikelihood
 from nfvae.models.modes import check_precision, evaluating
 from nfvae.models.posterior import Options, Posterior, make_posterior, make_spec
-from nfvae.models.priors import PRIORS, Prior, tempered
+from nfvae.models.priors import PRIORS, Prior
 from nfvae.models.rows import as_condition, as_rows, split_rows
 from nfvae.registry import check_choice, check_number, check_sizes
 

@@ -13,6 +13,7 @@ from nfvae.plots.flows import (
 from nfvae.plots.images import image_grid, interpolation_grid, latent_traversal, reconstruction_grid
 from nfvae.plots.likelihood import (
     annealed_figure,
+    exact_figure,
     gap_bars,
     gap_figure,
     k_curves,
@@ -30,6 +31,7 @@ __all__ = [
     "density_figure",
     "density_gallery",
     "difference_figure",
+    "exact_figure",
     "gain_bars",
     "gap_bars",
     "gap_figure",

@@ -298,3 +298,27 @@ def _most_spread(
     known = not bool(estimate.spread.isnan().any())
     title = "images whose log-weights spread most" if known else "first images; a single chain has no spread"
     _images_by(figure, estimate.spread, "spread", title, estimate.log_likelihood, images, shape, worst)
+
+
+@styled
+def exact_figure(
+    log_likelihood: Tensor, images: Tensor, shape: Sequence[int], title: str = "", worst: int = 8
+) -> "Figure":
+    """Show exact log-densities: their histogram, and the data of lowest density.
+
+    Args:
+        log_likelihood: log p(x) of N data, in nats.
+        images: rows of data with shape (N, D + C).
+        shape: shape of a datum.
+        title: figure title.
+        worst: number of data of lowest density to draw.
+    """
+    figure, top, bottom = _with_images(8, title)
+    axes = top.subplots(1, 1)
+    axes.hist(log_likelihood.numpy(), 60, color="tab:blue")
+    axes.axvline(log_likelihood.mean(), color="tab:red", label=f"mean: {log_likelihood.mean():.2f}")
+    axes.set_xlabel("log p(x), nats")
+    axes.set_ylabel("data")
+    axes.legend()
+    _images_by(bottom, -log_likelihood, "-log p", "data of lowest density", log_likelihood, images, shape, worst)
+    return figure

@@ -48,7 +48,7 @@ _LATER_SETTINGS: dict[str, dict[str, Any]] = {
         "conditions": 0,
         "missing": False,
     },
-    "density": {"levels": None, "conditions": 0},
+    "density": {"levels": None, "conditions": 0, "base": "normal", "base_options": None, "support": "real"},
 }
 """Settings of each kind of model that earlier versions did not write, with the values that they used."""
 _BY_NAME = ("hyper_parameters", "datamodule_hyper_parameters", "state_dict", "loops", "callbacks")

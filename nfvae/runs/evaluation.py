@@ -9,18 +9,19 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from nfvae.data import DataModule
 from nfvae.data.batches import data_digest
 from nfvae.estimators import check_bound
-from nfvae.models import VAE
+from nfvae.models import VAE, DataSpec
 from nfvae.runs.densities import draw_seconds
 from nfvae.runs.digests import content_digest
 from nfvae.runs.estimators import ESTIMATORS, Estimator, Images, estimator_of
@@ -39,6 +40,7 @@ _TEXTS = (
     "matmul_precision",
     "run",
 )  # text values of a summary
+_REAL = SimpleNamespace(is_density=True)
 SHORT_DIGEST = 8
 """Digits of a digest in the name of a file or an experiment."""
 _TIMED = 100  # images, and posterior samples per image, in the timing of sampling
@@ -66,6 +68,7 @@ class Evaluation:
 
     def __init__(self, run: Run, settings: EvaluationSettings = DEFAULT, root: str | None = None) -> None:
         settings.check()
+        settings = settings.of_run(run)
         changes = {"dataset": settings.dataset, "binarization": settings.binarization, "root": root}
         data = run.data(**{name: value for name, value in changes.items() if value is not None})
         run.check_spec(data.spec, data.hparams["dataset"])
@@ -73,7 +76,7 @@ class Evaluation:
         self.seed, split = settings.seed, settings.images_of
         read_split = "test" if self.estimator.simulates else split
         self.images = self.estimator.images(
-            run.vae,
+            run.model,
             lambda: data.rows(read_split),
             settings.first_images,
             settings.seed,
@@ -128,7 +131,7 @@ class Evaluation:
         for file in (self.path, self.path.with_suffix(".csv"), self.figure):
             if file.is_dir():
                 raise ValueError(f"{file} is a folder; expected a file")
-        model = self.run.vae()
+        model = self.run.model()
         chunks = LikelihoodChunks(model, self.images, self.parts, self.identity, self.estimator)
         with locked(self.path, "computed") if trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
@@ -137,7 +140,7 @@ class Evaluation:
             trainer.strategy.barrier()
             estimate, seconds = chunks.collect()
             trainer.strategy.barrier()
-            is_density = model.likelihood.is_density  # of real numbers, which have no bits per dimension
+            is_density = getattr(model, "likelihood", _REAL).is_density  # of real numbers: no bits per dimension
             spec = self.spec._replace(levels=None) if is_density else self.spec
             summary = self.identity | self.estimator.summary(estimate, spec)
             if not is_density:
@@ -145,7 +148,7 @@ class Evaluation:
             summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, "data": self.data}
             if trainer.is_global_zero:
                 model = model.cpu()
-                summary["draw_ms"] = _draw_ms(model, self.spec.width)
+                summary["draw_ms"] = _draw_ms(model, self.spec)
                 summary["parameters"] = sum(parameter.numel() for parameter in model.parameters())
                 self._write(estimate, summary)
         return summary
@@ -163,7 +166,7 @@ class Evaluation:
         """Draw the figure from the written values of the evaluation."""
         estimate = read_estimate(self.path.with_suffix(".csv"), self.estimator)
         what = f"{self.data}{self.other}, {self.identity['split']} set: {described(self.identity)}"
-        title, model = f"{self.run.folder.path}: {what}", self.run.vae()
+        title, model = f"{self.run.folder.path}: {what}", self.run.model()
         figure = self.estimator.figure(model, estimate, self.images.x, self.spec, title, self.seed)
         write_figure(self.figure, figure)
 
@@ -279,15 +282,15 @@ class LikelihoodChunks(pl.LightningModule):
     """Estimate the likelihood of images in chunks, each written to disk as soon as it is done.
 
     Args:
-        model: the VAE.
-        images: the binary images.
+        model: the model.
+        images: the data.
         folder: folder of the chunks.
         identity: values that identify the evaluation; chunks of another one are ignored.
         estimator: the estimator, with its settings.
     """
 
     def __init__(
-        self, model: VAE, images: Images, folder: Path, identity: dict[str, Any], estimator: Estimator
+        self, model: nn.Module, images: Images, folder: Path, identity: dict[str, Any], estimator: Estimator
     ) -> None:
         super().__init__()
         self.model, self.images, self.folder, self.identity, self.estimator = model, images, folder, identity, estimator
@@ -368,9 +371,12 @@ class LikelihoodChunks(pl.LightningModule):
         return part if whole else {}
 
 
-def _draw_ms(model: VAE, width: int) -> float:
-    """Time 100 posterior samples of each of 100 images, in milliseconds."""
-    return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, width)), 1, _TIMED), 2)
+def _draw_ms(model: Any, spec: DataSpec) -> float:
+    """Time 100 samples of the posterior of each of 100 data, or of a density, in milliseconds."""
+    if isinstance(model, VAE):
+        return round(1000 * draw_seconds(model.posterior(torch.zeros(_TIMED, spec.width)), 1, _TIMED), 2)
+    condition = torch.zeros(_TIMED, spec.conditions) if spec.conditions else None
+    return round(1000 * draw_seconds(model(condition), 1, _TIMED if spec.conditions else _TIMED**2), 2)
 
 
 def _csv(estimator: Estimator, estimate: Any) -> str:

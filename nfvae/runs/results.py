@@ -42,7 +42,7 @@ def read_result(run: Run, evaluations: Sequence[EvaluationSettings] = (DEFAULT,)
 
     Raises:
         FileNotFoundError: if an evaluation does not exist.
-        ValueError: if the run is not of a VAE, or is damaged.
+        ValueError: if the run is damaged.
     """
     first, *others = (read_summary(run, settings) for settings in evaluations)
     values = evaluations[0].path(run).with_suffix(".csv")
@@ -77,8 +77,8 @@ def read_summary(run: Run, settings: EvaluationSettings = DEFAULT) -> dict[str, 
         FileNotFoundError: if the evaluation does not exist.
         ValueError: if it is damaged, or belongs to another checkpoint.
     """
+    settings = settings.of_run(run)
     command = settings.command(run.shown)
-    run.check_kind("vae")
     path = settings.path(run)
     try:
         summary = read_evaluation(path)

@@ -1,22 +1,21 @@
 """A trained run: its checkpoint, and the plain model and data built from it."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from nfvae.data import DataModule
-from nfvae.data.module import CLASS_SHARES, CLASSES, COLUMNS, DIGEST
+from nfvae.data.module import DIGEST
 from nfvae.flows import FlowDensity
 from nfvae.models import VAE, DataSpec
-from nfvae.registry import check_choice, check_sizes, check_trusted, options_of
+from nfvae.registry import check_sizes, check_trusted, options_of
 from nfvae.runs.checkpoint import MODELS, load_weights, model_digest, read_checkpoint, taken_from, with_later_settings
 from nfvae.runs.folder import RunFolder
+from nfvae.runs.names import DataNames
 from nfvae.runs.trust import trained_with
 
 
@@ -31,8 +30,8 @@ _KINDS = {
     "vae": _Kind("a VAE", "nfvae sample {run} draws its images, nfvae evaluate {run} estimates its likelihood"),
     "density": _Kind(
         "a density of vectors",
-        "nfvae plot density {run} draws it, nfvae test {run} gives its NLL, nfvae plot gallery shows several, and in "
-        "Python nfvae.Run('{run}').density()() is a distribution with sample and log_prob",
+        "nfvae sample, score, evaluate and plot density {run} use it, and in Python nfvae.Run('{run}').density()() is a "
+        "distribution with sample and log_prob",
     ),
 }
 
@@ -63,7 +62,7 @@ class Run:
         self.path = path if is_checkpoint else self.folder.checkpoint(last)
         self.checkpoint = read_checkpoint(self.path)
         self.task, self.kind = str(self.checkpoint["task"]), str(self.checkpoint["model"])
-        self.data_digest: str | None = self._known(DIGEST)
+        self.data_digest: str | None = self._training_data.get(DIGEST)
         check_trusted([self.settings, self.data_settings, self.task], self.path, {*trust, *trained_with(self.folder)})
 
     @cached_property
@@ -74,7 +73,16 @@ class Run:
     @cached_property
     def data_settings(self) -> dict[str, Any]:
         """The settings of the training data; empty for your own data."""
-        return _public(self.checkpoint.get("datamodule_hyper_parameters") or {})
+        return _public(self._training_data)
+
+    @cached_property
+    def names(self) -> DataNames:
+        """The names of the classes and columns of the training data."""
+        return DataNames.of(self._training_data, self.spec)
+
+    @property
+    def _training_data(self) -> dict[str, Any]:
+        return dict(self.checkpoint.get("datamodule_hyper_parameters") or {})
 
     @cached_property
     def spec(self) -> DataSpec:
@@ -146,46 +154,6 @@ class Run:
             )
         with taken_from(self.path, "data"):
             return DataModule(**self.data_settings | changes)
-
-    @property
-    def classes(self) -> list[str]:
-        """The names of the classes of a model of labeled data; empty without labels."""
-        return list(self._known(CLASSES) or [])
-
-    @property
-    def class_shares(self) -> list[float]:
-        """The share of each class in the training data."""
-        return list(self._known(CLASS_SHARES) or [])
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the values of a vector; empty for images."""
-        if len(self.spec.shape) > 1:
-            return []
-        return list(self._known(COLUMNS) or [f"x{place}" for place in range(self.spec.size)])
-
-    def _known(self, name: str) -> Any:
-        """Return what the checkpoint knows about the training data under a name; None if nothing."""
-        return (self.checkpoint.get("datamodule_hyper_parameters") or {}).get(name)
-
-    def condition(self, label: str | None, values: Sequence[float] | None) -> Tensor | None:
-        """Return a condition with shape (C,): a label by its name, or given values; None if neither is given.
-
-        Raises:
-            ValueError: for a model without conditions, an unknown label, or another number of values.
-        """
-        if label is None and values is None:
-            return None
-        names = self.data_settings.get("condition") or []
-        if label is not None:
-            if not self.classes:
-                raise ValueError(f"run {self.folder.path} was trained without labels: it takes no --label")
-            check_choice("label", label, self.classes)
-            return one_hot(torch.tensor(self.classes.index(label)), len(self.classes)).float()
-        if self.classes or len(values or ()) != self.spec.conditions:
-            expected = "--label" if self.classes else f"{len(names)} numbers ({', '.join(names)})" if names else "none"
-            raise ValueError(f"run {self.folder.path} takes {expected} as its condition; got {values}")
-        return torch.tensor(values)
 
     def check_spec(self, spec: DataSpec, dataset: str) -> None:
         """Refuse data whose shape or levels differ from those of the training data.

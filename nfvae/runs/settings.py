@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nfvae.data import SPLITS
 from nfvae.registry import check_choice, check_number, check_seed
 from nfvae.runs.estimators import Estimator
+from nfvae.runs.estimators.exact import Exact
 from nfvae.runs.estimators.importance import Importance
 from nfvae.runs.run import Run
 
@@ -46,6 +47,18 @@ class EvaluationSettings(NamedTuple):
         """The number of images that are evaluated; None for all."""
         return self.estimator.usual_limit if self.limit is None else self.limit
 
+    def of_run(self, run: Run) -> "EvaluationSettings":
+        """Return the settings for a run: a density is evaluated exactly, whatever the estimator.
+
+        Raises:
+            ValueError: for an estimator that does not suit the run.
+        """
+        if run.kind in self.estimator.kinds:
+            return self
+        if run.kind in Exact.kinds:
+            return self._replace(estimator=Exact())
+        raise ValueError(f"{run.folder.path} is no density: its log p(x) is estimated, by importance or annealed")
+
     def check(self) -> None:
         """Refuse settings that no evaluation can have.
 
@@ -82,12 +95,12 @@ class EvaluationSettings(NamedTuple):
         }
         unusual = [str(part) for key, part in parts.items() if getattr(self, key) not in (None, usual.get(key))]
         other = [] if checkpoint == "best" else [checkpoint]
-        estimator = [self.estimator.name, self.estimator.size(), *self.estimator.qualifiers()]
+        estimator = [self.estimator.name, *filter(None, [self.estimator.size()]), *self.estimator.qualifiers()]
         return "-".join(["evaluation", self.images_of, *estimator, *unusual, *other])
 
     def path(self, run: Run) -> Path:
         """Return the path of this evaluation's summary for a run."""
-        return run.folder.evaluation(self.name(run.data_settings, run.path.stem))
+        return run.folder.evaluation(self.of_run(run).name(run.data_settings, run.path.stem))
 
     def arguments(self) -> str:
         """Return the command-line arguments that request this evaluation."""

@@ -28,6 +28,9 @@ class DensityEstimation(TrainingModule):
         depth: number of layers of the flow.
         flow_options: options of the flow's class.
         standardize: whether the flow sees the data with mean 0 and deviation 1; log-densities are those of the data.
+        base: name of the density before the flow in `nfvae.flows.BASES`: `normal`, `student`, `uniform` or `mixture`.
+        base_options: options of the base's class, such as `components: 20` for mixture.
+        support: support of the data: `real`, `positive`, `unit` for (0, 1), or the two ends of an interval.
         shape: shape of a vector; the command line takes it from the data set.
         levels: None, for real numbers.
         training: arguments of `TrainingModule`.
@@ -57,6 +60,9 @@ class DensityEstimation(TrainingModule):
         depth: int = 8,
         flow_options: dict[str, Any] | None = None,
         standardize: bool = True,
+        base: str = "normal",
+        base_options: dict[str, Any] | None = None,
+        support: str | list[float] = "real",
         shape: list[int] = [2],  # noqa: B006  (as in TrainingModule)
         levels: int | None = None,
         **training: Any,
@@ -79,7 +85,7 @@ class DensityEstimation(TrainingModule):
         super().setup(stage)
         splits = getattr(getattr(self.trainer, "datamodule", None), "splits", None)
         if stage == "fit" and splits is not None:
-            self.model.init_from(splits.train)  # without conditions
+            self._init_from(splits.train)
 
     @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:
@@ -88,19 +94,17 @@ class DensityEstimation(TrainingModule):
         if self.spec.conditions and data.shape[1:] == (self.spec.size,):
             data = torch.cat([data, condition_of(batch, self.spec.conditions).to(data)], 1)
         if first and self.trainer.state.fn == "fit":
-            self.model.init_from(data[:, : self.spec.size])
+            self._init_from(data[:, : self.spec.size])
         return data
 
-    def log_prob(self, rows: Tensor) -> Tensor:
-        """Return log p(x), or log p(x|y), of rows with shape (B, D + C), in nats."""
-        x, condition = split_rows(rows, self.spec)
-        log_prob: Tensor = self.model(condition).log_prob(x)
-        return log_prob
+    def _init_from(self, x: Tensor) -> None:
+        condition = x.new_zeros(len(x), self.spec.conditions) if self.spec.conditions else None
+        self.model.init_from(x.to(self.dtype), condition)
 
     @override
     def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the NLL of the data, in nats per vector."""
-        loss = -self.log_prob(batch).mean()
+        loss = -self.model.log_prob(batch).mean()
         return loss, {"nll": loss.detach()}
 
     @override
@@ -108,7 +112,7 @@ class DensityEstimation(TrainingModule):
         """Return the NLL of the data."""
         if split == "test":
             check_exact("the NLL of a test", self.model)
-        return {"nll": -self.log_prob(batch).mean()}
+        return {"nll": -self.model.log_prob(batch).mean()}
 
     @override
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:

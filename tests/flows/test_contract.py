@@ -300,7 +300,7 @@ def test_points_of_another_size_are_refused(name, shape):
             continue  # torch refuses it first
         with pytest.raises(ValueError, match=rf"^expected points with shape \(\*, 3\); got {re.escape(str(shape))}$"):
             call(bijection, points)
-    with pytest.raises(ValueError, match=r"expected points with shape \(\*, 3\); got \(6, 1\)"):
+    with pytest.raises(ValueError, match=r"expected points with shape \(\*, 3\); got"):
         FlowDistribution(base(1), bijection)
 
 

@@ -12,7 +12,7 @@ from torch.distributions import MixtureSameFamily, MultivariateNormal
 from nfvae.estimators import annealed_log_likelihood, log_likelihood, make_objective, sandwich, simulate
 from nfvae.flows import DiagonalNormal
 from nfvae.models import PRIORS, DataSpec, Statistics, check_vae, make_vae
-from nfvae.models.priors.base import Mixture
+from nfvae.flows.mixture import Mixture
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.priors.mixture import GaussianMixture
 from nfvae.models.priors.vamp import VampPrior
@@ -202,7 +202,7 @@ def test_a_prior_of_ones_own_may_have_no_temperature():
     vae = make_vae("planar", 1, context=2, prior="tests.helpers.own:WidePrior", latent=2, shape=(3, 3))
     vae.prior.forward = lambda: torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
     assert vae.sample(2).shape == (2, 9)
-    with pytest.raises(ValueError, match="a prior that gives Independent has no temperature"):
+    with pytest.raises(ValueError, match="Independent has no temperature"):
         vae.sample(2, temperature=0.5)
 
 

@@ -33,7 +33,7 @@ class Samples(Picture):
     @override
     def draw(self, given: Given) -> "Figure":
         run = given.only()
-        return sample_figure(run, _COLUMNS * min(max(len(run.classes), _COLUMNS), _MOST_CLASSES))
+        return sample_figure(run, _COLUMNS * min(max(len(run.names.classes), _COLUMNS), _MOST_CLASSES))
 
 
 class Reconstructions(Picture):
@@ -48,7 +48,7 @@ class Reconstructions(Picture):
         if len(run.spec.shape) == 1:
             rows, title = given.split(run)[:_MOST_VECTORS], heading(run, "test vectors and their reconstructions")
             decoded = run.vae().reconstruct(rows)
-            return scatter_figure(rows, decoded, run.columns, ("value", "reconstruction"), title)
+            return scatter_figure(rows, decoded, run.names.columns, ("value", "reconstruction"), title)
         model, x = run.vae(), given.chosen(run)
         columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
         values, title = x[:, : run.spec.size], heading(run, "test images")
@@ -114,9 +114,9 @@ def sample_figure(
         data = {"data": run.data().rows("test")[:, : run.spec.size]} if run.data_settings else {}
         count = max([count, *map(len, data.values())])
         model = {"model": draw_samples(run, count, temperature, values, condition)}
-        return marginals_figure(data | model, run.columns, title)
+        return marginals_figure(data | model, run.names.columns, title)
     images = draw_samples(run, count, temperature, values, condition)
-    rows = run.classes[: -(-count // _COLUMNS)] if condition is None else []
+    rows = run.names.classes[: -(-count // _COLUMNS)] if condition is None else []
     return image_grid(images, run.spec.shape, min(_COLUMNS, count), title, rows)
 
 
@@ -132,8 +132,8 @@ def draw_samples(run: Run, count: int, temperature: float, values: str, conditio
     """
     if condition is None and run.spec.conditions:
         turn = torch.arange(count)
-        if run.classes:
-            condition = torch.eye(len(run.classes))[turn // _COLUMNS % len(run.classes)]
+        if run.names.classes:
+            condition = torch.eye(len(run.names.classes))[turn // _COLUMNS % len(run.names.classes)]
         else:
             given = run.data().rows("test")[:, run.spec.size :]
             condition = given[turn % len(given)]

@@ -1,9 +1,9 @@
 """Priors by name. To add one, write a file in this folder and a line in `PRIORS`."""
 
-from nfvae.models.priors.base import Mixture, Prior, tempered
+from nfvae.models.priors.base import Prior
 from nfvae.registry import Registry
 
-__all__ = ["PRIORS", "Mixture", "Prior", "tempered"]
+__all__ = ["PRIORS", "Prior"]
 
 PRIORS = Registry(
     "prior",

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nfvae.flows import DiagonalNormal
+from nfvae.flows.mixture import Mixture
 from nfvae.models.likelihoods import DataSpec
-from nfvae.models.priors.base import Mixture, Prior
+from nfvae.models.priors.base import Prior
 from nfvae.registry import check_sizes
 
 _SPREAD = 0.5  # initial standard deviation of the means

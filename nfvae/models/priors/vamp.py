@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from nfvae.flows.mixture import Mixture
 from nfvae.models.likelihoods import DataSpec, Statistics
 from nfvae.models.posterior import Posterior, make_posterior
-from nfvae.models.priors.base import Mixture, Prior
+from nfvae.models.priors.base import Prior
 from nfvae.registry import check_sizes
 
 _PIXEL = 1e-2  # smallest initial probability of a pseudo-input's pixel

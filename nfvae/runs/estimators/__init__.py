@@ -24,6 +24,7 @@ ESTIMATORS = Registry(
         "importance": "nfvae.runs.estimators.importance:Importance",
         "annealed": "nfvae.runs.estimators.annealed:Annealed",
         "sandwich": "nfvae.runs.estimators.sandwich:Sandwich",
+        "exact": "nfvae.runs.estimators.exact:Exact",
         "gap": "nfvae.runs.estimators.gap:Gap",
     },
 )
@@ -44,4 +45,4 @@ def estimator_of(summary: Mapping[str, Any], name: str) -> Estimator:
 def estimator_label(summary: Mapping[str, Any]) -> str:
     """Return the estimators of a summary with their sizes, such as `annealed 4x200`."""
     estimators = [estimator_of(summary, name) for name in summary["estimator"].split(", ")]
-    return ", ".join(" ".join([each.name, each.size(), *each.qualifiers()]) for each in estimators)
+    return ", ".join(" ".join([each.name, each.size(), *each.qualifiers()]).rstrip() for each in estimators)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from nfvae.estimators import BUDGETS, AnnealedEstimate, annealed_log_likelihood
 from nfvae.estimators.annealed import check_chains
 from nfvae.estimators.annealing import MARKS
-from nfvae.models import VAE, DataSpec
+from nfvae.models import DataSpec
 from nfvae.plots import annealed_figure
 from nfvae.registry import check_choice
 from nfvae.runs.estimators.base import Argument, Estimator, Images, Summary, Values
@@ -115,7 +115,7 @@ class Annealed(Chains):
     curves: ClassVar[Sequence[str]] = ("betas", "spreads", "acceptances")
 
     @override
-    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> Any:
+    def estimate(self, model: Any, images: Images, indices: Tensor, seed: int) -> Any:
         return annealed_log_likelihood(model, images.x, self.chains, self.temperatures, seed=seed, indices=indices)
 
     @override
@@ -135,7 +135,7 @@ class Annealed(Chains):
         }
 
     @override
-    def figure(self, model: VAE, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
+    def figure(self, model: Any, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
         return annealed_figure(estimate, images, spec.shape, title)
 
     @override

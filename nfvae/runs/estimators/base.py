@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from nfvae.models import VAE, DataSpec
+from nfvae.models import DataSpec
 from nfvae.runs.tables import Column
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Estimator(ABC):
 
     Attributes:
         name: name in `ESTIMATORS`, in file names and in tables.
+        kinds: kinds of models that it evaluates.
         commands: commands of nfvae that offer it; the first one makes the evaluation. With `compare`, its summary has
             an `nll`; with `score`, its estimates have `log_likelihood` and `standard_error`.
         help: one line for the help of these commands.
@@ -69,6 +70,7 @@ class Estimator(ABC):
     """
 
     name: ClassVar[str]
+    kinds: ClassVar[Sequence[str]] = ("vae",)
     commands: ClassVar[Sequence[str]] = ("evaluate",)
     help: ClassVar[str]
     arguments: ClassVar[Mapping[str, Argument]] = {}
@@ -119,11 +121,11 @@ class Estimator(ABC):
     def described(self) -> str:
         """Describe the estimate of an image, such as `5,000 importance samples (mixture proposal) an image`."""
 
-    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
+    def images(self, build: Callable[[], Any], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
         """Return the images to evaluate.
 
         Args:
-            build: function that builds the VAE.
+            build: function that builds the model.
             read: function that reads the binary images of the split, with shape (N, P).
             limit: number of images; None for all.
             seed: random seed of simulated images.
@@ -131,11 +133,11 @@ class Estimator(ABC):
         return Images(read()[:limit])
 
     @abstractmethod
-    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> Any:
+    def estimate(self, model: Any, images: Images, indices: Tensor, seed: int) -> Any:
         """Return the estimates of B images.
 
         Args:
-            model: the VAE, in eval mode.
+            model: the model, in eval mode.
             images: the B images, floating point.
             indices: index of each image in the whole evaluation, with shape (B,).
             seed: random seed.
@@ -150,7 +152,7 @@ class Estimator(ABC):
         """Summarize the estimates of N images, in nats per image; None for an unknown number."""
 
     @abstractmethod
-    def figure(self, model: VAE, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
+    def figure(self, model: Any, estimate: Any, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
         """Draw the estimates; only the fields in `values` are available."""
 
     @classmethod

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 from typing_extensions import override
 
 from nfvae.estimators import GapEstimate, inference_gaps
 from nfvae.estimators.gaps import FREE
-from nfvae.models import VAE, DataSpec
+from nfvae.models import DataSpec
 from nfvae.plots import gap_bars, gap_figure
 from nfvae.registry import check_choice
 from nfvae.runs.estimators.annealed import Chains
@@ -99,7 +99,7 @@ class Gap(Chains):
         return super().described() + ("" if self.free == "layers" else f", free: {self.free}")
 
     @override
-    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> GapEstimate:
+    def estimate(self, model: Any, images: Images, indices: Tensor, seed: int) -> GapEstimate:
         chains = self.chains, self.temperatures
         return inference_gaps(model, images.x, *chains, free=self.free, seed=seed, indices=indices)
 
@@ -127,7 +127,7 @@ class Gap(Chains):
 
     @override
     def figure(
-        self, model: VAE, estimate: GapEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
+        self, model: Any, estimate: GapEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
     ) -> "Figure":
         return gap_figure(estimate, images, spec.shape, title)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from typing_extensions import override
 from nfvae.estimators import PROPOSALS, Estimate, k_values, log_likelihood, log_weights
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.estimators.streaming import check_samples
-from nfvae.models import VAE, DataSpec
+from nfvae.models import DataSpec
 from nfvae.plots import k_curves, likelihood_figure
 from nfvae.registry import check_choice
 from nfvae.runs.estimators.base import Argument, Estimator, Images, Summary, Values
@@ -82,7 +82,7 @@ class Importance(Estimator):
         return f"{self.samples:,} importance samples ({self.proposal} proposal) an image"
 
     @override
-    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> Estimate:
+    def estimate(self, model: Any, images: Images, indices: Tensor, seed: int) -> Estimate:
         return log_likelihood(model, images.x, self.samples, proposal=self.proposal, seed=seed, indices=indices)
 
     @override
@@ -100,7 +100,7 @@ class Importance(Estimator):
         }
 
     @override
-    def figure(self, model: VAE, estimate: Estimate, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
+    def figure(self, model: Any, estimate: Estimate, images: Tensor, spec: DataSpec, title: str, seed: int) -> "Figure":
         some = torch.linspace(0, len(images) - 1, min(_HISTOGRAM_IMAGES, len(images))).long()
         weights = log_weights(
             model, images[some].float(), self.samples, proposal=self.proposal, seed=seed, indices=some

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from nfvae.estimators import SandwichEstimate, Simulated, sandwich, simulate
-from nfvae.models import VAE, DataSpec
+from nfvae.models import DataSpec
 from nfvae.plots import sandwich_figure
 from nfvae.runs.estimators.annealed import Annealed
 from nfvae.runs.estimators.base import Images, Summary, Values
@@ -48,7 +48,7 @@ class Sandwich(Annealed):
     )
 
     @override
-    def images(self, build: Callable[[], VAE], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
+    def images(self, build: Callable[[], Any], read: Callable[[], Tensor], limit: int | None, seed: int) -> Images:
         assert limit is not None
         model = build()
         given = model.split(read()[:limit])[1] if model.spec is not None and model.spec.conditions else None
@@ -57,7 +57,7 @@ class Sandwich(Annealed):
         return Images(simulated.x.to(torch.uint8) if is_binary else simulated.x, simulated.z)
 
     @override
-    def estimate(self, model: VAE, images: Images, indices: Tensor, seed: int) -> SandwichEstimate:
+    def estimate(self, model: Any, images: Images, indices: Tensor, seed: int) -> SandwichEstimate:
         assert images.z is not None
         simulated = Simulated(images.x, images.z)
         return sandwich(model, simulated, self.chains, self.temperatures, seed=seed, indices=indices)
@@ -77,7 +77,7 @@ class Sandwich(Annealed):
 
     @override
     def figure(
-        self, model: VAE, estimate: SandwichEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
+        self, model: Any, estimate: SandwichEstimate, images: Tensor, spec: DataSpec, title: str, seed: int
     ) -> "Figure":
         return sandwich_figure(estimate, images, spec.shape, title)
 
