@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from nfvae.runs.files import write_figure, write_whole
 from nfvae.runs.summaries import error_of_mean
 from nfvae.runs.tables import Column, Table, paragraph
 
+_MEANING = (
+    "Calibration error: mean distance between confidence, the largest p(y|x), and accuracy. A confidence above the "
+    "accuracy means that the model is too sure."
+)
 _AT_ONCE = 100  # data between two steps of the progress bar
 
 
@@ -79,10 +84,8 @@ def _data(run: Run, options: Namespace) -> tuple[Tensor, Tensor | None, str]:
         split = options.split or "test"
         rows, name = run.data().rows(split), split
     else:
-        rows, name = (
-            read_rows(options.input, run.spec, run.data_settings, run.names.columns, run.names.classes),
-            options.input.stem,
-        )
+        rows = read_rows(options.input, run.spec, run.data_settings, run.names.columns, run.names.classes)
+        name = options.input.stem
     rows = rows[: options.limit]
     name += "" if options.limit is None else f"-first{options.limit}"
     if rows.shape[1] == run.spec.size:
@@ -107,7 +110,7 @@ def _classified(run: Run, x: Tensor, estimator: Estimator, seed: int) -> Tensor:
     return class_probabilities(torch.cat(parts), torch.tensor(run.names.class_shares, dtype=torch.float64))
 
 
-def _write(path: Path, classes: list[str], probabilities: Tensor, labels: Tensor | None) -> None:
+def _write(path: Path, classes: Sequence[str], probabilities: Tensor, labels: Tensor | None) -> None:
     rows = []
     for index, each in enumerate(probabilities):
         known = {} if labels is None else {"label": classes[int(labels[index])]}
@@ -141,10 +144,5 @@ def _report(path: Path, run: Run, probabilities: Tensor, labels: Tensor, name: s
         Column("calibration_error", "calibration error", 1, percent=True),
     ]
     print(Table([summary], columns).text())
-    print(
-        paragraph(
-            "Calibration error: mean distance between confidence, the largest p(y|x), and accuracy. A confidence above "
-            "the accuracy means that the model is too sure."
-        )
-    )
+    print(paragraph(_MEANING))
     print(f"written: {path}, {path.with_suffix('.json').name}, {path.with_suffix('.png').name}")

@@ -31,7 +31,7 @@ from nfvae.runs import (
 )
 from nfvae.runs.comparison import check_columns, verdict
 from nfvae.runs.estimators import estimator_classes
-from nfvae.runs.evaluation import described, described_images
+from nfvae.runs.evaluation import described, described_images, of_its_data
 from nfvae.runs.page import write_page
 from nfvae.runs.results import planned_result, read_summary
 from nfvae.runs.tables import paragraph
@@ -274,4 +274,4 @@ def _chosen(experiments: list[Experiment], name: str | None) -> Experiment | Non
 
 def _evaluations(summary: dict[str, Any]) -> str:
     """Describe the evaluations that are compared."""
-    return f"{described_images(summary)}, {described(summary)}, seed {summary['seed']}"
+    return of_its_data(f"{described_images(summary)}, {described(summary)}, seed {summary['seed']}", summary)

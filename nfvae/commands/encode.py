@@ -4,6 +4,7 @@ import csv
 import zipfile
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,11 +14,11 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from nfvae.commands.arguments import Parser, check_file, chosen_estimators, offer
-from nfvae.data.inputs import read_rows
+from nfvae.commands.reading import input_rows
 from nfvae.flows import check_exact
 from nfvae.models import VAE
 from nfvae.registry import check_seed, check_sizes
-from nfvae.runs import Run
+from nfvae.runs import EvaluationSettings, Run
 from nfvae.runs.digests import content_digest
 from nfvae.runs.estimators import Images, estimator_classes
 from nfvae.runs.files import whole_file, write_whole
@@ -29,7 +30,7 @@ _ESTIMATOR = "annealed"  # default estimator of scores
 
 
 def encode_command(arguments: list[str]) -> None:
-    """Encode images into posterior samples.
+    """Encode data into posterior samples.
 
     Writes an .npz with
 
@@ -37,11 +38,13 @@ def encode_command(arguments: list[str]) -> None:
     log_q           their log-densities log q(z|x) with shape (samples, N), in nats
     mean            their mean with shape (N, D)
     loc, log_scale  parameters of the Gaussian before the flow, with shape (N, D)
-    input_sha256    digest of the binary images, 32 bytes
+    input_sha256    digest of the data, 32 bytes
     """
     options = encode_parser().parse_args(arguments)
     check_sizes(**{"--samples": options.samples})
-    path, model, x, digest = _opened(options, "encoded", ".npz")
+    run = Run(options.run)
+    run.check_kind("vae")
+    path, model, x, digest = _opened(run, options, "encoded", ".npz")
     check_exact("log_q", model.posterior)
     pl.seed_everything(options.seed, verbose=False)
     encoded = _encoded(model, x, options.samples) | {_DIGEST: np.frombuffer(bytes.fromhex(digest), np.uint8)}
@@ -53,7 +56,7 @@ def encode_command(arguments: list[str]) -> None:
 def encode_parser() -> Parser:
     """Return the parser of the command."""
     parser = _parser("nfvae encode", encode_command.__doc__)
-    parser.add_argument("--samples", type=int, default=10, help="posterior samples per image (default: 10)")
+    parser.add_argument("--samples", type=int, default=10, help="posterior samples per datum (default: 10)")
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/encoded-INPUT.npz)")
     return parser
 
@@ -71,14 +74,16 @@ def _encoded(model: VAE, x: Tensor, samples: int) -> dict[str, NDArray[np.floati
 
 
 def score_command(arguments: list[str]) -> None:
-    """Compute log p(x) of images, for example to find images unlike those of the training.
+    """Compute log p(x) of data, for example to find data unlike those of the training.
 
-    Writes a .csv with one row per image: index, log p(x) in nats, its standard error, and a digest of all images.
-    Results of other images are not overwritten.
+    Writes a .csv with one row per datum: index, log p(x) in nats, its standard error, and a digest of all data. With a
+    label or condition y it is log p(x|y). That of a density is exact. Results of other data are not overwritten.
     """
     options = score_parser().parse_args(arguments)
-    [estimator] = chosen_estimators(options)
-    path, model, x, digest = _opened(options, "scores", ".csv")
+    run = Run(options.run)
+    [chosen] = chosen_estimators(options)
+    estimator = EvaluationSettings(chosen).of_run(run).estimator
+    path, model, x, digest = _opened(run, options, "scores", ".csv")
     found = estimator.estimate(model, Images(x), torch.arange(len(x)), options.seed)
     named = {name: getattr(found, name).tolist() for name in ("log_likelihood", "standard_error")}
     rows = [
@@ -115,22 +120,17 @@ def _parser(name: str, description: str | None) -> Parser:
     return parser
 
 
-def _opened(options: Namespace, name: str, ending: str) -> tuple[Path, VAE, Tensor, str]:
+def _opened(run: Run, options: Namespace, name: str, ending: str) -> tuple[Path, Any, Tensor, str]:
     """Return the file to write, the model of a run, the input images with shape (N, P), and a digest of them."""
     check_seed("--seed", options.seed)
     if options.output is not None:
         check_file("--output", options.output, (ending,))
-    run = Run(options.run)
     path: Path = options.output or run.folder.path / f"{name}-{options.input.stem}{ending}"
-    model = run.vae()
-    rows = read_rows(options.input, run.spec, run.data_settings, run.names.columns, run.names.classes)
+    model: Any = run.model()
+    rows = input_rows(run, options)
     if (run.data_settings.get("dataset_options") or {}).get("invert"):
         rank_zero_info("the run inverts its pictures; the input is taken as it is: 0 is paper, the largest value ink")
-    if (condition := run.names.condition_of(options.label, options.condition)) is not None:
-        rows = rows[:, : run.spec.size]
-    elif run.spec.conditions and rows.shape[1] == run.spec.size:
-        raise ValueError(f"run {run.folder.path} is conditioned: give --label or --condition, or labels in the file")
-    x = model.as_data(rows, condition)
+    x = model.as_data(rows) if isinstance(model, VAE) else rows
     digest = content_digest({"images": x.to(torch.uint8) if run.spec.levels == 2 and not run.spec.missing else x})
     if path.exists() and _input_digest(path) != digest:
         raise ValueError(f"{path} exists and has results of other data: give another --output, or delete it")

@@ -18,11 +18,15 @@ from nfvae.commands.trainer import check_processes
 from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
 from nfvae.runs.columns import columns, shown_columns
 from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes, estimator_label
-from nfvae.runs.evaluation import described_images
+from nfvae.runs.evaluation import described_images, of_its_data
 from nfvae.runs.folder import wandb_name
 from nfvae.runs.tables import paragraph
 from nfvae.runs.tracking import log_results
 
+_ABOVE_ZERO = (
+    "log p(x) is above 0 here, which is right for a density of real numbers: it can exceed 1. Such numbers depend on the "
+    "units of the data, and compare with those of the same data in the same units alone."
+)
 _ALL_DEVICES: dict[str, Any] = {"accelerator": "auto", "devices": "auto", "strategy": "auto", "num_nodes": 1}
 
 
@@ -59,12 +63,14 @@ def show(summaries: list[dict[str, Any]], format: str = "table", names: Sequence
     if format != "table":
         print(table.render(format))
         return
-    for images in dict.fromkeys(map(described_images, summaries)):
-        print(f"{images}, nats per image")
+    for images in dict.fromkeys(of_its_data(f"{described_images(each)}, nats per image", each) for each in summaries):
+        print(images)
     print(table.text())
     for estimator in dict.fromkeys(summary["estimator"] for summary in summaries):
         judged = [summary for summary in summaries if summary["estimator"] == estimator]
-        print(paragraph(ESTIMATORS.load(estimator).verdict(judged)))
+        print(paragraph(of_its_data(ESTIMATORS.load(estimator).verdict(judged), judged[0])))
+    if any(summary.get("bits_per_dim") is None and (summary.get("nll") or 0) < 0 for summary in summaries):
+        print(paragraph(_ABOVE_ZERO))
 
 
 def summarize(options: Namespace) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nfvae.commands.arguments import Parser, check_file
-from nfvae.data.inputs import read_rows
+from nfvae.commands.reading import input_rows
 from nfvae.estimators import Imputation, impute
 from nfvae.estimators.pareto import KHAT_LIMIT
 from nfvae.plots import image_grid
@@ -41,10 +41,8 @@ def impute_command(arguments: list[str]) -> None:
     if options.output is not None:
         check_file("--output", options.output, (".npz", ".csv"))
     run = Run(options.run)
-    model, spec = run.vae(missing=True), run.spec._replace(missing=True)
-    rows = read_rows(options.input, spec, run.data_settings, run.names.columns, run.names.classes)
-    x = model.as_data(rows[:, : spec.size], given) if (given := _condition(run, options)) is not None else rows
-    x = model.as_data(x)
+    model, spec = run.vae(missing=True), run.spec
+    x = model.as_data(input_rows(run, options, missing=True))
     if not (holes := x[:, : spec.size].isnan()).any():
         raise ValueError(f"{options.input} has no missing values: nothing is to be imputed")
     path: Path = options.output or run.folder.path / f"imputed-{options.input.stem}.npz"
@@ -71,10 +69,6 @@ def impute_parser() -> Parser:
     parser.add_condition()
     parser.add_argument("--output", type=Path, help="file to write (default: RUN/imputed-INPUT.npz)")
     return parser
-
-
-def _condition(run: Run, options: Any) -> Tensor | None:
-    return run.names.condition_of(options.label, options.condition)
 
 
 def _write(path: Path, found: Imputation, run: Run) -> None:

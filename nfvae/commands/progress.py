@@ -193,7 +193,7 @@ class ImagesProgressBar(pl.Callback):
 
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        rate = TextColumn("images, {task.fields[rate]} images/s, left:")
+        rate = TextColumn("done, {task.fields[rate]} per second, left:")
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
         )

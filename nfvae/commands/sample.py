@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from nfvae.commands.arguments import PICTURES, Parser, check_file
-from nfvae.commands.pictures.images import draw_samples, sample_figure, usual_values
+from nfvae.commands.pictures.images import sample_figure
+from nfvae.commands.sampling import draw_samples, usual_values
 from nfvae.models.vae import VALUES
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import Run

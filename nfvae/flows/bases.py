@@ -2,12 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, StudentT, Uniform
-from torch.nn.functional import softplus
+from torch.distributions import Distribution, Independent, StudentT
+from torch.nn.functional import logsigmoid, softplus
 from typing_extensions import override
 
 from nfvae.flows.distribution import DiagonalNormal
@@ -70,25 +70,47 @@ class StudentBase(Base):
 
 
 class UniformBase(Base):
-    """The uniform distribution on a cube around 0; points outside have density 0.
+    """The uniform distribution on (0, 1)^D, brought to the whole space by z = loc + scale logit(u).
 
-    Args:
-        features: D.
-        reach: half the side of the cube, in standard deviations of the data if they are standardized.
+    A flow needs a base with a density everywhere, which a cube in the space itself does not have.
     """
 
-    is_located = False
-    ends: Tensor
-
-    def __init__(self, features: int, reach: float = 10.0) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__()
-        check_number("reach", reach, above=0)
-        self.register_buffer("ends", torch.full((features,), float(reach)), persistent=False)
 
     @override
     def forward(self, loc: Tensor, scale: Tensor) -> "Independent[Any]":
-        ends = self.ends.expand_as(loc)
-        return Independent(Uniform(-ends, ends, validate_args=False), 1, validate_args=False)
+        return Independent(LogitUniform(loc, scale), 1, validate_args=False)
+
+
+class LogitUniform(Distribution):
+    """The distribution of loc + scale logit(u) with u uniform on (0, 1), a logistic distribution."""
+
+    arg_constraints: ClassVar[Any] = {}
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)  # type: ignore[no-untyped-call]
+        super().__init__(self.loc.shape, validate_args=False)
+
+    @override
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p of each coordinate, in nats."""
+        z = (value - self.loc) / self.scale
+        return logsigmoid(z) + logsigmoid(-z) - self.scale.log()
+
+    @override
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw values with shape (*sample_shape, *), differentiably."""
+        shape = torch.Size(sample_shape) + self.loc.shape
+        uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+        info = torch.finfo(self.loc.dtype)
+        return self.loc + self.scale * torch.logit(uniform.clamp(info.tiny, 1 - info.eps))
+
+    @override
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "LogitUniform":
+        """Return the same distribution with another batch shape."""
+        return LogitUniform(self.loc.expand(batch_shape), self.scale.expand(batch_shape))
 
 
 class MixtureBase(Base):

@@ -85,6 +85,15 @@ def wrapped(name: str) -> str:
     return textwrap.fill(name, _LONGEST_NAME)
 
 
+def of_vectors(figure: "Figure") -> "Figure":
+    """Replace the word image in all texts of a figure by vector."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_text(text.get_text().replace("image", "vector"))  # type: ignore[attr-defined]
+    return figure
+
+
 def plane(values: Tensor, side: int) -> Tensor:
     """Reshape values on a square grid for `imshow`, with the first coordinate to the right."""
     return values.view(side, side).T.cpu()

@@ -32,7 +32,7 @@ def density_figure(
     if data.shape[1] > 2:
         raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
     last, density = list(densities.items())[-1]
-    points = {"data": data, f"samples of the {last}": density.rsample(torch.Size([len(data)]))}
+    points = {"data": data, f"samples of the {last}": density.sample(torch.Size([len(data)]))}  # type: ignore[no-untyped-call]
     margin = 0.1 * (data.amax(0) - data.amin(0))
     grid, extent = square_grid(data.amin(0) - margin, data.amax(0) + margin, side)
     values = {name: density.log_prob(grid).exp() for name, density in densities.items()}

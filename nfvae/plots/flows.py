@@ -38,7 +38,7 @@ def layers_figure(density: FlowDistribution, most: int = 8, side: int = 200, tit
     counts = torch.linspace(0, len(layers), min(most, len(layers) + 1)).round().int().tolist()
     start = Identity((2,))
     stages = [FlowDistribution(density.base, Chain([start, *layers[:count]])) for count in counts]
-    samples = torch.cat([stage.rsample(torch.Size([5000])) for stage in stages])
+    samples = torch.cat([stage.sample(torch.Size([5000])) for stage in stages])  # type: ignore[no-untyped-call]
     low, high = torch.quantile(samples[torch.randperm(len(samples))[:100_000]], torch.tensor([0.001, 0.999]), 0)
     center, reach = (low + high) / 2, 0.6 * (high - low).max()
     grid, extent = square_grid(center - reach, center + reach, side)

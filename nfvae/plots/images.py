@@ -44,12 +44,23 @@ def show(axes: "Axes", image: Tensor) -> None:
         axes.imshow(image.nan_to_num(0).movedim(0, -1), interpolation="nearest")
 
 
-def show_datum(axes: "Axes", row: Tensor, shape: Sequence[int]) -> None:
-    """Draw an image, or the values of a vector as bars, without axes."""
+def show_datum(axes: "Axes", row: Tensor, shape: Sequence[int], every: Tensor | None = None) -> None:
+    """Draw an image, or the values of a vector as bars, without axes.
+
+    Args:
+        axes: where to draw.
+        row: the datum with shape (P + C,).
+        shape: shape of the datum.
+        every: data with shape (N, P + C), by whose mean and deviation vectors are standardized; None to leave them.
+    """
     if len(shape) > 1:
         show(axes, as_images(row[None], shape)[0])
     else:
         values = row[: shape[0]].float().cpu()
+        if every is not None and len(every) > 1:
+            others = every[:, : shape[0]].float().cpu()
+            mean = others.nanmean(0)
+            values = (values - mean) / (others - mean).square().nanmean(0).sqrt().clamp_min(1e-12)
         axes.bar(range(len(values)), values.nan_to_num(0).tolist(), color="tab:blue")
         axes.axhline(0, color="black", lw=0.5)
     axes.set_axis_off()

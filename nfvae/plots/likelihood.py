@@ -125,7 +125,7 @@ def _images_by(
     for axes in panels:
         axes.set_axis_off()
     for axes, index in zip(panels, order.tolist(), strict=False):
-        show_datum(axes, images[index], shape)
+        show_datum(axes, images[index], shape, images)
         value = f"{name} {values[index]:.2f}\n" if known else ""
         axes.set_title(f"image {index}\n{value}{-bound[index]:.1f} nats", fontsize=10)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_COLUMNS, _IN_A_ROW = 16, 4  # panels
-_BINS = 40
+_FEWEST_BINS, _BINS = 8, 40
 _MOST_POINTS = 2_000
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "lightgray"},
@@ -38,7 +38,9 @@ def marginals_figure(samples: Mapping[str, Tensor], names: Sequence[str], title:
         ends = float(low[place] - 0.1 * reach), float(high[place] + 0.1 * reach)
         for (label, vectors), style in zip(samples.items(), _STYLES, strict=False):
             column = vectors[:, place].cpu()
-            axes.hist(column[~column.isnan()].numpy(), _BINS, ends, density=True, label=label, **style)
+            column = column[~column.isnan()]
+            bins = max(_FEWEST_BINS, min(_BINS, int(len(column) ** 0.5)))
+            axes.hist(column.numpy(), bins, ends, density=True, label=label, **style)
         axes.set_xlabel(name)
         axes.set_yticks([])
     panels[0].legend(fontsize=8)

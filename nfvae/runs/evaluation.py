@@ -22,6 +22,7 @@ from nfvae.data import DataModule
 from nfvae.data.batches import data_digest
 from nfvae.estimators import check_bound
 from nfvae.models import VAE, DataSpec
+from nfvae.plots.canvas import of_vectors
 from nfvae.runs.densities import draw_seconds
 from nfvae.runs.digests import content_digest
 from nfvae.runs.estimators import ESTIMATORS, Estimator, Images, estimator_of
@@ -39,6 +40,8 @@ _TEXTS = (
     "estimator",
     "matmul_precision",
     "run",
+    "noun",
+    "given",
 )  # text values of a summary
 _REAL = SimpleNamespace(is_density=True)
 SHORT_DIGEST = 8
@@ -94,6 +97,7 @@ class Evaluation:
             "model_sha256": run.digest(),
         }
         self.data = data_name(data.hparams)
+        self.given = "label" if data.source.classes else "condition" if self.spec.conditions else None
         self.other = other_data(run, data) if settings.dataset is None else ""
         path = settings._replace(matmul_precision=self.identity["matmul_precision"]).path(run)
         self.path = path = path.with_stem(path.stem + self.other)
@@ -145,6 +149,7 @@ class Evaluation:
             summary = self.identity | self.estimator.summary(estimate, spec)
             if not is_density:
                 check_bound("elbo", summary["elbo"])
+            summary |= {"noun": spec.noun, "given": self.given}
             summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, "data": self.data}
             if trainer.is_global_zero:
                 model = model.cpu()
@@ -168,7 +173,7 @@ class Evaluation:
         what = f"{self.data}{self.other}, {self.identity['split']} set: {described(self.identity)}"
         title, model = f"{self.run.folder.path}: {what}", self.run.model()
         figure = self.estimator.figure(model, estimate, self.images.x, self.spec, title, self.seed)
-        write_figure(self.figure, figure)
+        write_figure(self.figure, figure if len(self.spec.shape) > 1 else of_vectors(figure))
 
     @property
     def is_settled(self) -> bool:
@@ -195,8 +200,15 @@ def shown_data(summary: Mapping[str, Any]) -> str:
 
 def described_images(summary: Mapping[str, Any]) -> str:
     """Describe the images of a summary, such as `test set of mnist, dynamic binarization, 1,000 images`."""
-    data = f"{summary['split']} set of {shown_data(summary)}, {summary['binarization']} binarization"
-    return f"{data}, {summary['images']:,} images"
+    binary = "" if summary["binarization"] == "none" else f", {summary['binarization']} binarization"
+    given = f", given the {summary['given']} of each" if summary.get("given") else ""
+    noun = summary.get("noun", "images")
+    return f"{summary['split']} set of {shown_data(summary)}{binary}, {summary['images']:,} {noun}{given}"
+
+
+def of_its_data(text: str, summary: Mapping[str, Any]) -> str:
+    """Replace the word image in a text by vector, if the data of a summary are vectors."""
+    return text.replace("image", "vector") if summary.get("noun") == "vectors" else text
 
 
 def other_data(run: Run, data: DataModule) -> str:

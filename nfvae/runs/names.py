@@ -47,9 +47,8 @@ class DataNames(NamedTuple):
                 raise ValueError("the run was trained without labels: it takes no --label")
             check_choice("label", label, self.classes)
             return one_hot(torch.tensor(list(self.classes).index(label)), len(self.classes)).float()
-        if self.classes or len(values or ()) != len(self.condition) or not self.condition:
-            numbers = (
-                f"{len(self.condition)} numbers ({', '.join(self.condition)})" if self.condition else "no condition"
-            )
+        count = len(self.condition)
+        if self.classes or not count or len(values or ()) != count:
+            numbers = f"{count} numbers ({', '.join(self.condition)})" if count else "no condition"
             raise ValueError(f"the run takes {'--label' if self.classes else numbers}; got --condition {values}")
         return torch.tensor(values)

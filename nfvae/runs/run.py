@@ -30,8 +30,8 @@ _KINDS = {
     "vae": _Kind("a VAE", "nfvae sample {run} draws its images, nfvae evaluate {run} estimates its likelihood"),
     "density": _Kind(
         "a density of vectors",
-        "nfvae sample, score, evaluate and plot density {run} use it, and in Python nfvae.Run('{run}').density()() is a "
-        "distribution with sample and log_prob",
+        "nfvae sample {run}, score, evaluate and plot density use it, and in Python nfvae.Run('{run}').density()() is "
+        "a distribution with sample and log_prob",
     ),
 }
 

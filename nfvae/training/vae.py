@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from typing_extensions import override
 
@@ -92,6 +93,11 @@ class FlowVAE(TrainingModule):
     @override
     def check_model(self) -> None:
         check_vae(self.model, self.spec, self.objective)
+        if self.spec.levels is not None and self.model.likelihood.is_density:
+            rank_zero_info(
+                f"the likelihood {self.hparams['likelihood']} is a density, and these data have levels: its ELBO can be "
+                "above 0, and does not compare with that of a probability such as logistic"
+            )
 
     @override
     def as_batch(self, batch: Any, first: bool) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.commands.pictures.base import Given, Picture, heading
+from nfvae.commands.pictures.images import sample_figure
 from nfvae.flows import Bijection, FlowDistribution
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_SAMPLES = 2_000
+
+
 class Density(Picture):
-    """A density of vectors beside its data, and the teacher of a student."""
+    """A density of vectors beside its data, and the teacher of a student; of many columns, their histograms."""
 
     help = "a density of vectors beside its data, and the teacher of a student"
 
     @override
     def draw(self, given: Given) -> "Figure":
         run = given.only()
+        if run.spec.size > 2 or run.spec.conditions:
+            return sample_figure(run, _SAMPLES)
         return density_figure(_vectors(run), _densities(given), title=heading(run, "density"))
 
 
@@ -82,6 +88,8 @@ class Deformation(Picture):
 
 def density_summary(run: Run, teacher: Path | str | None = None) -> str:
     """Tabulate a density's fit to its test vectors and its sampling time; for a student also its teacher's."""
+    if run.spec.conditions:
+        return f"nfvae evaluate {run.folder.path} gives the NLL of the test vectors"
     return density_table(_densities(Given([run], teacher=teacher)), _vectors(run)).text()
 
 

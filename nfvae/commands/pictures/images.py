@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.commands.pictures.base import Given, Picture, chosen_images, heading
+from nfvae.commands.sampling import COLUMNS, draw_samples, usual_values
 from nfvae.plots import (
     image_grid,
     interpolation_grid,
@@ -20,9 +21,8 @@ from nfvae.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLUMNS = 8
 _MOST_VECTORS, _MOST_CLASSES = 2_000, 20
-_NOUNS = {"mean": "means", "sample": "samples", "mode": "modes"}
+_NOUNS = {"mean": "means", "sample": "draws", "mode": "modes"}
 
 
 class Samples(Picture):
@@ -33,7 +33,7 @@ class Samples(Picture):
     @override
     def draw(self, given: Given) -> "Figure":
         run = given.only()
-        return sample_figure(run, _COLUMNS * min(max(len(run.names.classes), _COLUMNS), _MOST_CLASSES))
+        return sample_figure(run, COLUMNS * min(max(len(run.names.classes), COLUMNS), _MOST_CLASSES))
 
 
 class Reconstructions(Picture):
@@ -50,7 +50,7 @@ class Reconstructions(Picture):
             decoded = run.vae().reconstruct(rows)
             return scatter_figure(rows, decoded, run.names.columns, ("value", "reconstruction"), title)
         model, x = run.vae(), given.chosen(run)
-        columns = next(count for count in range(_COLUMNS, 0, -1) if len(x) % count == 0)
+        columns = next(count for count in range(COLUMNS, 0, -1) if len(x) % count == 0)
         values, title = x[:, : run.spec.size], heading(run, "test images")
         return reconstruction_grid(values, model.reconstruct(x), run.spec.shape, columns, title)
 
@@ -101,40 +101,20 @@ def sample_figure(
     """Draw images or vectors from the model of a run.
 
     Args:
-        run: run of a VAE.
+        run: the run.
         count: number of images; of vectors, as many as test data are drawn if that is more.
         temperature: factor of the prior's noise.
         values: means, samples or modes of p(x|z); None for the usual ones.
         condition: condition of all images; None for one row of images of each class, if there are classes.
     """
     values = values or usual_values(run)
-    what = f"{_NOUNS[values]} of " + ("p(x|z)" if run.spec.levels != 2 or values != "mean" else "the pixels")
-    title = heading(run, f"samples, {what}" + ("" if temperature == 1 else f", temperature {temperature:g}"))
+    what = f"samples, {_NOUNS[values]} of p(x|z)" if run.kind == "vae" else "samples"
+    title = heading(run, what + ("" if temperature == 1 else f", temperature {temperature:g}"))
     if len(run.spec.shape) == 1:
         data = {"data": run.data().rows("test")[:, : run.spec.size]} if run.data_settings else {}
         count = max([count, *map(len, data.values())])
         model = {"model": draw_samples(run, count, temperature, values, condition)}
         return marginals_figure(data | model, run.names.columns, title)
     images = draw_samples(run, count, temperature, values, condition)
-    rows = run.names.classes[: -(-count // _COLUMNS)] if condition is None else []
-    return image_grid(images, run.spec.shape, min(_COLUMNS, count), title, rows)
-
-
-def usual_values(run: Run) -> str:
-    """Return the values that stand for p(x|z) by default: means of images, samples of vectors."""
-    return "mean" if len(run.spec.shape) > 1 else "sample"
-
-
-def draw_samples(run: Run, count: int, temperature: float, values: str, condition: Tensor | None) -> Tensor:
-    """Draw data from the model of a run with shape (count, P).
-
-    Without a condition, those of the data are taken in turn: eight of each class, or those of the test data.
-    """
-    if condition is None and run.spec.conditions:
-        turn = torch.arange(count)
-        if run.names.classes:
-            condition = torch.eye(len(run.names.classes))[turn // _COLUMNS % len(run.names.classes)]
-        else:
-            given = run.data().rows("test")[:, run.spec.size :]
-            condition = given[turn % len(given)]
-    return run.vae().sample(count, temperature, values, condition)
+    rows = run.names.classes[: -(-count // COLUMNS)] if condition is None else []
+    return image_grid(images, run.spec.shape, min(COLUMNS, count), title, rows)
