@@ -8,6 +8,7 @@ from nfvae.version import __version__
 if TYPE_CHECKING:
     from nfvae.data import DataModule
     from nfvae.estimators import (
+        anneal,
         annealed_log_likelihood,
         elbo,
         impute,
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from nfvae.flows import FLOWS, Bijection, Flow, FlowDensity, FlowDistribution, make_flow
     from nfvae.models import VAE, LogTerms, make_vae
     from nfvae.runs import Run
-    from nfvae.training import DensityDistillation, DensityEstimation, FlowVAE, PosteriorDistillation
+    from nfvae.training import (
+        DensityDistillation,
+        DensityEstimation,
+        EnergyEstimation,
+        FlowVAE,
+        PosteriorDistillation,
+    )
 
 __all__ = [
     "FLOWS",
@@ -30,6 +37,7 @@ __all__ = [
     "DataModule",
     "DensityDistillation",
     "DensityEstimation",
+    "EnergyEstimation",
     "Flow",
     "FlowDensity",
     "FlowDistribution",
@@ -38,6 +46,7 @@ __all__ = [
     "PosteriorDistillation",
     "Run",
     "__version__",
+    "anneal",
     "annealed_log_likelihood",
     "elbo",
     "impute",
@@ -55,12 +64,15 @@ _HOMES = {  # imported on first use
     "nfvae.flows": ("FLOWS", "Bijection", "Flow", "FlowDensity", "FlowDistribution", "make_flow"),
     "nfvae.models": ("VAE", "LogTerms", "make_vae"),
     "nfvae.estimators": (
-        *("annealed_log_likelihood", "elbo", "impute", "inference_gaps", "iwae", "log_likelihood"),
+        *("anneal", "annealed_log_likelihood", "elbo", "impute", "inference_gaps", "iwae", "log_likelihood"),
         *("reverse_kl", "sandwich", "simulate"),
     ),
     "nfvae.data": ("DataModule",),
     "nfvae.runs": ("Run",),
-    "nfvae.training": ("DensityDistillation", "DensityEstimation", "FlowVAE", "PosteriorDistillation"),
+    "nfvae.training": (
+        *("DensityDistillation", "DensityEstimation", "EnergyEstimation", "FlowVAE"),
+        "PosteriorDistillation",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

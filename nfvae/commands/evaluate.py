@@ -17,15 +17,21 @@ from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.commands.trainer import check_processes
 from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
 from nfvae.runs.columns import columns, shown_columns
+from nfvae.runs.energies import COLUMNS, evaluate_energy
 from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes, estimator_label
 from nfvae.runs.evaluation import described_images, of_its_data
 from nfvae.runs.folder import wandb_name
 from nfvae.runs.tables import paragraph
 from nfvae.runs.tracking import log_results
 
+_CHAINS = 25  # times the usual number of annealed chains, as there is one density instead of many data
+_OF_ENERGIES = (
+    "Both estimates of log Z are too low on average, so the higher one is closer to the truth. ESS is the share of the "
+    "samples that the weights are worth. KL uses the best log Z."
+)
 _ABOVE_ZERO = (
-    "log p(x) is above 0 here, which is right for a density of real numbers: it can exceed 1. Such numbers depend on the "
-    "units of the data, and compare with those of the same data in the same units alone."
+    "log p(x) is above 0 here, which is right for a density of real numbers: it can exceed 1. Such numbers depend on "
+    "the units of the data, and compare with those of the same data in the same units alone."
 )
 _ALL_DEVICES: dict[str, Any] = {"accelerator": "auto", "devices": "auto", "strategy": "auto", "num_nodes": 1}
 
@@ -38,10 +44,32 @@ def evaluate_command(arguments: list[str]) -> None:
     Writes RUN/evaluation-SPLIT-ESTIMATOR-SIZE.json with the results, a .csv with the values of every image, and a
     figure as .png. The name of the files lists every setting that is not the default.
 
+    A density is evaluated exactly. For a flow fitted to a log-density (task energy), the log of the normalizer Z is
+    estimated, by importance sampling and by annealing with 25 times the chains.
+
     An interrupted evaluation resumes when the command is repeated. A finished one is not computed again.
     """
     options = evaluate_parser().parse_args(arguments)
+    tasks = {Run(path).task == "energy" for path in options.runs}
+    if tasks == {True}:
+        return _show_energies(options)
+    if len(tasks) > 1:
+        raise ValueError("runs of the task energy have no likelihood of data: evaluate them apart from others")
     show(summarize(options), options.format, options.columns, options.caption)
+
+
+def _show_energies(options: Namespace) -> None:
+    """Print the normalizers of log-densities that runs were fitted to."""
+    estimators = {name: kind.of(vars(options)) for name, kind in options.estimators.items()}
+    importance, annealed = estimators["importance"].settings(), estimators["annealed"].settings()
+    sizes = importance["samples"], annealed["chains"] * _CHAINS, annealed["temperatures"]
+    rows = [
+        {"run": str(path), **evaluate_energy(Run(path), *sizes, options.seed)} for path in dict.fromkeys(options.runs)
+    ]
+    chosen = shown_columns(options.columns, COLUMNS) if options.columns else COLUMNS
+    print(Table(rows, chosen, bool(options.columns), options.caption).render(options.format))
+    if options.format == "table":
+        print(paragraph(_OF_ENERGIES))
 
 
 def evaluate_parser() -> Parser:

@@ -289,7 +289,7 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
             if plan.settings["artifacts"]:
                 log_artifact(logger, folder)
     finish()
-    if run.kind == "density":
+    if run.kind == "density" and run.task != "energy":
         print(density_summary(run, teacher))
     if plan.module.is_warming_up and trainer.global_step:
         print("warning: the training ended within the warm-up of the KL: train longer, or set a lower warmup_epochs")

@@ -20,12 +20,14 @@ from nfvae.flows import BASES, FLOWS
 from nfvae.models import DECODERS, ENCODERS, LIKELIHOODS, PRIORS, DataSpec
 from nfvae.registry import OWN
 from nfvae.runs.yamls import dump_yaml
+from nfvae.targets import TARGETS
 from nfvae.training import TASKS, TrainingModule
 from nfvae.version import __version__
 
 _CHOICES: dict[str, Mapping[str, str]] = {
     "model.flow": FLOWS,
     "model.base": BASES,
+    "model.target": TARGETS,
     "model.encoder": ENCODERS,
     "model.decoder": DECODERS,
     "model.likelihood": LIKELIHOODS,
@@ -34,7 +36,12 @@ _CHOICES: dict[str, Mapping[str, str]] = {
     "model.gradient": GRADIENTS,
     "data.dataset": DATASETS,
 }
-_OF_KIND = {"density": {"data.dataset": "two_moons", "data.batch_size": 500, "data.eval_batch_size": 10_000}}
+_OF_DENSITIES = {"data.dataset": "two_moons", "data.batch_size": 500, "data.eval_batch_size": 10_000}
+_USUAL = {
+    "density": _OF_DENSITIES,
+    "distill_density": _OF_DENSITIES,
+    "energy": _OF_DENSITIES | {"data.dataset": "noise"},
+}
 _TRAINER = {"trainer.default_root_dir": "runs", "trainer.max_epochs": 100, "trainer.log_every_n_steps": 50}
 _WITHOUT_TEXT = re.compile(r"^ *\w+: Unable to serialize instance .*\n", re.MULTILINE)
 
@@ -108,7 +115,7 @@ def training_parser(module: type[TrainingModule]) -> ArgumentParser:
     )
     parser.add_class_arguments(DataModule, "data", skip={"seed"}, instantiate=False)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, fail_untyped=False)
-    parser.set_defaults(_TRAINER | _OF_KIND.get(module.kind, {}))
+    parser.set_defaults(_TRAINER | _USUAL.get(module.task, {}))
     _name_choices(parser, _CHOICES)
     return parser
 

@@ -126,6 +126,7 @@ DATASETS = Registry(
         "eight_gaussians": "nfvae.data.toys:EightGaussians",
         "face": "nfvae.data.toys:Face",
         "mixture": "nfvae.data.toys:Mixture",
+        "noise": "nfvae.data.toys:Noise",
         "rings": "nfvae.data.toys:Rings",
         "two_moons": "nfvae.data.toys:TwoMoons",
     },

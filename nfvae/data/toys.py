@@ -12,7 +12,7 @@ from typing_extensions import override
 from nfvae.data.batches import Splits
 from nfvae.data.datasets import Dataset
 from nfvae.models import DataSpec
-from nfvae.registry import check_number
+from nfvae.registry import check_number, check_sizes
 
 _DRAW_SEED = 20150706
 _MOST_VECTORS = 100_000_000
@@ -122,6 +122,28 @@ class Face(Shape):
         radius = (x.square() + y.square()).sqrt()
         mouth = (radius - 0.6).abs() < 0.09
         return (radius < 1) & ~eyes & ~(mouth & (y < -0.15))
+
+
+class Noise(Toy):
+    """Standard normal vectors, for tasks that learn from no data, such as `energy`.
+
+    Args:
+        features: number of coordinates D.
+        count: as for `Toy`.
+    """
+
+    def __init__(self, features: int = 2, count: int = 50_000) -> None:
+        super().__init__(count)
+        check_sizes(features=features)
+        self.size = features
+
+    @override
+    def find_spec(self, root: Path) -> DataSpec:
+        return DataSpec((self.size,), None)
+
+    @override
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        return torch.randn(count, self.size, generator=generator)
 
 
 class Mixture(Toy):

@@ -1,6 +1,13 @@
 """Estimates computed from log-densities: bounds, divergences, importance-sampled likelihoods."""
 
-from nfvae.estimators.annealed import BUDGETS, AnnealedEstimate, annealed_log_likelihood
+from nfvae.estimators.annealed import (
+    BUDGETS,
+    AnnealedEstimate,
+    Normalizer,
+    anneal,
+    annealed_log_likelihood,
+    importance_normalizer,
+)
 from nfvae.estimators.bounds import check_bound, elbo, iwae
 from nfvae.estimators.classes import Calibration, calibration, class_log_likelihoods, class_probabilities
 from nfvae.estimators.divergences import KL_GRADIENTS, reverse_kl
@@ -24,15 +31,18 @@ __all__ = [
     "GapEstimate",
     "Gradient",
     "Imputation",
+    "Normalizer",
     "Objective",
     "SandwichEstimate",
     "Simulated",
+    "anneal",
     "annealed_log_likelihood",
     "calibration",
     "check_bound",
     "class_log_likelihoods",
     "class_probabilities",
     "elbo",
+    "importance_normalizer",
     "impute",
     "inference_gaps",
     "iwae",

@@ -8,7 +8,7 @@ It is q at β = 0 and the exact posterior at β = 1. Nothing is inverted, and th
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.streaming import Images, image_generator
+from nfvae.flows import Draw, FlowDistribution
 from nfvae.models import VAE
 from nfvae.numerics import double
 
@@ -62,20 +63,39 @@ class State(NamedTuple):
 
 
 class Target:
-    """Compute log w and its gradient as functions of the noise, for some images, which are encoded once.
+    """Compute log w and its gradient as functions of the noise of B densities.
 
-    Prior and posterior are built once. Build and call it without gradients and outside of `torch.inference_mode`.
+    Build and call it without gradients and outside of `torch.inference_mode`.
 
     Args:
-        model: a VAE in eval mode.
-        images: some images; gradients are computed for `images.rows` chains times images at once.
+        posterior: density that chains start from, with batch shape (B,) and a Gaussian base.
+        terms: samples of it with shape (C, B, D) -> log p(x, z) - log q(z) and log q(z) - log p(z), with shape (C, B).
+        indices: index of each element of the batch, for its random numbers.
+        rows: chains times B for which gradients are computed at once.
     """
 
-    def __init__(self, model: VAE, images: Images) -> None:
-        self.model, self.images, self.x = model, images, images.x.clone()  # tensors of inference mode have no gradient
-        self.posterior, self.prior = model.posterior(self.x), model.prior_of(self.x)
-        self.like = self.posterior.base.loc
-        self.chains = max(1, images.rows // len(self.x))  # at once
+    def __init__(
+        self,
+        posterior: FlowDistribution,
+        terms: Callable[[Draw], tuple[Tensor, Tensor]],
+        indices: Sequence[int],
+        rows: int,
+    ) -> None:
+        self.posterior, self.terms, self.indices = posterior, terms, indices
+        self.like: Tensor = posterior.base.loc
+        self.chains = max(1, rows // len(indices))  # at once
+
+    @classmethod
+    def of_images(cls, model: VAE, images: Images) -> "Target":
+        """Return the target of some images, which are encoded once, under a VAE in eval mode; p(z) is built once."""
+        x = images.x.clone()  # tensors of inference mode have no gradient
+        prior = model.prior_of(x)
+
+        def terms(draw: Draw) -> tuple[Tensor, Tensor]:
+            found = model.log_terms(x, draw, prior)
+            return found.log_weight, found.kl
+
+        return cls(model.posterior(x), terms, images.indices, images.rows)
 
     def __call__(self, noise: Tensor) -> State:
         """Return the state of chains at some noise with shape (C, B, D)."""
@@ -85,7 +105,7 @@ class Target:
     def _state(self, noise: Tensor) -> State:
         noise = noise.detach().requires_grad_()
         with torch.enable_grad():
-            log_weight = self.model.log_terms(self.x, self.posterior.from_noise(noise), self.prior).log_weight
+            log_weight, _ = self.terms(self.posterior.from_noise(noise))
             (gradient,) = torch.autograd.grad(log_weight.sum(), noise)
         return State(noise.detach(), log_weight.detach(), gradient)
 
@@ -94,8 +114,7 @@ class Target:
         parts = []
         for part in torch.split(noise, self.chains):
             draw = self.posterior.from_noise(part)
-            terms = self.model.log_terms(self.x, draw, self.prior)
-            parts.append((draw.z, terms.log_weight, terms.kl))
+            parts.append((draw.z, *self.terms(draw)))
         z, log_weight, kl = (torch.cat(values) for values in zip(*parts, strict=True))
         return z, log_weight, kl
 
@@ -132,7 +151,7 @@ Moves = Iterator[tuple[Tensor, Tensor]]
 
 def moves(target: Target, chains: int, seed: int, purpose: str) -> Moves:
     """Yield random numbers of moves endlessly; each image's depend only on the seed, its index and the purpose."""
-    like, indices = target.like, target.images.indices
+    like, indices = target.like, target.indices
     sources = [image_generator(seed, index, purpose, like.device) for index in indices]
     shape = (_MOVES_PER_DRAW, chains, like.shape[-1] + 1)
     while True:
@@ -141,14 +160,14 @@ def moves(target: Target, chains: int, seed: int, purpose: str) -> Moves:
             yield normal[..., :-1], torch.special.log_ndtr(normal[..., -1])
 
 
-def anneal(target: Target, start: Tensor, path: Path, numbers: Moves, backwards: bool = False) -> Trace:
+def run_chains(target: Target, start: Tensor, path: Path, numbers: Moves, backwards: bool = False) -> Trace:
     """Run chains along the path and compute their weights: log w_c = Σ_t (β_t - β_{t-1}) log w(ε_{t-1}).
 
     Forwards, from samples of q, the mean weight is p(x) in expectation; backwards, from samples of the exact posterior,
     the mean of 1/w_c is 1/p(x).
 
     Args:
-        target: log w of the images.
+        target: log w of the densities.
         start: noise of the chains, with shape (C, B, D).
         path: temperatures and step sizes, which must not come from these chains.
         numbers: random numbers of the moves.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.annealed import annealed_estimate, annealing_blocks, standard_error
-from nfvae.estimators.annealing import Target, anneal, frozen, moves, tune
+from nfvae.estimators.annealing import Target, frozen, moves, run_chains, tune
 from nfvae.estimators.streaming import Images, image_generator, map_blocks
 from nfvae.models import VAE, evaluating
 from nfvae.models.rows import as_condition
@@ -122,11 +122,11 @@ def sandwich(
 def _estimate(model: VAE, chains: int, temperatures: int, seed: int, block: tuple[Images, Tensor]) -> SandwichEstimate:
     images, z = block
     with torch.inference_mode(False), torch.no_grad(), full_precision(images.x.device):
-        target = Target(model, images)
+        target = Target.of_images(model, images)
         path = tune(target, temperatures, seed)
         forward = annealed_estimate(target, path, chains, seed)._asdict()
         start = target.posterior.to_noise(z.clone()).expand(chains, *z.shape)
         numbers = moves(target, chains, seed, "backwards")
-        log_inverse = -anneal(target, start, path, numbers, backwards=True).log_weights[-1]
+        log_inverse = -run_chains(target, start, path, numbers, backwards=True).log_weights[-1]
     forward |= {"upper": -log_mean_exp(log_inverse), "upper_error": standard_error(log_inverse)}
     return SandwichEstimate(**{name: forward[name] for name in SandwichEstimate._fields})

@@ -97,7 +97,8 @@ class LogitUniform(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p of each coordinate, in nats."""
         z = (value - self.loc) / self.scale
-        return logsigmoid(z) + logsigmoid(-z) - self.scale.log()
+        log_prob: Tensor = logsigmoid(z) + logsigmoid(-z) - self.scale.log()
+        return log_prob
 
     @override
     def rsample(self, sample_shape: Any = ()) -> Tensor:
@@ -105,7 +106,8 @@ class LogitUniform(Distribution):
         shape = torch.Size(sample_shape) + self.loc.shape
         uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
         info = torch.finfo(self.loc.dtype)
-        return self.loc + self.scale * torch.logit(uniform.clamp(info.tiny, 1 - info.eps))
+        drawn: Tensor = self.loc + self.scale * torch.logit(uniform.clamp(info.tiny, 1 - info.eps))
+        return drawn
 
     @override
     def expand(self, batch_shape: Any, _instance: Any = None) -> "LogitUniform":

@@ -107,9 +107,13 @@ class FlowDistribution(TransformedDistribution):
         raise NotImplementedError("a flow has no variance in closed form: take that of rsample((1000,))")
 
     def draw(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Draw:
-        """Draw z_K with its density, differentiably; each tensor begins with (*sample_shape, *batch)."""
+        """Draw z_K with its density; each tensor begins with (*sample_shape, *batch).
+
+        The draw is differentiable unless the base is a mixture, whose samples are not.
+        """
         if not isinstance(self.base, DiagonalNormal):
-            return self._pushed(self.base.rsample(torch.Size(sample_shape)))
+            draw = self.base.rsample if self.base.has_rsample else self.base.sample
+            return self._pushed(draw(torch.Size(sample_shape)))
         shape = torch.Size(sample_shape) + self.base.loc.shape
         return self.from_noise(torch.randn(shape, dtype=self.base.loc.dtype, device=self.base.loc.device))
 

@@ -3,6 +3,7 @@
 from nfvae.plots.classes import PROJECTIONS, classification_figure, latents_figure, projected
 from nfvae.plots.curves import difference_figure, gain_bars, learning_curves
 from nfvae.plots.densities import density_figure, density_gallery, uniform_figure
+from nfvae.plots.energies import energies_figure
 from nfvae.plots.flows import (
     check_plane,
     deformation_figure,
@@ -31,6 +32,7 @@ __all__ = [
     "density_figure",
     "density_gallery",
     "difference_figure",
+    "energies_figure",
     "exact_figure",
     "gain_bars",
     "gap_bars",

@@ -90,7 +90,7 @@ def of_vectors(figure: "Figure") -> "Figure":
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_text(text.get_text().replace("image", "vector"))  # type: ignore[attr-defined]
+        text.set_text(text.get_text().replace("image", "vector"))
     return figure
 
 

@@ -3,6 +3,7 @@
 from nfvae.training.callbacks import StopAfterWarmUp
 from nfvae.training.density import DensityDistillation, DensityEstimation
 from nfvae.training.distillation import PosteriorDistillation
+from nfvae.training.energy import EnergyEstimation
 from nfvae.training.module import TrainingModule
 from nfvae.training.tasks import TASKS
 from nfvae.training.teacher import Teacher
@@ -12,6 +13,7 @@ __all__ = [
     "TASKS",
     "DensityDistillation",
     "DensityEstimation",
+    "EnergyEstimation",
     "FlowVAE",
     "PosteriorDistillation",
     "StopAfterWarmUp",

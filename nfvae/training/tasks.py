@@ -10,6 +10,7 @@ TASKS = Registry(
         "vae": "nfvae.training.vae:FlowVAE",
         "distill": "nfvae.training.distillation:PosteriorDistillation",
         "density": "nfvae.training.density:DensityEstimation",
+        "energy": "nfvae.training.energy:EnergyEstimation",
         "distill_density": "nfvae.training.density:DensityDistillation",
     },
 )

@@ -95,8 +95,8 @@ class FlowVAE(TrainingModule):
         check_vae(self.model, self.spec, self.objective)
         if self.spec.levels is not None and self.model.likelihood.is_density:
             rank_zero_info(
-                f"the likelihood {self.hparams['likelihood']} is a density, and these data have levels: its ELBO can be "
-                "above 0, and does not compare with that of a probability such as logistic"
+                f"the likelihood {self.hparams['likelihood']} is a density, and these data have levels: its ELBO can "
+                "be above 0, and does not compare with that of a probability such as logistic"
             )
 
     @override

@@ -29,6 +29,7 @@ PICTURES = Registry(
         "latents": "nfvae.commands.pictures.latents:Latents",
         "layers": "nfvae.commands.pictures.latents:Layers",
         "density": "nfvae.commands.pictures.densities:Density",
+        "energy": "nfvae.commands.pictures.densities:Energy",
         "uniform": "nfvae.commands.pictures.densities:Uniform",
         "gallery": "nfvae.commands.pictures.densities:Gallery",
         "deformation": "nfvae.commands.pictures.densities:Deformation",

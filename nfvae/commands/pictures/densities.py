@@ -13,8 +13,9 @@ from nfvae.commands.pictures.images import sample_figure
 from nfvae.flows import Bijection, FlowDistribution
 from nfvae.flows.planar import Planar
 from nfvae.flows.radial import Radial
-from nfvae.plots import deformation_figure, density_figure, density_gallery, uniform_figure
+from nfvae.plots import deformation_figure, density_figure, density_gallery, energies_figure, uniform_figure
 from nfvae.runs import Run, density_table
+from nfvae.runs.energies import read_target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,23 @@ class Density(Picture):
         if run.spec.size > 2 or run.spec.conditions:
             return sample_figure(run, _SAMPLES)
         return density_figure(_vectors(run), _densities(given), title=heading(run, "density"))
+
+
+class Energy(Picture):
+    """Log-densities of the plane beside the flows that were fitted to them, one row per log-density."""
+
+    help = "log-densities of the plane beside the flows fitted to them (task energy), as in arXiv 1505.05770, figure 3"
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        targets, densities = {}, dict[str, dict[str, FlowDistribution]]()
+        for run in given.named().values():
+            target, name = run.settings["target"], f"{run.settings['flow']}, {run.settings['depth']}"
+            targets[target] = read_target(run)
+            if run.spec.size != 2:
+                raise ValueError(f"log-densities of two numbers are drawn; {run.folder.path} has {run.spec.size}")
+            densities.setdefault(target, {})[name] = run.density()()
+        return energies_figure(targets, densities, "unnormalized densities and flows fitted to them, by layers")
 
 
 class Uniform(Picture):
