@@ -1,6 +1,7 @@
 """Importance-sampled log-likelihood, streamed over samples, with its diagnostics."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -8,14 +9,14 @@ import torch
 from torch import Tensor
 
 from nfvae.estimators.pareto import pareto_khat
-from nfvae.estimators.streaming import Chunk, Images, image_blocks, map_blocks, stream
+from nfvae.estimators.streaming import Chunk, Images, image_blocks, map_blocks, stream, stream_prior
 from nfvae.models import VAE, evaluating
 from nfvae.numerics import double, log_mean_exp, network_precision
 from nfvae.registry import check_choice
 
 _SHORTEST_TAIL = 5
-PROPOSALS = {"posterior": (1.0,), "mixture": (1.0, 1.3)}
-"""Proposals by name: the posterior, with its noise scaled by these factors in turn.
+PROPOSALS: dict[str, tuple[float, ...]] = {"posterior": (1.0,), "mixture": (1.0, 1.3), "prior": ()}
+"""Proposals by name: the posterior, with its noise scaled by these factors in turn; or p(z), to see why it fails.
 
 All samples are weighted by the density of the mixture. A scale above 1 covers more of an exact posterior's heavy tails;
 if q is already exact, it spoils the weights. Source: Veach and Guibas, Optimally Combining Sampling Techniques for
@@ -84,7 +85,8 @@ def log_likelihood(
         model: a VAE, which is evaluated in eval mode.
         x: binarized images with shape (B, P) or (B, height, width), in a tensor, an array or a list.
         samples: number of importance samples K.
-        proposal: `posterior`, the usual one, or `mixture`, which scales the noise of every second sample by 1.3.
+        proposal: `posterior`, the usual one; `mixture`, which scales the noise of every second sample by 1.3; or
+            `prior`, p(z) itself, which hits the posterior of an image too rarely. It has no ELBO, KL or posterior mean.
         seed: random seed.
         indices: index of each image in its data set, with shape (B,); by default 0 ... B-1.
         rows: samples times images that are decoded at once; the default depends on the device.
@@ -129,18 +131,23 @@ def log_weights(
 
 @torch.inference_mode()  # per thread; the results are joined outside of it, into ordinary tensors
 def _estimate(model: VAE, samples: int, seed: int, proposal: str, images: Images) -> Estimate:
-    scales = PROPOSALS[proposal]
-    running = _RunningSums(samples, len(scales))
+    running = _RunningSums(samples, len(PROPOSALS[proposal]))
     with network_precision(images.x.device):
-        for chunk in stream(model, images, samples, seed, scales):
+        for chunk in _chunks(model, images, samples, seed, proposal):
             running.add(chunk)
     return running.estimate()
+
+
+def _chunks(model: VAE, images: Images, samples: int, seed: int, proposal: str) -> Iterator[Chunk]:
+    if proposal == "prior":
+        return stream_prior(model, images, samples, seed)
+    return stream(model, images, samples, seed, PROPOSALS[proposal])
 
 
 @torch.inference_mode()
 def _log_weights(model: VAE, samples: int, seed: int, proposal: str, images: Images) -> Tensor:
     with network_precision(images.x.device):
-        return torch.cat([chunk.log_weight for chunk in stream(model, images, samples, seed, PROPOSALS[proposal])])
+        return torch.cat([chunk.log_weight for chunk in _chunks(model, images, samples, seed, proposal)])
 
 
 class _RunningSums:
@@ -148,7 +155,7 @@ class _RunningSums:
 
     Args:
         samples: total number of samples K.
-        turns: number of noise scales that are used in turn; the first one gives samples of q itself.
+        turns: number of noise scales that are used in turn; the first one gives samples of q itself. With 0, none are.
     """
 
     def __init__(self, samples: int, turns: int = 1) -> None:
@@ -170,7 +177,7 @@ class _RunningSums:
         z = double(chunk.z)
         of_q = (double(chunk.terms.log_weight), double(chunk.terms.kl), z, z.square())
         for name, values in zip(_OF_Q, of_q, strict=True):
-            self._add(name, values[:: self.turns])
+            self._add(name, values[:: self.turns] if self.turns else values[:1] * math.nan)
         for k in (1, *self.groups):
             whole = len(log_weight) // k
             self._add(k, log_mean_exp(log_weight[: whole * k].view(whole, k, log_weight.shape[1]), 1))
@@ -182,7 +189,7 @@ class _RunningSums:
         """Return the estimate, after all K samples were added."""
         count = self.samples
         log_likelihood = self.log_sum - math.log(count)
-        drawn = len(range(0, count, self.turns))  # samples of q
+        drawn = len(range(0, count, self.turns or count))  # samples of q
         elbo, kl, mean, mean_square = (self.sums[name] / drawn for name in _OF_Q)
         curve = [*(self.sums[k] / (count // k) for k in (1, *self.groups)), log_likelihood]
         relative_variance = (count * (self.log_square_sum - 2 * self.log_sum).exp() - 1).clamp_min(0)

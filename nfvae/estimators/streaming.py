@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from nfvae.flows import check_exact
+from nfvae.flows import DiagonalNormal, Draw, FlowDistribution, Mixture, check_exact
 from nfvae.models import VAE, LogTerms
 from nfvae.numerics import as_tensor
 from nfvae.registry import check_number, check_sizes
@@ -175,6 +176,49 @@ def stream(model: VAE, images: Images, samples: int, seed: int, scales: Sequence
             blocks.append((*model.log_terms(x, draw, prior), draw.z))
         *terms, z = (torch.cat(values) for values in zip(*blocks, strict=True))
         yield Chunk(LogTerms(*terms), z, _excess(noise, scales, samples))
+
+
+def stream_prior(model: VAE, images: Images, samples: int, seed: int) -> Iterator[Chunk]:
+    """Yield samples of p(z) in place of the posterior's, so that log weights are log p(x|z).
+
+    Args:
+        model: the VAE.
+        images: some images.
+        samples: number of samples K.
+        seed: random seed.
+
+    Raises:
+        ValueError: for a prior that is no Gaussian, no flow of one, and no mixture of Gaussians.
+    """
+    x, indices, rows = images
+    prior = model.prior_of(x)
+    size = prior.event_shape[-1]
+    like = x.new_empty(len(x), size)
+    choices = [image_generator(seed, index, "prior", torch.device("cpu")) for index in indices]
+    for noise in posterior_noise(seed, indices, like, samples):
+        z = torch.stack(
+            [_of_prior(prior, each, choice) for each, choice in zip(noise.unbind(1), choices, strict=True)], 1
+        )
+        blocks = []
+        for block in torch.split(z, max(1, rows // len(x))):
+            log_prior = prior.log_prob(block)  # type: ignore[no-untyped-call]
+            blocks.append(model.log_terms(x, Draw(block, log_prior, torch.zeros_like(log_prior)), prior))
+        terms = LogTerms(*(torch.cat(values) for values in zip(*blocks, strict=True)))
+        yield Chunk(terms, z, torch.zeros_like(terms.prior))
+
+
+def _of_prior(prior: Distribution, noise: Tensor, choice: torch.Generator) -> Tensor:
+    """Turn noise with shape (n, D) into samples of a prior; a generator chooses the components of a mixture."""
+    if isinstance(prior, Mixture) and isinstance(prior.component_distribution, DiagonalNormal):
+        weights = prior.mixture_distribution.probs.cpu()
+        chosen = torch.multinomial(weights, len(noise), replacement=True, generator=choice).to(noise.device)
+        parts = prior.component_distribution
+        return torch.addcmul(parts.loc[chosen], parts.scale[chosen], noise)
+    if isinstance(prior, FlowDistribution) and not prior.batch_shape:
+        return prior.from_noise(noise).z
+    if isinstance(prior, DiagonalNormal) and not prior.batch_shape:
+        return torch.addcmul(prior.loc, prior.scale, noise)
+    raise ValueError(f"the proposal prior draws from no {type(prior).__name__}, and from no p(z|y)")
 
 
 def _excess(noise: Tensor, scales: Sequence[float], samples: int) -> Tensor:

@@ -147,7 +147,7 @@ class Evaluation:
             is_density = getattr(model, "likelihood", _REAL).is_density  # of real numbers: no bits per dimension
             spec = self.spec._replace(levels=None) if is_density else self.spec
             summary = self.identity | self.estimator.summary(estimate, spec)
-            if not is_density:
+            if not is_density and summary["elbo"] is not None:
                 check_bound("elbo", summary["elbo"])
             summary |= {"noun": spec.noun, "given": self.given}
             summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, "data": self.data}

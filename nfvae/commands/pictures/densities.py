@@ -45,8 +45,10 @@ class Energy(Picture):
     @override
     def draw(self, given: Given) -> "Figure":
         targets, densities = {}, dict[str, dict[str, FlowDistribution]]()
-        for run in given.named().values():
-            target, name = run.settings["target"], f"{run.settings['flow']}, {run.settings['depth']}"
+        order = sorted(given.named().values(), key=lambda run: (run.settings["flow"], run.settings["depth"]))
+        for run in order:
+            target, name = str(run.settings["target"]), f"{run.settings['flow']}, {run.settings['depth']}"
+            target = target.rpartition(":")[2]
             targets[target] = read_target(run)
             if run.spec.size != 2:
                 raise ValueError(f"log-densities of two numbers are drawn; {run.folder.path} has {run.spec.size}")

@@ -92,7 +92,7 @@ class Importance(Estimator):
 
     @override
     def summary(self, estimate: Estimate, spec: DataSpec) -> Summary:
-        drawn = math.ceil(self.samples / len(PROPOSALS[self.proposal]))
+        drawn = math.ceil(self.samples / max(1, len(PROPOSALS[self.proposal])))
         bounds = map(number, estimate.k_curve.mean(0))
         return likelihood_summary(estimate, spec, drawn) | {
             "khat_above_0_7": number(above(estimate.khat, KHAT_LIMIT).mean()),
