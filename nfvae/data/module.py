@@ -81,8 +81,7 @@ class DataModule(pl.LightningDataModule):
 
     def _set_source(self, reader: Dataset) -> None:
         self.source, self.content = Source(reader, self.hparams, self.root), None
-        named = {CLASSES: self.source.classes, COLUMNS: self.source.columns}
-        self.hparams.update({name: value for name, value in named.items() if value})
+        self.hparams.update({CLASSES: self.source.classes, COLUMNS: self.source.columns})
 
     @classmethod
     def from_tensors(cls, train: Any, val: Any, test: Any, *, labels: Any = None, **settings: Any) -> Self:

@@ -201,7 +201,7 @@ def stream_prior(model: VAE, images: Images, samples: int, seed: int) -> Iterato
         )
         blocks = []
         for block in torch.split(z, max(1, rows // len(x))):
-            log_prior = prior.log_prob(block)  # type: ignore[no-untyped-call]
+            log_prior = prior.log_prob(block)
             blocks.append(model.log_terms(x, Draw(block, log_prior, torch.zeros_like(log_prior)), prior))
         terms = LogTerms(*(torch.cat(values) for values in zip(*blocks, strict=True)))
         yield Chunk(terms, z, torch.zeros_like(terms.prior))

@@ -77,13 +77,9 @@ class Evaluation:
         run.check_spec(data.spec, data.hparams["dataset"])
         self.run, self.spec, self.notice, self.estimator = run, run.spec, "", settings.estimator
         self.seed, split = settings.seed, settings.images_of
-        read_split = "test" if self.estimator.simulates else split
-        self.images = self.estimator.images(
-            run.model,
-            lambda: data.rows(read_split),
-            settings.first_images,
-            settings.seed,
-        )
+        part = "test" if self.estimator.simulates else split
+        limit, seed = settings.first_images, settings.seed
+        self.images = self.estimator.images(run.model, lambda: data.rows(part), limit, seed)
         self.identity = {
             "dataset": data.hparams["dataset"],
             "binarization": data.binarization,
@@ -96,8 +92,8 @@ class Evaluation:
             "matmul_precision": torch.get_float32_matmul_precision(),
             "model_sha256": run.digest(),
         }
-        self.data = data_name(data.hparams)
-        self.given = "label" if data.source.classes else "condition" if self.spec.conditions else None
+        given = "label" if data.source.classes else "condition" if self.spec.conditions else None
+        self.about = {"data": data_name(data.hparams), "noun": self.spec.noun, "given": given}
         self.other = other_data(run, data) if settings.dataset is None else ""
         path = settings._replace(matmul_precision=self.identity["matmul_precision"]).path(run)
         self.path = path = path.with_stem(path.stem + self.other)
@@ -149,8 +145,7 @@ class Evaluation:
             summary = self.identity | self.estimator.summary(estimate, spec)
             if not is_density and summary["elbo"] is not None:
                 check_bound("elbo", summary["elbo"])
-            summary |= {"noun": spec.noun, "given": self.given}
-            summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, "data": self.data}
+            summary |= {"seconds": round(seconds, 1), "data_sha256": self.run.data_digest, **self.about}
             if trainer.is_global_zero:
                 model = model.cpu()
                 summary["draw_ms"] = _draw_ms(model, self.spec)
@@ -170,7 +165,7 @@ class Evaluation:
     def draw(self) -> None:
         """Draw the figure from the written values of the evaluation."""
         estimate = read_estimate(self.path.with_suffix(".csv"), self.estimator)
-        what = f"{self.data}{self.other}, {self.identity['split']} set: {described(self.identity)}"
+        what = f"{self.about['data']}{self.other}, {self.identity['split']} set: {described(self.identity)}"
         title, model = f"{self.run.folder.path}: {what}", self.run.model()
         figure = self.estimator.figure(model, estimate, self.images.x, self.spec, title, self.seed)
         write_figure(self.figure, figure if len(self.spec.shape) > 1 else of_vectors(figure))

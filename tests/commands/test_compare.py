@@ -383,10 +383,6 @@ def test_runs_are_read_from_wandb(runs, cli, monkeypatch):
         ),
         (["digits/none.yaml", *FIT, "--sort", "nl"], "unknown column 'nl'; known columns: experiment, "),
         (["digits/none.yaml", "--format", "pdf"], "invalid choice: 'pdf'"),
-        (
-            [TOY, "--fit", "-c", TOY],
-            "runs/two-moons-teacher is a density of vectors; VAEs are compared",
-        ),
     ],
 )
 def test_mistakes_get_one_line(arguments, message, configs, cli):
@@ -421,7 +417,6 @@ def test_nothing_is_trained_before_a_mistake_is_noticed(configs, cli):
             ["--baseline=planar", "digits/deep.yaml"],
             "several experiments are called planar; give one of the names 'planar-3', 'planar-2'",
         ),
-        (["density"], "holds a density of vectors; expected a VAE"),
         (["exported/vae"], "run exported/vae has no evaluation-test-importance-30-first40, and was exported without"),
     ):
         code, _, error = cli("compare", *arguments, *configs, *FIT)

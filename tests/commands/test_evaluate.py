@@ -118,7 +118,7 @@ def test_one_image_and_one_sample_leave_unsaid_what_they_cannot_say(run, cli):
     code, out, error = cli("evaluate", run, "--samples", 1, "--limit", 1)
     assert code == 0, error
     summary, _ = evaluation("test-importance-1-first1")
-    unsaid = {"elbo_se", "nll_se", "nll_mc_se", "active_units", "khat_above_0_7"}
+    unsaid = {"elbo_se", "nll_se", "nll_mc_se", "active_units", "khat_above_0_7", "given"}
     assert {key for key, value in summary.items() if value is None} == unsaid
     assert summary["nll"] == -summary["elbo"], "a single sample is of the posterior itself"
     assert "the accuracy of these NLLs is unknown" in " ".join(out.split())

@@ -163,6 +163,8 @@ WRITING = {
     "plot": ["plot", "samples", "runs/a"],
     "encode": ["encode", "runs/a", "--input", "in.npy"],
     "score": ["score", "runs/a", "--input", "in.npy", "--estimator", "importance", "--samples", 2],
+    "impute": ["impute", "runs/a", "--input", "holes.npz", "--samples", 30],
+    "classify": ["classify", "runs/labeled", "--samples", 2, "--limit", 2],
     "sample": ["sample", "runs/a", "--count", 3, "--output", "runs/images"],
 }
 

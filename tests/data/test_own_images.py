@@ -417,6 +417,7 @@ def test_every_data_set_has_a_name():
         "eight_gaussians",
         "face",
         "mixture",
+        "noise",
         "rings",
         "two_moons",
     }

@@ -17,7 +17,7 @@ from nfvae.estimators import (
     simulate,
 )
 from nfvae.estimators.annealed import AnnealedEstimate
-from nfvae.estimators.annealing import Target, anneal, moves, tune
+from nfvae.estimators.annealing import Target, moves, run_chains, tune
 from nfvae.estimators.streaming import Images
 from nfvae.flows import make_flow
 from nfvae.models import VAE, Posterior
@@ -61,7 +61,7 @@ def hard_vae():
 
 
 def target_of(vae, x, rows=10**9):
-    return Target(vae, Images(x, list(range(len(x))), rows))
+    return Target.of_images(vae, Images(x, list(range(len(x))), rows))
 
 
 def annealed_gaussian(vae, x, beta):
@@ -126,7 +126,7 @@ def test_weights_are_unbiased_for_any_number_of_temperatures(temperatures, backw
         start = torch.stack([annealed_gaussian(vae, image, 1.0).sample((chains,)) for image in x], 1)
     else:
         start = torch.randn(chains, 2, LATENT, dtype=torch.float64)
-    log_weights = anneal(target, start, path, moves(target, chains, 1, "test"), backwards).log_weights[-1]
+    log_weights = run_chains(target, start, path, moves(target, chains, 1, "test"), backwards).log_weights[-1]
     excess = log_weights - decoder.evidence(x)
     assert_mean((-excess if backwards else excess).exp(), 1.0)
     if temperatures > 1:
@@ -201,7 +201,7 @@ def test_the_path_is_tuned_by_image_and_then_frozen(monkeypatch):
     assert (path.steps <= math.pi / 4 + 1e-12).all()
     used, move = [], annealing._move
     monkeypatch.setattr(annealing, "_move", lambda *given: used.append((given[2], given[3])) or move(*given))
-    anneal(target, torch.randn(4, 6, 20, dtype=torch.float64), path, moves(target, 4, 0, "test"))
+    run_chains(target, torch.randn(4, 6, 20, dtype=torch.float64), path, moves(target, 4, 0, "test"))
     assert torch.equal(torch.stack([beta for beta, _ in used]), path.betas[1:-1])
     assert torch.equal(torch.stack([step for _, step in used]), path.steps)
 

@@ -45,11 +45,12 @@ class Energy(Picture):
     @override
     def draw(self, given: Given) -> "Figure":
         targets, densities = {}, dict[str, dict[str, FlowDistribution]]()
-        order = sorted(given.named().values(), key=lambda run: (run.settings["flow"], run.settings["depth"]))
+        order = sorted(given.named().values(), key=lambda run: (run.settings.get("flow"), run.settings.get("depth")))
         for run in order:
+            log_density = read_target(run)
             target, name = str(run.settings["target"]), f"{run.settings['flow']}, {run.settings['depth']}"
             target = target.rpartition(":")[2]
-            targets[target] = read_target(run)
+            targets[target] = log_density
             if run.spec.size != 2:
                 raise ValueError(f"log-densities of two numbers are drawn; {run.folder.path} has {run.spec.size}")
             densities.setdefault(target, {})[name] = run.density()()

@@ -1,5 +1,6 @@
 """Pictures of evaluations of several runs."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,10 +38,20 @@ class Overview(Picture):
 
 
 class KCurve(Overview):
-    """The bound of k importance samples over k."""
+    """The bound of k importance samples over k, beside that of samples of p(z) where there is one."""
 
-    help = "importance-sampled NLL over the number of samples; needs nfvae evaluate"
+    help = "importance-sampled NLL over the number of samples; needs nfvae evaluate (and --proposal prior to compare)"
     estimator = Importance
+
+    @override
+    def draw(self, given: Given) -> "Figure":
+        settings = given.evaluations[self.estimator.name]
+        summaries = {name: read_summary(run, settings) for name, run in given.named().items()}
+        by_prior = settings._replace(estimator=dataclasses.replace(settings.estimator, proposal="prior"))
+        for name, run in given.named().items():
+            if by_prior != settings and by_prior.path(run).is_file():
+                summaries[f"{name}, samples of p(z)"] = read_summary(run, by_prior)
+        return overview(self.estimator, summaries)
 
 
 class Gaps(Overview):
