@@ -59,15 +59,15 @@ class Table(NamedTuple):
         return [None if _is_missing(value) else _text(value) for value in self.columns[name]]
 
 
-def label_column(table: Table, labels: bool | str) -> str:
-    """Return the name of the column of labels.
+def label_column(table: Table, labels: bool | str, needed: bool = True) -> str | None:
+    """Return the name of the column of labels; None if there is none and none is needed.
 
     Raises:
-        ValueError: if there is no such column.
+        ValueError: if there is no such column, and it is needed.
     """
     wanted = [labels] if isinstance(labels, str) else _LABEL_NAMES
     found = next((name for name in wanted if name in table.columns), None)
-    if found is None:
+    if found is None and needed:
         held = ", ".join(islice(table.columns, 20))
         raise ValueError(f"{table.source} has no column {' or '.join(wanted)} for the labels; it has {held}")
     return found

@@ -46,6 +46,7 @@ class Vectors(Dataset):
             raise ValueError(f"columns takes a list of names; got {columns!r}")
         self.columns: Sequence[str] | None = columns
         self.split, self.split_seed = split, split_seed
+        self.needs_labels = True
         self.names: list[str] = []
         self.values: list[str] = []
         self.parts: dict[str, Part] = {}
@@ -112,8 +113,7 @@ class Vectors(Dataset):
             if lost := [name for name in first.columns if name not in table.columns]:
                 raise ValueError(f"{table.source} has no column {', '.join(lost)}, which {first.source} has")
         names = [*first.columns]
-        if self.labels:
-            label = label_column(first, self.labels)
+        if self.labels and (label := label_column(first, self.labels, self.needs_labels)):
             names.remove(label)
             texts = {part: table.texts(label) for part, table in tables.items()}
             self.names = sorted({text for each in texts.values() for text in each if text is not None}, key=_in_order)

@@ -48,16 +48,17 @@ class EvaluationSettings(NamedTuple):
         return self.estimator.usual_limit if self.limit is None else self.limit
 
     def of_run(self, run: Run) -> "EvaluationSettings":
-        """Return the settings for a run: a density is evaluated exactly, whatever the estimator.
+        """Return the settings for a run: a density is evaluated exactly, whatever the estimator of log p(x).
 
         Raises:
             ValueError: for an estimator that does not suit the run.
         """
         if run.kind in self.estimator.kinds:
             return self
-        if run.kind in Exact.kinds:
+        if run.kind in Exact.kinds and "compare" in self.estimator.commands:
             return self._replace(estimator=Exact())
-        raise ValueError(f"{run.folder.path} is no density: its log p(x) is estimated, by importance or annealed")
+        run.check_kind(self.estimator.kinds[0])
+        return self
 
     def check(self) -> None:
         """Refuse settings that no evaluation can have.

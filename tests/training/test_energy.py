@@ -29,7 +29,7 @@ def test_the_normalizer_of_every_target_agrees_with_quadrature(name):
     target = load_target(name)
     exact = quadrature(target, 2)
     if name in NORMALIZED:
-        assert abs(exact) < 1e-6
+        assert abs(exact) < 1e-3
     importance = importance_normalizer(target, gaussian(), 100_000)
     assert abs(float(importance.log_normalizer) - exact) < 4 * float(importance.standard_error) + 1e-3
     assert 1 < importance.ess < 100_000
@@ -55,7 +55,7 @@ def test_annealing_takes_any_log_density_and_refuses_others():
 
 
 def test_a_flow_learns_a_density_with_its_normalizer(tmp_path):
-    module = EnergyEstimation("banana", depth=8, flow="realnvp", lr=5e-3, gradient="path", warmup_epochs=2)
+    module = EnergyEstimation("banana", depth=6, flow="nsf", lr=2e-3, gradient="path", warmup_epochs=2)
     fit = trainer(8, default_root_dir=tmp_path)
     fit.fit(module, DataModule("noise", dataset_options={"count": 10_000}, batch_size=200))
     free_energy = float(fit.callback_metrics["val/free_energy"])
@@ -98,7 +98,8 @@ def test_an_energy_is_fitted_evaluated_and_drawn_by_commands(cli):
     [
         (["--model.target", "u9"], "unknown target 'u9'; known targets: u1, u2, u3, u4"),
         (["--model.target", "nfvae.targets:TARGETS"], "is no function of points"),
-        (["--model.target", "nfvae.targets:load_target"], "the target should give a number for each point"),
+        (["--model.target", "nfvae.targets:load_target"], "the target fails for points of 2 coordinates"),
+        (["--model.target", "torch:exp"], "the target should give a number for each point, shape (3, 2); got shape"),
         (["--model.target", "banana", "--data.dataset_options.features", 1], "the target fails for points of 1"),
         (["--model.gradient", "reinforce"], "unknown energy gradient 'reinforce'"),
     ],

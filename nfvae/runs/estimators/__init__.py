@@ -34,7 +34,9 @@ def estimator_classes(command: str = "") -> dict[str, type[Estimator]]:
     """Return the registered classes by name, or those that a command offers for VAEs."""
     classes = {name: ESTIMATORS.load(name) for name in ESTIMATORS}
     return {
-        name: each for name, each in classes.items() if not command or (command in each.commands and "vae" in each.kinds)
+        name: each
+        for name, each in classes.items()
+        if not command or (command in each.commands and "vae" in each.kinds)
     }
 
 
