@@ -11,8 +11,8 @@ from torch.distributions import MixtureSameFamily, MultivariateNormal
 
 from nfvae.estimators import annealed_log_likelihood, log_likelihood, make_objective, sandwich, simulate
 from nfvae.flows import DiagonalNormal
-from nfvae.models import PRIORS, DataSpec, Statistics, check_vae, make_vae
 from nfvae.flows.mixture import Mixture
+from nfvae.models import PRIORS, DataSpec, Statistics, check_vae, make_vae
 from nfvae.models.priors.flow import FlowPrior
 from nfvae.models.priors.mixture import GaussianMixture
 from nfvae.models.priors.vamp import VampPrior

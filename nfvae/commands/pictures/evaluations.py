@@ -1,6 +1,5 @@
 """Pictures of evaluations of several runs."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,7 +46,7 @@ class KCurve(Overview):
     def draw(self, given: Given) -> "Figure":
         settings = given.evaluations[self.estimator.name]
         summaries = {name: read_summary(run, settings) for name, run in given.named().items()}
-        by_prior = settings._replace(estimator=dataclasses.replace(settings.estimator, proposal="prior"))
+        by_prior = settings._replace(estimator=Importance(**settings.estimator.settings() | {"proposal": "prior"}))
         for name, run in given.named().items():
             if by_prior != settings and by_prior.path(run).is_file():
                 summaries[f"{name}, samples of p(z)"] = read_summary(run, by_prior)
