@@ -40,7 +40,7 @@ def marginals_figure(samples: Mapping[str, Tensor], names: Sequence[str], title:
             column = vectors[:, place].cpu()
             column = column[~column.isnan()]
             bins = max(_FEWEST_BINS, min(_BINS, int(len(column) ** 0.5)))
-            axes.hist(column.numpy(), bins, ends, density=True, label=label, **style)
+            axes.hist(column.numpy(), bins=bins, range=ends, density=True, label=label, **style)
         axes.set_xlabel(name)
         axes.set_yticks([])
     panels[0].legend(fontsize=8)

@@ -175,21 +175,13 @@ def test_each_part_of_an_image_model_can_see_the_label(parts, network, cli):
     assert torch.allclose(*priors) != ("prior" in parts)
 
 
-@pytest.mark.parametrize(
-    ("prior", "message"), [("mixture", "takes no conditions; flow, normal do"), ("vamp", "takes no")]
-)
-def test_a_prior_without_conditions_is_refused(prior, message, cli):
-    words = [
-        "-c",
-        QUICKSTART,
-        "--data.labels",
-        "true",
-        "--model.prior",
-        prior,
-        "--model.conditioned",
-        "[prior,decoder]",
-    ]
-    assert message in refused(cli, "fit", *words, *SHORT)
+@pytest.mark.parametrize("prior", ["mixture", "vamp"])
+def test_a_prior_without_conditions_is_refused(prior, cli):
+    words = ["-c", QUICKSTART, "--data.labels", "true", "--model.prior", prior, *SHORT]
+    error = refused(cli, "fit", *words, "--model.conditioned", "[prior,decoder]")
+    assert f"the prior {prior} takes no conditions; flow, normal do" in error
+    if prior == "vamp":
+        assert "is made of posteriors without conditions" in refused(cli, "fit", *words)
 
 
 @pytest.mark.parametrize(("dataset", "likelihood"), [("cifar10", "logistic"), ("svhn", "gaussian")])

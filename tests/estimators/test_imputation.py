@@ -109,7 +109,7 @@ def test_imputations_depend_on_seed_and_index_alone():
 
 def test_gradients_are_finite_and_no_missing_value_has_an_effect():
     model = two_latents("gaussian", None)
-    x, holes = with_holes(model)
+    _, holes = with_holes(model)
     torch.manual_seed(0)
     elbo(model(holes, 3)).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)

@@ -213,12 +213,8 @@ def test_a_teacher_of_another_data_set_of_the_same_size_is_refused(tmp_path, mon
 
 def test_a_density_is_no_vae(cli):
     assert cli("fit", "--task", "density", "--name", "teacher", *SMALL_DATA, *QUICK)[0] == 0
-    for command in (
-        ["gap", "runs/teacher"],
-        ["encode", "runs/teacher", "--input", "x.npy"],
-        ["classify", "runs/teacher"],
-    ):
-        code, _, error = cli(*command)
+    for command, *words in (["gap"], ["encode", "--input", "x.npy"], ["classify"]):
+        code, _, error = cli(command, "runs/teacher", *words)
         assert code == 2, command
         assert error.count("\n") == 1
         assert re.search("density of vectors; expected a VAE|trained without labels", error), error

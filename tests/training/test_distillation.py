@@ -230,8 +230,8 @@ FIRST = (
         (["--data.dataset", "mnist"], "the model expects shape [8, 8]; the data have [28, 28]"),
         (
             ["--task", "distil"],
-            "unknown task 'distil'; known tasks: vae, distill, density, energy, distill_density, or package.module:Class; "
-            "did you mean distill?",
+            "unknown task 'distil'; known tasks: vae, distill, density, energy, distill_density, "
+            "or package.module:Class; did you mean distill?",
         ),
     ],
 )

@@ -33,11 +33,9 @@ ESTIMATORS = Registry(
 def estimator_classes(command: str = "") -> dict[str, type[Estimator]]:
     """Return the registered classes by name, or those that a command offers for VAEs."""
     classes = {name: ESTIMATORS.load(name) for name in ESTIMATORS}
-    return {
-        name: each
-        for name, each in classes.items()
-        if not command or (command in each.commands and "vae" in each.kinds)
-    }
+    if not command:
+        return classes
+    return {name: each for name, each in classes.items() if command in each.commands and "vae" in each.kinds}
 
 
 def estimator_of(summary: Mapping[str, Any], name: str) -> Estimator:
