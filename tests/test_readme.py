@@ -17,7 +17,14 @@ from nfvae.commands import COMMANDS
 from nfvae.estimators import BUDGETS, gaps
 from nfvae.flows import FLOWS
 from nfvae.runs import RunFolder
-from tests.helpers.own_images import letters, write_arrays, write_pictures
+from tests.helpers.own_images import (
+    color_data,
+    letters,
+    write_arrays,
+    write_holes,
+    write_pictures,
+    write_table,
+)
 from tests.helpers.sweeps import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,6 +167,7 @@ def short_commands(folder, mnist_root):
         patch.syspath_prepend(str(folder))
         for budget in BUDGETS:
             patch.setitem(BUDGETS, budget, (2, 8))
+        color_data(patch)
         for name, short in {"_STEPS": 5, "_MOST_ROUNDS": 1}.items():
             patch.setattr(gaps, name, short)
         yield
@@ -174,6 +182,8 @@ def write_what_commands_read(folder):
     write_arrays(folder, own)
     write_pictures(folder, own)
     shutil.copytree(ROOT / "trained", "trained")
+    write_table(folder)
+    write_holes(folder)
     np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
 
 

@@ -56,6 +56,16 @@ def write_table(root, count=200):
     (root / "table.csv").write_text("\n".join(["width,height,depth", *(row.rpartition(",")[0] for row in rows)]) + "\n")
 
 
+def write_holes(root):
+    """A table with missing cells, and images of 8x8 pixels whose lower half is missing."""
+    rows = (root / "table.csv").read_text().splitlines()
+    holes = [rows[0], *(row if place % 3 else "," + row.partition(",")[2] for place, row in enumerate(rows[1:]))]
+    (root / "holes.csv").write_text("\n".join(holes) + "\n")
+    mask = np.ones((3, 8, 8))
+    mask[:, 4:] = 0
+    np.savez(root / "half.npz", images=np.random.default_rng(0).integers(0, 2, (3, 8, 8)), mask=mask)
+
+
 def color_data(monkeypatch, count=60):
     """torchvision's color data sets, few and random: their files carry digests, which nothing else can have."""
     from types import SimpleNamespace
