@@ -418,6 +418,7 @@ def test_every_data_set_has_a_name():
         "face",
         "mixture",
         "noise",
+        *("power", "gas", "hepmass", "miniboone", "bsds300"),
         "rings",
         "two_moons",
     }
