@@ -126,7 +126,7 @@ def _images_by(
         axes.set_axis_off()
     for axes, index in zip(panels, order.tolist(), strict=False):
         show_datum(axes, images[index], shape, images)
-        value = f"{name} {values[index]:.2f}\n" if known else ""
+        value = f"{name} {values[index]:.2f}\n" if known and name else ""
         axes.set_title(f"image {index}\n{value}{-bound[index]:.1f} nats", fontsize=10)
 
 
@@ -315,10 +315,11 @@ def exact_figure(
     """
     figure, top, bottom = _with_images(8, title)
     axes = top.subplots(1, 1)
-    axes.hist(log_likelihood.numpy(), 60, color="tab:blue")
+    bins = max(10, min(60, int(len(log_likelihood) ** 0.5)))
+    axes.hist(log_likelihood.numpy(), bins, color="tab:blue")
     axes.axvline(log_likelihood.mean(), color="tab:red", label=f"mean: {log_likelihood.mean():.2f}")
     axes.set_xlabel("log p(x), nats")
     axes.set_ylabel("data")
     axes.legend()
-    _images_by(bottom, -log_likelihood, "-log p", "data of lowest density", log_likelihood, images, shape, worst)
+    _images_by(bottom, -log_likelihood, "", "data of lowest density", log_likelihood, images, shape, worst)
     return figure
