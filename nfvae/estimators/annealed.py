@@ -190,8 +190,7 @@ def importance_normalizer(
             draw = start.draw((count,))
             weights.append(double(log_density(draw.z) - draw.log_prob))
         log_weights = torch.cat(weights)
-    ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
-    found = log_mean_exp(log_weights), standard_error(log_weights), ess, log_weights.mean()
+    found = log_mean_exp(log_weights), standard_error(log_weights), effective_size(log_weights), log_weights.mean()
     return Normalizer(*found, torch.tensor(math.nan, dtype=torch.float64))
 
 
@@ -235,7 +234,7 @@ def annealed_estimate(target: Target, path: Path, chains: int, seed: int) -> Ann
         elbo=log_weight.mean(0),
         kl=kl.mean(0),
         standard_error=standard_error(log_weights),
-        ess=(2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp(),
+        ess=effective_size(log_weights),
         mean_log_weight=log_weights.mean(0),
         spread=_deviation(log_weights, 0),
         acceptance=trace.acceptances.nanmean(0),
@@ -255,6 +254,11 @@ def standard_error(log_weights: Tensor) -> Tensor:
     weights = (log_weights - log_mean_exp(log_weights)).exp()
     error: Tensor = _deviation(weights, 0) / len(log_weights) ** 0.5
     return error
+
+
+def effective_size(log_weights: Tensor) -> Tensor:
+    """Return the effective sample size (Σ w)²/Σ w² of log-weights with shape (C, B)."""
+    return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
 
 
 def _deviation(values: Tensor, dim: int) -> Tensor:

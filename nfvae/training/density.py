@@ -1,7 +1,7 @@
 """Density estimation: fit a flow to vectors by maximum likelihood, or distill it from a trained flow."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from nfvae.models.rows import split_rows
 from nfvae.registry import check_choice, check_number, options_of
 from nfvae.training.module import TrainingModule
 from nfvae.training.recorder import condition_of
-
-_FIRST_WEIGHT = 0.1  # weight of the teacher's log-density when a warm-up starts
 
 
 class DensityEstimation(TrainingModule):
@@ -122,7 +120,46 @@ class DensityEstimation(TrainingModule):
         return samples
 
 
-class DensityDistillation(DensityEstimation):
+class ReverseKL(DensityEstimation):
+    """What the fits by the reverse KL share: a weight of the target's log-density, which rises to 1 in a warm-up."""
+
+    first_weight: ClassVar[float]  # when a warm-up starts
+    metric: ClassVar[str]
+    weight: Tensor
+
+    def log_target(self, z: Tensor) -> Tensor:
+        """Return the target's log-density at points with shape (*, D)."""
+        raise NotImplementedError
+
+    @property
+    @override
+    def is_warming_up(self) -> bool:
+        return bool(self.weight < 1)
+
+    @override
+    def anneal(self, step: int, epochs: float) -> None:
+        """Set the weight of the target's log-density."""
+        if warmup := self.hparams["warmup_epochs"]:
+            self.weight.fill_(min(1.0, self.first_weight + (1 - self.first_weight) * epochs / warmup))
+
+    @override
+    def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss on B samples, where B is the batch size, and the metric at full weight, in nats."""
+        return self.weighted_loss(len(batch), self.weight)
+
+    def weighted_loss(self, samples: int, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, with the target's log-density weighted, and the metric, at full weight."""
+        seen: list[Tensor] = []
+
+        def weighted(z: Tensor) -> Tensor:
+            seen.append(self.log_target(z))
+            return weight * seen[0]
+
+        loss = reverse_kl(self.model(), weighted, samples, path=self.hparams["gradient"] == "path")
+        return loss, {self.metric: (loss - (1 - weight) * seen[0].mean()).detach()}
+
+
+class DensityDistillation(ReverseKL):
     """Distill a teacher's density into a flow by the reverse KL on the flow's own samples, without data.
 
     Logged, in nats per vector: `reverse_kl`, with the teacher at full weight; in validation also `nll` of the data.
@@ -146,7 +183,7 @@ class DensityDistillation(DensityEstimation):
 
     task = "distill_density"
     monitor = "val/reverse_kl"
-    weight: Tensor
+    first_weight, metric = 0.1, "reverse_kl"
 
     def __init__(self, teacher: str | Path, warmup_epochs: int = 0, gradient: str = "plain", **training: Any) -> None:
         super().__init__(**training)
@@ -154,37 +191,14 @@ class DensityDistillation(DensityEstimation):
         check_number("warmup_epochs", self.hparams["warmup_epochs"], least=0)
         self.register_buffer("weight", torch.ones(()), persistent=False)
 
-    @property
     @override
-    def is_warming_up(self) -> bool:
-        return bool(self.weight < 1)
-
-    @override
-    def anneal(self, step: int, epochs: float) -> None:
-        """Set the weight of the teacher's log-density."""
-        if warmup := self.hparams["warmup_epochs"]:
-            self.weight.fill_(min(1.0, _FIRST_WEIGHT + (1 - _FIRST_WEIGHT) * epochs / warmup))
-
-    @override
-    def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss on B samples, where B is the batch size, and their reverse KL, in nats per vector."""
-        return self._loss_and_reverse_kl(len(batch), self.weight)
+    def log_target(self, z: Tensor) -> Tensor:
+        assert self.teacher is not None
+        teacher: FlowDistribution = self.teacher.model()
+        return teacher.log_prob(z)
 
     @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the NLL of the data, and during a fit also the reverse KL."""
         metrics = super().evaluation_metrics(split, batch)
-        return metrics | self._loss_and_reverse_kl(len(batch), torch.ones(()))[1] if self.teacher else metrics
-
-    def _loss_and_reverse_kl(self, samples: int, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss, with the teacher's log-density weighted, and the unweighted reverse KL as a metric."""
-        assert self.teacher is not None
-        target: FlowDistribution = self.teacher.model()
-        seen: list[Tensor] = []
-
-        def weighted(z: Tensor) -> Tensor:
-            seen.append(target.log_prob(z))
-            return weight * seen[0]
-
-        loss = reverse_kl(self.model(), weighted, samples, path=self.hparams["gradient"] == "path")
-        return loss, {"reverse_kl": (loss - (1 - weight) * seen[0].mean()).detach()}
+        return metrics | self.weighted_loss(len(batch), torch.ones(()))[1] if self.teacher else metrics

@@ -6,15 +6,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nfvae.estimators import KL_GRADIENTS, reverse_kl
+from nfvae.estimators import KL_GRADIENTS
 from nfvae.registry import check_choice, check_number
 from nfvae.targets import check_target, load_target
-from nfvae.training.density import DensityEstimation
-
-_FIRST_TEMPERATURE = 0.01  # of the log-density when its annealing starts
+from nfvae.training.density import ReverseKL
 
 
-class EnergyEstimation(DensityEstimation):
+class EnergyEstimation(ReverseKL):
     """Fit a flow to an unnormalized log-density log p̃, by the reverse KL on the flow's own samples.
 
     Logged, in nats: `free_energy` E_q[log q - log p̃], which is KL(q || p) - log Z and is smallest where q = p.
@@ -40,7 +38,7 @@ class EnergyEstimation(DensityEstimation):
     task = "energy"
     pictures = ("energy",)
     monitor, mode = "val/free_energy", "min"
-    inverse_temperature: Tensor
+    first_weight, metric = 0.01, "free_energy"  # the weight is the inverse temperature
 
     def __init__(
         self,
@@ -56,41 +54,19 @@ class EnergyEstimation(DensityEstimation):
         check_choice("energy gradient", self.hparams["gradient"], KL_GRADIENTS)
         check_number("warmup_epochs", self.hparams["warmup_epochs"], least=0)
         self.log_density = load_target(self.hparams["target"])
-        self.register_buffer("inverse_temperature", torch.ones(()), persistent=False)
+        self.register_buffer("weight", torch.ones(()), persistent=False)
 
     @override
     def check_model(self) -> None:
         super().check_model()
         check_target(self.log_density, self.spec.size)
 
-    @property
     @override
-    def is_warming_up(self) -> bool:
-        return bool(self.inverse_temperature < 1)
-
-    @override
-    def anneal(self, step: int, epochs: float) -> None:
-        """Set the inverse temperature."""
-        if warmup := self.hparams["warmup_epochs"]:
-            share = epochs / warmup
-            self.inverse_temperature.fill_(min(1.0, _FIRST_TEMPERATURE + (1 - _FIRST_TEMPERATURE) * share))
-
-    @override
-    def loss_and_metrics(self, batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss on B samples, where B is the batch size, and the free energy at full weight, in nats."""
-        return self._loss_and_free_energy(len(batch), self.inverse_temperature)
+    def log_target(self, z: Tensor) -> Tensor:
+        log_density: Tensor = self.log_density(z)
+        return log_density
 
     @override
     def evaluation_metrics(self, split: str, batch: Tensor) -> dict[str, Tensor]:
         """Return the free energy of as many samples as the batch has rows."""
-        return self._loss_and_free_energy(len(batch), torch.ones(()))[1]
-
-    def _loss_and_free_energy(self, samples: int, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        seen: list[Tensor] = []
-
-        def weighted(z: Tensor) -> Tensor:
-            seen.append(self.log_density(z))
-            return weight * seen[0]
-
-        loss = reverse_kl(self.model(), weighted, samples, path=self.hparams["gradient"] == "path")
-        return loss, {"free_energy": loss.detach() - (1 - weight) * seen[0].detach().mean()}
+        return self.weighted_loss(len(batch), torch.ones(()))[1]
