@@ -17,10 +17,12 @@ from nfvae.commands import COMMANDS
 from nfvae.estimators import BUDGETS, gaps
 from nfvae.flows import FLOWS
 from nfvae.runs import RunFolder
+from tests.data.test_uci import write_miniboone
 from tests.helpers.own_images import (
     color_data,
     letters,
     write_arrays,
+    write_counts,
     write_holes,
     write_pictures,
     write_table,
@@ -43,6 +45,7 @@ EXAMPLES = {
     "scaled": ("docs/extending.md", "class ScaledNormal"),
     "bend": ("docs/extending.md", "class Bend"),
     "stretch": ("docs/extending.md", "class StretchFlow"),
+    "counts": ("docs/extending.md", "class Counts"),
     "sharp": ("docs/extending.md", "class SharpDecoder"),
 }
 AFTER = {"docs/recipes.md": "docs/extending.md"}  # whose run it tests
@@ -70,6 +73,7 @@ def commands():
         for line in lines:
             line = line.removeprefix("PYTHONPATH=. ").replace("flow $flow --data", "flow planar --data")
             line = line.replace("$flow", "iaf").replace("$data", "rings").replace("$lr", "1e-3")
+            line = line.replace("$target", "U1").replace("$depth", "2")
             for command in line.split(" && "):
                 if command.startswith("nfvae ") and not PLACEHOLDER.search(command):
                     yield page, command
@@ -184,6 +188,9 @@ def write_what_commands_read(folder):
     shutil.copytree(ROOT / "trained", "trained")
     write_table(folder)
     write_holes(folder)
+    write_counts(folder)
+    Path("tables").mkdir()
+    write_miniboone(Path("tables"))
     np.save("mine.npy", np.random.default_rng(0).random((3, 8, 8)))
 
 

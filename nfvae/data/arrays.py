@@ -13,10 +13,9 @@ from nfvae.data.binarize import above_half, fixed_draw
 from nfvae.data.datasets import Dataset, ImageDataset
 from nfvae.data.files import Stored, open_arrays
 from nfvae.data.labels import as_classes, class_names
-from nfvae.data.parts import check_shares, complete, drawn_splits, sorted_names
+from nfvae.data.parts import RandomSplit, sorted_names
 from nfvae.data.pixels import as_pixels, as_tensor, image_shape
 from nfvae.models import DataSpec
-from nfvae.registry import check_seed
 
 
 class Arrays(ImageDataset):
@@ -38,9 +37,7 @@ class Arrays(ImageDataset):
     is_root = True
 
     def __init__(self, split: Sequence[float] = (0.8, 0.1, 0.1), split_seed: int = 0) -> None:
-        check_shares(split)
-        check_seed("split_seed", split_seed)
-        self.split, self.split_seed = split, split_seed
+        self.split = RandomSplit(split, split_seed)
 
     @override
     def find_spec(self, root: Path) -> DataSpec:
@@ -64,9 +61,7 @@ class Arrays(ImageDataset):
             observed = mask_of(*masks[part], each.shape) if part in masks else None
             is_plain = part not in y and observed is None
             parts[part] = each.flatten(1) if is_plain else Part(each.flatten(1), y.get(part), observed)
-        if "" in parts:
-            return drawn_splits(parts[""], self.split, self.split_seed, root)
-        return complete(parts, self.split, self.split_seed, root)
+        return self.split.complete(parts, root)
 
     @staticmethod
     def classes_of(labels: Mapping[str, tuple[str, Stored]]) -> tuple[dict[str, Tensor], list[str]]:

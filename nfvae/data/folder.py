@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from nfvae.data.batches import Part, Splits
 from nfvae.data.datasets import ImageDataset
-from nfvae.data.parts import check_shares, complete, drawn_splits, find_parts, part_named
+from nfvae.data.parts import RandomSplit, find_parts, part_named
 from nfvae.data.pictures import ENDINGS, read_picture
-from nfvae.registry import check_flag, check_seed, check_sizes
+from nfvae.registry import check_flag, check_sizes
 
 _ALL = ""  # key of pictures that are in no folder of a part
 
@@ -47,8 +47,6 @@ class Folder(ImageDataset):
         split: Sequence[float] = (0.8, 0.1, 0.1),
         split_seed: int = 0,
     ) -> None:
-        check_shares(split)
-        check_seed("split_seed", split_seed)
         check_flag("color", color)
         check_flag("invert", invert)
         if size is not None:
@@ -56,7 +54,7 @@ class Folder(ImageDataset):
                 raise ValueError(f"size takes height and width, as [28, 28]; got {size!r}")
             check_sizes(height=size[0], width=size[1])
         self.size, self.color, self.invert = size, color, invert
-        self.split, self.split_seed = split, split_seed
+        self.split = RandomSplit(split, split_seed)
 
     @override
     def find_shape(self, root: Path) -> tuple[int, ...]:
@@ -76,11 +74,9 @@ class Folder(ImageDataset):
         """Read the pictures under the data root."""
         files = _find_files(root)
         parts = self._read_files(files, root)
-        if _ALL in parts:
-            if any(file.parent != root for file in files[_ALL]):
-                rank_zero_info(f"no folder in {root} is named as a part: all pictures below it are one set, and split")
-            return drawn_splits(parts[_ALL], self.split, self.split_seed, root)
-        return complete(parts, self.split, self.split_seed, root)
+        if any(file.parent != root for file in files.get(_ALL, ())):
+            rank_zero_info(f"no folder in {root} is named as a part: all pictures below it are one set, and split")
+        return self.split.complete(parts, root)
 
     def _read_files(self, files: Mapping[str, Sequence[Path]], root: Path) -> dict[str, Any]:
         """Read the pictures of each part, and report what is lost in the conversion."""

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 
 from nfvae.data.batches import SPLITS, Splits
-from nfvae.registry import check_number
+from nfvae.registry import check_number, check_seed
 
 _SPELLINGS = {"train": ("training",), "val": ("valid", "validation"), "test": ("testing",)}
 _PARTS = {spelling: part for part in SPLITS for spelling in (part, *_SPELLINGS[part])}
@@ -107,43 +107,43 @@ def find_parts(names: Iterable[str], source: object) -> dict[str, str]:
     return found
 
 
-def complete(parts: Mapping[str, Any], shares: Sequence[float], seed: int, source: object) -> Splits:
-    """Return the three parts of a data set; a missing validation or test part is drawn from the training part.
+class RandomSplit:
+    """Shares by which missing parts of a data set are drawn at random.
 
     Args:
-        parts: tensors with shape (N, ...), or a `Part` each, by the names of parts.
-        shares: shares of the three parts; those of training and the missing part set the size of a drawn part.
+        shares: shares of the training, validation and test parts, which add up to 1.
         seed: random seed of the draw.
-        source: path of the data, for the message.
 
     Raises:
-        ValueError: for fewer data than parts.
+        ValueError: for shares that do not add up to 1, or another seed than a whole number.
     """
-    missing = next((part for part in ("val", "test") if part not in parts), None)
-    if missing is None:
-        return Splits(**parts)
-    own = shares[SPLITS.index(missing)]
-    share = own / (shares[0] + own)
-    train, drawn = _drawn(parts["train"], [1 - share, share], seed, source)
-    count = f"{len(drawn)} of the {len(parts['train'])} training data"
-    rank_zero_info(f"{source} holds no {missing}: it is {count}, at random")
-    return Splits(**{**parts, "train": train, missing: drawn})
 
+    def __init__(self, shares: Sequence[float], seed: int) -> None:
+        check_shares(shares)
+        check_seed("split_seed", seed)
+        self.shares, self.seed = shares, seed
 
-def drawn_splits(images: Any, shares: Sequence[float], seed: int, source: object) -> Splits:
-    """Cut data with shape (N, ...) into training, validation and test parts, at random.
+    def complete(self, parts: Mapping[str, Any], source: object) -> Splits:
+        """Return the three parts of a data set; a missing validation or test part is drawn from the training part.
 
-    Args:
-        images: all data, a tensor or a `Part`.
-        shares: shares of the three parts, which add up to 1.
-        seed: random seed of the draw.
-        source: path of the data, for the message.
+        Args:
+            parts: tensors with shape (N, ...), or a `Part` each, by the names of parts; "" for data without parts.
+            source: path of the data, for the message.
 
-    Raises:
-        ValueError: for shares that do not add up, or fewer data than parts.
-    """
-    check_shares(shares)
-    return Splits(*_drawn(images, shares, seed, source))
+        Raises:
+            ValueError: for fewer data than parts.
+        """
+        if "" in parts:
+            return Splits(*_drawn(parts[""], self.shares, self.seed, source))
+        missing = next((part for part in ("val", "test") if part not in parts), None)
+        if missing is None:
+            return Splits(**parts)
+        own = self.shares[SPLITS.index(missing)]
+        share = own / (self.shares[0] + own)
+        train, drawn = _drawn(parts["train"], [1 - share, share], self.seed, source)
+        count = f"{len(drawn)} of the {len(parts['train'])} training data"
+        rank_zero_info(f"{source} holds no {missing}: it is {count}, at random")
+        return Splits(**{**parts, "train": train, missing: drawn})
 
 
 def _drawn(images: Any, shares: Sequence[float], seed: int, source: object) -> list[Any]:

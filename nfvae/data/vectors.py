@@ -12,10 +12,10 @@ from nfvae.data.columns import check_columns, report_columns, split_columns
 from nfvae.data.datasets import Dataset
 from nfvae.data.files import ARRAY_ENDINGS, open_arrays
 from nfvae.data.labels import as_classes, class_names
-from nfvae.data.parts import check_shares, complete, drawn_splits, find_parts, sorted_names
+from nfvae.data.parts import RandomSplit, find_parts, sorted_names
 from nfvae.data.tables import ENDINGS, Table, label_column, read_table
 from nfvae.models import DataSpec
-from nfvae.registry import check_choice, check_seed
+from nfvae.registry import check_choice
 
 
 class Vectors(Dataset):
@@ -40,12 +40,10 @@ class Vectors(Dataset):
     def __init__(
         self, columns: Sequence[str] | None = None, split: Sequence[float] = (0.8, 0.1, 0.1), split_seed: int = 0
     ) -> None:
-        check_shares(split)
-        check_seed("split_seed", split_seed)
         if not isinstance(columns, list | tuple | None) or columns == []:
             raise ValueError(f"columns takes a list of names; got {columns!r}")
         self.columns: Sequence[str] | None = columns
-        self.split, self.split_seed = split, split_seed
+        self.split = RandomSplit(split, split_seed)
         self.needs_labels = True
         self.names: list[str] = []
         self.values: list[str] = []
@@ -72,9 +70,7 @@ class Vectors(Dataset):
         """Return the parts of the file or folder that is the data root, and report odd columns."""
         parts = self._read_once(root)
         report_columns(torch.cat([part.x for part in parts.values()]), self.values, root)
-        if "" in parts:
-            return drawn_splits(parts[""], self.split, self.split_seed, root)
-        return complete(parts, self.split, self.split_seed, root)
+        return self.split.complete(parts, root)
 
     def read_parts(self, root: Path, columns: Sequence[str]) -> dict[str, Part]:
         """Read the parts by name with the named columns; arrays must have as many."""

@@ -15,7 +15,7 @@ from nfvae import DataModule, FlowVAE
 from nfvae.data import DATASETS
 from nfvae.data.arrays import Arrays
 from nfvae.data.omniglot import Omniglot
-from nfvae.data.parts import drawn_splits
+from nfvae.data.parts import RandomSplit
 from nfvae.data.pixels import as_pixels
 from tests.helpers.sweeps import exhaustive
 
@@ -97,7 +97,7 @@ def test_a_single_array_is_split_the_same_way_each_time(tmp_path, suffix):
     one, other = splits(file, split=[0.5, 0.25, 0.25]), splits(file, split=[0.5, 0.25, 0.25])
     assert [len(part) for part in one.splits] == [10, 5, 5]
     assert torch.equal(one.splits.train, other.splits.train)
-    rows = drawn_splits(GRAY.flatten(1), [0.5, 0.25, 0.25], 0, file)
+    rows = RandomSplit([0.5, 0.25, 0.25], 0).complete({"": GRAY.flatten(1)}, file)
     assert {tuple(row.tolist()) for part in rows for row in part} == {tuple(row.tolist()) for row in GRAY.flatten(1)}
     assert not torch.equal(splits(file, split=[0.5, 0.25, 0.25], split_seed=1).splits.train, one.splits.train)
 

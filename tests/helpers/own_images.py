@@ -56,6 +56,11 @@ def write_table(root, count=200):
     (root / "table.csv").write_text("\n".join(["width,height,depth", *(row.rpartition(",")[0] for row in rows)]) + "\n")
 
 
+def write_counts(root):
+    """A table of counts."""
+    np.savetxt(root / "counts.csv", np.random.default_rng(0).poisson(3.0, (60, 4)), fmt="%d", delimiter=",")
+
+
 def write_holes(root):
     """A table with missing cells, and images of 8x8 pixels whose lower half is missing."""
     rows = (root / "table.csv").read_text().splitlines()
