@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from nfvae.commands import end
+from nfvae.commands import end, is_unread
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +36,7 @@ def _as_program() -> int:
     try:
         return run(sys.argv[1:], lambda: [signal.signal(signum, handler) for signum, handler in heeded.items()])
     finally:
+        is_unread()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

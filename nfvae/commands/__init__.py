@@ -1,12 +1,14 @@
 """The commands by name. To add one, write a file beside this one and add a line to `COMMANDS`."""
 
 import os
+import select
 import signal
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-__all__ = ["COMMANDS", "INTERRUPTED", "TERMINATED", "Command", "Ended", "end", "with_home"]
+__all__ = ["COMMANDS", "INTERRUPTED", "TERMINATED", "Command", "Ended", "end", "is_unread", "with_home"]
 
+_OUTPUT = 1  # file descriptor of standard output
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """Exit codes after Ctrl-C and after SIGTERM, as in a shell."""
 
@@ -32,6 +34,18 @@ def end(signum: int, frame: FrameType | None) -> NoReturn:
         Ended: always.
     """
     raise Ended(128 + signum)
+
+
+def is_unread() -> bool:
+    """Return whether the reader of the output has left, as after `| head`; what is left to print is then dropped."""
+    if not hasattr(select, "poll"):  # on Windows
+        return False
+    output = select.poll()
+    output.register(_OUTPUT, 0)
+    has_left = any(event & select.POLLERR for _, event in output.poll(0))
+    if has_left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _OUTPUT)
+    return has_left
 
 
 def with_home(value: Any) -> Any:

@@ -8,10 +8,11 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from nfvae.commands import COMMANDS, INTERRUPTED, Ended, with_home
+from nfvae.commands import COMMANDS, INTERRUPTED, Ended, is_unread, with_home
 from nfvae.registry import import_attribute, trusting, unknown
 from nfvae.version import __version__
 
+_UNREAD = 141  # as of programs that SIGPIPE ends
 _LONGEST_WORD, _LONGEST_MESSAGE = 200, 1_000  # characters
 TRACEBACK_VARIABLE = "NFVAE_TRACEBACK"
 _SAID_IN_VAIN = ("litlogger", "litmodels", "TPU", "GPU available: False", "Loading `", "`Trainer.fit` stopped")
@@ -40,6 +41,8 @@ def run(arguments: list[str], ready: Callable[[], object] = lambda: None) -> int
     except Exception as error:
         if isinstance(error, FloatingPointError):
             return _fail(error, 1)
+        if isinstance(error, BrokenPipeError) and is_unread():
+            return _UNREAD
         if not isinstance(error, _mistakes()) and "allocate memory" not in str(error):  # torch's RuntimeError on a CPU
             raise
         return _fail(error, 2)

@@ -4,6 +4,7 @@ import math
 import os
 import pty
 import re
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -97,3 +98,12 @@ def test_a_terminal_shows_speed_and_the_time_left_of_the_whole_training(terminal
     assert "0:00:00 left" in last[-1]
     assert not re.search(r"\b0\.00it/s|-:--:--", text)
     assert max(len(line) for line in lines if line.startswith("Epoch")) <= 80
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_leaves_gets_no_error(buffered):
+    words = [sys.executable, "-m", "nfvae", "fit", "--help"]
+    with subprocess.Popen(words, stdout=-1, stderr=-1, env=os.environ | {"PYTHONUNBUFFERED": buffered}) as command:
+        command.stdout.readline()
+        command.stdout.close()
+        assert command.stderr.read() == b""
