@@ -106,16 +106,24 @@ def load_target(name: str) -> LogDensity:
 
 
 def check_target(target: LogDensity, features: int) -> None:
-    """Refuse a function that does not give one finite number per point.
+    """Refuse a function that does not give one number per point, or whose gradient misses a coordinate.
 
     Raises:
         ValueError: for such a function.
     """
-    z = torch.randn(3, 2, features, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(50, 2, features, generator=torch.Generator().manual_seed(0)).requires_grad_()
     try:
         value = target(z)
     except Exception as error:  # anything that a user's function raises
         raise ValueError(f"the target fails for points of {features} coordinates: {error}") from error
-    if not isinstance(value, Tensor) or value.shape != z.shape[:-1] or value.isnan().any():
+    if not isinstance(value, Tensor) or value.shape != z.shape[:-1]:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"the target should give a number for each point, shape {tuple(z.shape[:-1])}; got {got}")
+    if count := int(value.isnan().sum()):
+        raise ValueError(f"the target gives NaN at {count} of {value.numel()} points from N(0, I)")
+    slopes = torch.autograd.grad(value.sum(), z)[0] if value.requires_grad else torch.zeros_like(z)
+    if still := [str(place + 1) for place in range(features) if not slopes[..., place].any()]:
+        raise ValueError(
+            f"the target has no gradient in coordinate {', '.join(still)} of {features}: either it does not depend on "
+            "it, and then has no finite normalizer, or it uses functions that torch cannot differentiate"
+        )

@@ -151,6 +151,16 @@ def check_file(argument: str, path: Path, endings: Sequence[str] = PICTURES) -> 
         raise ValueError(f"{argument} should name a file that ends in {', '.join(endings)}; got {str(path)!r}")
 
 
+def check_new(argument: str, path: Path | None) -> None:
+    """Refuse to write data over a file, which may be the user's own.
+
+    Raises:
+        ValueError: for a file that exists.
+    """
+    if path is not None and path.is_file():
+        raise ValueError(f"{argument} {path} exists: remove it, or choose another name")
+
+
 def check_caption(options: argparse.Namespace) -> None:
     """Check the arguments of `Parser.add_layout`.
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from nfvae.commands.arguments import Parser, check_file, chosen_estimators, offer
+from nfvae.commands.arguments import Parser, check_file, check_new, chosen_estimators, offer
 from nfvae.data import SPLITS
 from nfvae.data.inputs import read_rows
 from nfvae.estimators import calibration, class_log_likelihoods, class_probabilities
@@ -47,6 +47,7 @@ def classify_command(arguments: list[str]) -> None:
         check_choice("split", options.split, SPLITS)
     if options.output is not None:
         check_file("--output", options.output, (".csv",))
+        check_new("--output", options.output)
     [estimator] = chosen_estimators(options)
     run = Run(options.run)
     x, labels, name = _data(run, options)

@@ -17,7 +17,7 @@ from nfvae.commands.signals import EndWhenTerminated, ended_by_signals
 from nfvae.commands.trainer import check_processes
 from nfvae.runs import Evaluation, EvaluationSettings, Run, Table
 from nfvae.runs.columns import columns, shown_columns
-from nfvae.runs.energies import COLUMNS, evaluate_energy
+from nfvae.runs.energies import COLUMNS, evaluate_energy, verdict
 from nfvae.runs.estimators import ESTIMATORS, Estimator, estimator_classes, estimator_label
 from nfvae.runs.evaluation import described_images, of_its_data
 from nfvae.runs.folder import wandb_name
@@ -26,8 +26,9 @@ from nfvae.runs.tracking import log_results
 
 _CHAINS = 25  # times the usual number of annealed chains, as there is one density instead of many data
 _OF_ENERGIES = (
-    "Both estimates of log Z are too low on average, so the higher one is closer to the truth. ESS is the share of the "
-    "samples that the weights are worth. KL uses the best log Z."
+    "Both estimates of log Z are too low on average, but for their noise. ESS is the share of the samples that the "
+    "weights are worth. The quadrature covers -12 to 12 in one or two dimensions, if the density ends there. KL uses "
+    "the quadrature, else annealing."
 )
 _ABOVE_ZERO = (
     "log p(x) is above 0 here, which is right for a density of real numbers: it can exceed 1. Such numbers depend on "
@@ -70,6 +71,8 @@ def _show_energies(options: Namespace) -> None:
     print(Table(rows, chosen, bool(options.columns), options.caption).render(options.format))
     if options.format == "table":
         print(paragraph(_OF_ENERGIES))
+        for row in rows:
+            print(paragraph(f"{row['run']}: {verdict(row)}"))
 
 
 def evaluate_parser() -> Parser:

@@ -278,11 +278,8 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
             shutil.rmtree(earlier, ignore_errors=True)
         else:
             print(f"kept: {earlier}, a run that an earlier --overwrite moved")
-    run, pictures = Run(folder.path, last=not folder.best.is_file()), []
-    root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # both may have moved
-    for name in plan.module.pictures:
-        pictures.append(folder.picture(name))
-        write_figure(pictures[-1], draw(name, [run], _PICTURED_IMAGES, root=root, teacher=teacher))
+    run, teacher = Run(folder.path, last=not folder.best.is_file()), plan.settings["model"].get("teacher")
+    pictures = _draw(plan, run)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             log_run(logger, pictures, folder.config)
@@ -295,8 +292,24 @@ def _finish(plan: Plan, trainer: pl.Trainer) -> None:
         print("warning: the training ended within the warm-up of the KL: train longer, or set a lower warmup_epochs")
     for stopped in (each for each in trainer.early_stopping_callbacks if each.stopped_epoch):
         print(f"stopped early: {stopped.monitor} did not improve in the last {stopped.wait_count} validations")
-    print(f"pictures: {', '.join(map(str, pictures))}")
+    if pictures:
+        print(f"pictures: {', '.join(map(str, pictures))}")
     print(f"{_best_epoch(folder, plan.module)}checkpoint: {run.path}")
+
+
+def _draw(plan: Plan, run: Run) -> list[Path]:
+    """Draw the pictures of a run that its data allow, and return their paths."""
+    root, teacher = plan.settings["data"].get("root"), plan.settings["model"].get("teacher")  # both may have moved
+    pictures = []
+    for name in plan.module.pictures:
+        try:
+            figure = draw(name, [run], _PICTURED_IMAGES, root=root, teacher=teacher)
+        except ValueError as error:  # such as images of two channels
+            print(f"no picture of {name}: {error}")
+            continue
+        pictures.append(plan.folder.picture(name))
+        write_figure(pictures[-1], figure)
+    return pictures
 
 
 def _best_epoch(folder: RunFolder, module: TrainingModule) -> str:

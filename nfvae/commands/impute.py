@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfvae.commands.arguments import Parser, check_file
+from nfvae.commands.arguments import Parser, check_file, check_new
 from nfvae.commands.reading import input_rows
 from nfvae.estimators import Imputation, impute
 from nfvae.estimators.pareto import KHAT_LIMIT
@@ -40,6 +40,7 @@ def impute_command(arguments: list[str]) -> None:
     check_sizes(**{"--samples": options.samples, "--imputations": options.imputations})
     if options.output is not None:
         check_file("--output", options.output, (".npz", ".csv"))
+        check_new("--output", options.output)
     run = Run(options.run)
     model, spec = run.vae(missing=True), run.spec
     x = model.as_data(input_rows(run, options, missing=True))

@@ -147,6 +147,6 @@ def check_same_data(run: Run, data: Any) -> None:
     """
     if run.data_digest and getattr(data, "digest", run.data_digest) != run.data_digest:
         raise ValueError(
-            f"run {run.folder.path} was trained on other images than those under {data.root}: "
+            f"run {run.folder.path} was trained on other data than those under {data.root}: "
             "--model.start begins a new training with its weights, under another --name"
         )

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nfvae.commands.arguments import PICTURES, Parser, check_file
+from nfvae.commands.arguments import PICTURES, Parser, check_file, check_new
 from nfvae.commands.pictures.images import sample_figure
-from nfvae.commands.sampling import draw_samples, usual_values
+from nfvae.commands.sampling import draw_samples, usual_condition, usual_values
 from nfvae.models.vae import VALUES
 from nfvae.registry import check_number, check_seed
 from nfvae.runs import Run
@@ -38,7 +38,9 @@ def sample_command(arguments: list[str]) -> None:
     if path.suffix.lower() in PICTURES:
         write_figure(path, sample_figure(run, options.count, *chosen))
     elif path.suffix.lower() == ".csv":
-        _write_table(path, draw_samples(run, options.count, *chosen), run)
+        condition = usual_condition(run, options.count) if condition is None else condition
+        drawn = draw_samples(run, options.count, options.temperature, options.values or usual_values(run), condition)
+        _write_table(path, drawn, condition, run)
     else:
         _write_arrays(path, draw_samples(run, options.count, *chosen).view(-1, *run.spec.shape))
     print(path)
@@ -56,6 +58,7 @@ def _check(output: Path | None, count: int) -> None:
     check_number("--count", count, least=1, most=_MOST_DATA)
     if output is not None and (output.suffix or output.is_file()):
         check_file("--output", output, (*PICTURES, ".npz", ".csv"))
+        check_new("--output", None if output.suffix.lower() in PICTURES else output)
     if output is not None and output.is_dir():
         others = {path.name for path in output.iterdir() if path.suffix.lower() in PICTURES} - {*_names(count)}
         if others:
@@ -90,11 +93,16 @@ def sample_parser() -> Parser:
     return parser
 
 
-def _write_table(path: Path, vectors: Tensor, run: Run) -> None:
-    """Write vectors with shape (N, D) as a .csv with the names of their columns."""
+def _write_table(path: Path, vectors: Tensor, condition: Tensor | None, run: Run) -> None:
+    """Write vectors with shape (N, D) as a .csv with the names of their columns, and their labels or conditions."""
     if not run.names.columns:
         raise ValueError(f"run {run.folder.path} models images: --output takes a picture, an .npz or a folder")
-    write_whole(path, Table(as_records(vectors, run.names.columns), []).csv() + "\n")
+    rows: list[dict[str, Any]] = [*as_records(vectors, run.names.columns)]
+    if condition is not None:
+        classes, names = run.names.classes, run.names.condition
+        for row, given in zip(rows, condition.expand(len(vectors), -1).tolist(), strict=True):
+            row.update({"label": classes[given.index(max(given))]} if classes else zip(names, given, strict=True))
+    write_whole(path, Table(rows, []).csv() + "\n")
 
 
 def _write_arrays(path: Path, drawn: Tensor) -> None:

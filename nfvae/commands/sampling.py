@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nfvae.flows import tempered
+from nfvae.registry import check_number
 from nfvae.runs import Run
 
 COLUMNS = 8
@@ -15,18 +16,33 @@ def usual_values(run: Run) -> str:
     return "mean" if len(run.spec.shape) > 1 else "sample"
 
 
-def draw_samples(run: Run, count: int, temperature: float, values: str, condition: Tensor | None) -> Tensor:
-    """Draw data from the model of a run with shape (count, P).
+def usual_condition(run: Run, count: int) -> Tensor | None:
+    """Return conditions of the data with shape (count, C): eight of each class in turn, or those of the test data."""
+    turn = torch.arange(count)
+    if run.names.classes:
+        return torch.eye(len(run.names.classes))[turn // COLUMNS % len(run.names.classes)]
+    if not run.spec.conditions:
+        return None
+    given = run.data().rows("test")[:, run.spec.size :]
+    return given[turn % len(given)]
 
-    Without a condition, those of the data are taken in turn: eight of each class, or those of the test data.
+
+def draw_samples(run: Run, count: int, temperature: float, values: str, condition: Tensor | None) -> Tensor:
+    """Draw data from the model of a run with shape (count, P); without a condition, given the usual ones.
+
+    Raises:
+        ValueError: for a temperature that is not above 0, values that the model does not have, or samples that are not
+            finite.
     """
-    if condition is None and run.spec.conditions:
-        turn = torch.arange(count)
-        if run.names.classes:
-            condition = torch.eye(len(run.names.classes))[turn // COLUMNS % len(run.names.classes)]
-        else:
-            given = run.data().rows("test")[:, run.spec.size :]
-            condition = given[turn % len(given)]
+    check_number("--temperature", temperature, above=0)
+    drawn = _drawn(run, count, temperature, values, condition)
+    if not drawn.isfinite().all():
+        raise ValueError("the samples are not finite: the condition or the temperature is too far from the training")
+    return drawn
+
+
+def _drawn(run: Run, count: int, temperature: float, values: str, condition: Tensor | None) -> Tensor:
+    condition = usual_condition(run, count) if condition is None else condition
     if run.kind == "vae":
         return run.vae().sample(count, temperature, values, condition)
     if values != "sample":

@@ -88,8 +88,10 @@ def mask_of(source: str, stored: Stored, shape: Sequence[int]) -> Tensor:
     """
     mask = stored.read()
     mask = mask[:, None].expand(shape) if len(shape) == 4 and mask.ndim == 3 else mask
-    if tuple(mask.shape) != tuple(shape) or not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(f"{source} should hold zeros and ones of shape {tuple(shape)}; got {tuple(mask.shape)}")
+    if tuple(mask.shape) != tuple(shape):
+        raise ValueError(f"{source} should have the shape of the images, {tuple(shape)}; got {tuple(mask.shape)}")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(f"{source} should hold zeros and ones alone; got {mask.min():g} to {mask.max():g}")
     return mask.flatten(1).bool()
 
 

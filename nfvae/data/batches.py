@@ -16,6 +16,9 @@ from typing_extensions import override
 class Part:
     """A part of a data set, with more than its values; a plain tensor is a part of values alone.
 
+    Raises:
+        ValueError: for another number of labels than of values.
+
     Attributes:
         x: values with shape (N, P).
         y: labels, whole numbers with shape (N,), or conditions, real numbers with shape (N, C); None for none.
@@ -25,6 +28,10 @@ class Part:
     x: Tensor
     y: Tensor | None = None
     observed: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.y is not None and len(self.y) != len(self.x):
+            raise ValueError(f"there are {len(self.y):,} labels for {len(self.x):,} data")
 
     def __len__(self) -> int:
         return len(self.x)

@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from nfvae.registry import check_choice
+from nfvae.registry import unknown
 
 _FINE = 1e-6  # deviation relative to the mean, below which float32 has few digits left
 
@@ -17,8 +17,7 @@ def split_columns(names: Sequence[str], condition: Sequence[str], source: object
     Raises:
         ValueError: for an unknown column, or if no column is left.
     """
-    for name in condition:
-        check_choice(f"column of {source}", name, names)
+    check_named(condition, names, source)
     conditions = [list(names).index(name) for name in condition]
     values = [place for place in range(len(names)) if place not in conditions]
     if not values:
@@ -26,18 +25,39 @@ def split_columns(names: Sequence[str], condition: Sequence[str], source: object
     return values, conditions
 
 
-def check_columns(x: Tensor, names: Sequence[str], source: object) -> None:
+def check_named(chosen: Sequence[str], names: Sequence[str], source: object) -> None:
+    """Refuse columns that are not there, or named twice.
+
+    Raises:
+        ValueError: for such columns.
+    """
+    for place, name in enumerate(chosen):
+        if name not in names:
+            raise ValueError(f"{source}: {unknown('column', name, names)}")
+        if name in chosen[:place]:
+            raise ValueError(f"column {name} of {source} is named twice")
+
+
+def check_columns(x: Tensor, names: Sequence[str], source: object, is_training: bool = True) -> None:
     """Refuse columns that no model can use.
 
     Args:
         x: values with shape (N, D), float64, NaN where missing.
         names: names of the columns.
         source: path of the data.
+        is_training: whether a model learns from them; a trained one takes columns without values.
 
     Raises:
-        ValueError: for a column without any value, or one that varies too little for float32.
+        ValueError: for infinite numbers, numbers beyond float32, a column without any value, or one that varies too
+            little for float32.
     """
     missing = x.isnan()
+    if x.isinf().any():
+        raise ValueError(f"{source} holds infinite numbers in {_listed(_named(x.isinf().any(0), names))}")
+    if large := _named((x.abs() > torch.finfo(torch.float32).max).any(0), names):
+        raise ValueError(f"{source} holds numbers too large for float32 in {_listed(large)}: divide these columns")
+    if not is_training:
+        return
     if empty := _named(missing.all(0), names):
         raise ValueError(f"{source} has no value at all in {_listed(empty)}: leave out these columns")
     spread, size = _spread(x), torch.where(missing, 0, x).abs().amax(0)

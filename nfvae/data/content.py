@@ -1,6 +1,6 @@
 """The content of a data set: read, binarized, and assembled into rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,8 @@ class Content:
         self.spec, self.is_dynamic = source.spec, source.binarization == "dynamic"
         self.conditions = [_condition(part.y, self.spec.conditions) for part in parts]
         self.observed = [part.observed for part in parts]
+        if source.classes:
+            _check_known(self.conditions, source)
         self.splits = source.binarized(Splits(*(part.x for part in parts)))
 
     def tensors(self, split: str) -> tuple[Tensor, ...]:
@@ -130,6 +132,17 @@ class Content:
         """Return the statistics of each value of the training data, as the model sees it."""
         scale = 255 if self.is_dynamic or self.spec.levels == LEVELS else 1
         return statistics_of(self.splits.train, self.observed[0], scale, is_binary=self.spec.levels == 2)
+
+
+def _check_known(conditions: Sequence[Tensor], source: Source) -> None:
+    """Refuse labels of other parts that no training data have, since a model cannot learn them.
+
+    Raises:
+        ValueError: for such labels.
+    """
+    train, others = conditions[0].any(0), torch.cat([*conditions[1:]]).any(0)
+    if lost := [name for name, seen in zip(source.classes, train | ~others, strict=True) if not seen]:
+        raise ValueError(f"dataset {source.name} has no training data with the label {', '.join(lost[:8])}")
 
 
 def _condition(y: Tensor | None, size: int) -> Any:

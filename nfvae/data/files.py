@@ -37,6 +37,12 @@ def open_arrays(path: Path) -> dict[str, Stored]:
         raise ValueError(f"there is no file {path}; {_EXPECTED}")
     if path.suffix.lower() not in ARRAY_ENDINGS:
         raise ValueError(f"cannot read {path}: {_EXPECTED}")
+    if not (arrays := _arrays(path)):
+        raise ValueError(f"{path} holds no array")
+    return arrays
+
+
+def _arrays(path: Path) -> dict[str, Stored]:
     with refusing(path):
         if path.suffix.lower() in (".pt", ".pth"):
             return _torch_arrays(path)
@@ -80,6 +86,8 @@ def refusing(path: Path) -> Iterator[None]:
             yield
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        if "pickle" in said or "weights_only" in said:  # their advice is to load it unsafely
+        if any(
+            word in said for word in ("pickle", "weights_only", "Python objects")
+        ):  # their advice is to load it unsafely
             said = "it is of another format, or holds more than numbers"
         raise ValueError(f"cannot read {path}: {said[:200]}; {_EXPECTED}") from error

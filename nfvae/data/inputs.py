@@ -71,7 +71,6 @@ def _vectors(path: Path, settings: Mapping[str, Any], columns: Sequence[str]) ->
     condition = settings.get("condition") or []
     reader = Vectors()
     reader.labels, reader.condition = settings.get("labels") or False, condition
-    reader.needs_labels = False
     parts = reader.read_parts(path, [*columns, *condition])
     if [*parts] != [""]:
         raise ValueError(f"{path} should hold one set of vectors; got {', '.join(parts)}")

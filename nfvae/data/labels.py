@@ -38,6 +38,21 @@ def as_classes(labels: Tensor, names: Sequence[str], source: object) -> Tensor:
     return torch.where(values < 0, -1, classes)
 
 
+def check_whole(names: Sequence[str], source: str) -> None:
+    """Refuse names of classes that are fractions, as of a column of real numbers.
+
+    Raises:
+        ValueError: for such names.
+    """
+    for name in names:
+        try:
+            is_fraction = not float(name).is_integer()
+        except ValueError:
+            continue
+        if is_fraction:
+            raise ValueError(f"{source} should hold labels, whole numbers or names; got {name}")
+
+
 def _whole(labels: Tensor) -> Tensor:
     """Return labels as whole numbers; negative ones and NaN, which stand for missing ones, as -1."""
     values = labels.double()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 _TEXT = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (*_TEXT, ".parquet")
+_OTHERS = (";", "\t", "|")  # separators of tables that are not read
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}  # spellings of a missing value
 _LABEL_NAMES = ("label", "labels", "class", "target")  # columns that `labels: true` may mean
 
@@ -48,10 +49,13 @@ class Table(NamedTuple):
             try:
                 numbers[place] = np.nan if _is_missing(value) else float(value)
             except (ValueError, TypeError):
-                raise ValueError(
-                    f"column {name} of {self.source} holds text, as {value!r:.40}: make it the labels (--data.labels "
-                    f"{name}), or name the columns to use (--data.dataset_options.columns [...])"
-                ) from None
+                remedy = (
+                    "write decimal numbers with a point"
+                    if _is_number(str(value).replace(",", "."))
+                    else f"make it the labels (--data.labels {name}), or name the columns to use "
+                    "(--data.dataset_options.columns [...])"
+                )
+                raise ValueError(f"column {name} of {self.source} holds text, as {value!r:.40}: {remedy}") from None
         return numbers
 
     def texts(self, name: str) -> list[str | None]:
@@ -69,7 +73,9 @@ def label_column(table: Table, labels: bool | str, needed: bool = True) -> str |
     found = next((name for name in wanted if name in table.columns), None)
     if found is None and needed:
         held = ", ".join(islice(table.columns, 20))
-        raise ValueError(f"{table.source} has no column {' or '.join(wanted)} for the labels; it has {held}")
+        raise ValueError(
+            f"{table.source} has no column {' or '.join(wanted)} for the labels; it has {held}: give --data.labels NAME"
+        )
     return found
 
 
@@ -89,10 +95,14 @@ def read_table(path: Path) -> Table:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file, delimiter=_TEXT[path.suffix.lower()]) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+        hint = ": save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise ValueError(f"cannot read {path}: {error}{hint}") from error
     if not rows:
         raise ValueError(f"{path} is empty; expected rows of numbers")
-    is_header = any(not (_is_missing(cell) or _is_number(cell)) for cell in rows[0]) and len(rows) > 1
+    _check_separator(rows[0], path)
+    is_header = any(not (_is_missing(cell) or _is_number(cell)) for cell in rows[0])
+    if is_header and len(rows) == 1:
+        raise ValueError(f"{path} holds names of columns, but no rows")
     names = [cell.strip() for cell in rows.pop(0)] if is_header else [f"x{place}" for place in range(len(rows[0]))]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path} has several columns named {', '.join(repeated)}")
@@ -100,6 +110,14 @@ def read_table(path: Path) -> Table:
         if len(row) != len(names):
             raise ValueError(f"line {line} of {path} has {len(row)} cells; expected {len(names)}")
     return Table(dict(zip(names, zip(*rows, strict=True), strict=True)), path)
+
+
+def _check_separator(cells: Sequence[str], path: Path) -> None:
+    """Refuse a line in one cell that another character seems to separate."""
+    separator = next((each for each in _OTHERS if len(cells) == 1 and each in cells[0]), None)
+    if separator and separator != _TEXT[path.suffix.lower()]:
+        expected = "commas, or tabs if it is a .tsv, and a point in decimal numbers"
+        raise ValueError(f"the cells of {path} seem to be separated by {separator!r}; expected {expected}")
 
 
 def _read_parquet(path: Path) -> dict[str, Sequence[Any]]:

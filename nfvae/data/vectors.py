@@ -8,14 +8,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from nfvae.data.batches import Part, Splits
-from nfvae.data.columns import check_columns, report_columns, split_columns
+from nfvae.data.columns import check_columns, check_named, report_columns, split_columns
 from nfvae.data.datasets import Dataset
 from nfvae.data.files import ARRAY_ENDINGS, open_arrays
-from nfvae.data.labels import as_classes, class_names
+from nfvae.data.labels import as_classes, check_whole, class_names
 from nfvae.data.parts import RandomSplit, find_parts, sorted_names
 from nfvae.data.tables import ENDINGS, Table, label_column, read_table
 from nfvae.models import DataSpec
-from nfvae.registry import check_choice
 
 
 class Vectors(Dataset):
@@ -44,7 +43,7 @@ class Vectors(Dataset):
             raise ValueError(f"columns takes a list of names; got {columns!r}")
         self.columns: Sequence[str] | None = columns
         self.split = RandomSplit(split, split_seed)
-        self.needs_labels = True
+        self.is_training = True
         self.names: list[str] = []
         self.values: list[str] = []
         self.parts: dict[str, Part] = {}
@@ -73,7 +72,8 @@ class Vectors(Dataset):
         return self.split.complete(parts, root)
 
     def read_parts(self, root: Path, columns: Sequence[str]) -> dict[str, Part]:
-        """Read the parts by name with the named columns; arrays must have as many."""
+        """Read data for a trained model, with the named columns; arrays must have as many."""
+        self.is_training = False
         self.columns = columns if root.suffix.lower() not in ARRAY_ENDINGS else None
         return self._read_once(root)
 
@@ -91,10 +91,11 @@ class Vectors(Dataset):
         values, labels, masks = sorted_names([*arrays], root) if len(arrays) > 1 else ({"": next(iter(arrays))}, {}, {})
         if masks:
             raise ValueError(f"{root} holds {', '.join(masks.values())}: missing values of vectors are NaN, not a mask")
-        found = {part: arrays[name].read().double() for part, name in values.items()}
+        found = {part: _real(arrays[name].read(), root) for part, name in values.items()}
         for part, x in found.items():
             if x.ndim != 2 or not x.numel():
-                raise ValueError(f"{values[part]} of {root} should hold vectors, shape (N, D); got {tuple(x.shape)}")
+                source = f"{values[part]} of {root}" if values[part] else root
+                raise ValueError(f"{source} should hold vectors, shape (N, D); got {tuple(x.shape)}")
         if len({x.shape[1] for x in found.values()}) > 1:
             raise ValueError(f"the parts of {root} hold vectors of different sizes")
         own = {part: arrays[name].read() for part, name in labels.items()} if self.labels else {}
@@ -109,14 +110,14 @@ class Vectors(Dataset):
             if lost := [name for name in first.columns if name not in table.columns]:
                 raise ValueError(f"{table.source} has no column {', '.join(lost)}, which {first.source} has")
         names = [*first.columns]
-        if self.labels and (label := label_column(first, self.labels, self.needs_labels)):
+        if self.labels and (label := label_column(first, self.labels, self.is_training)):
             names.remove(label)
             texts = {part: table.texts(label) for part, table in tables.items()}
             self.names = sorted({text for each in texts.values() for text in each if text is not None}, key=_in_order)
+            check_whole(self.names, f"column {label} of {first.source}")
             known = {name: place for place, name in enumerate(self.names)} | {None: -1}
             y = {part: torch.tensor([known[text] for text in each]) for part, each in texts.items()}
-        for name in self.columns or ():
-            check_choice(f"column of {root}", name, names)
+        check_named(self.columns or (), names, root)
         columns = [*(self.columns or names)]
         columns += [name for name in self.condition if name not in columns and name in names]
         self._keep({part: table.numbers(columns) for part, table in tables.items()}, columns, y, root)
@@ -125,12 +126,16 @@ class Vectors(Dataset):
         """Keep parts of float64 numbers with shape (N, columns), and their classes."""
         values, conditions = split_columns(names, self.condition, root)
         self.values = [names[place] for place in values]
-        check_columns(torch.cat([x[:, values] for x in found.values()]), self.values, root)
+        check_columns(torch.cat([x[:, values] for x in found.values()]), self.values, root, self.is_training)
         for part, x in found.items():
-            if not (x.isfinite() | x.isnan()).all():
-                raise ValueError(f"{root} holds infinite numbers")
             given = x[:, conditions] if conditions else y.get(part)
             self.parts[part] = Part(x[:, values].float(), given)
+
+
+def _real(values: Tensor, root: Path) -> Tensor:
+    if values.is_complex():
+        raise ValueError(f"{root} holds complex numbers")
+    return values.double()
 
 
 def _in_order(name: str) -> tuple[int, str]:

@@ -65,7 +65,7 @@ class FlowDensity(nn.Module):
         inner = data if self.support is None else self.support.inverse_and_log_det(data)[0]
         if not inner.isfinite().all():
             reach = f"from {data.min():g} to {data.max():g}"
-            raise ValueError(f"the data reach {reach}, outside the support of the density or to its ends")
+            raise ValueError(f"the data go {reach}: not all are inside the support of the density")
         if self.scaling is not None:
             if not self.scaling.started:
                 self.scaling.init_from(*moments(inner))
@@ -98,11 +98,16 @@ class FlowDensity(nn.Module):
         return density
 
     def log_prob(self, rows: Any) -> Tensor:
-        """Return log p(x), or log p(x|y), in nats, with shape (*).
+        """Return log p(x), or log p(x|y), in nats, with shape (*); -inf for x outside the support.
 
         Args:
             rows: x with shape (*, D), followed by conditions if C > 0: shape (*, D + C).
         """
         size = self.flow.features
         condition = rows[..., size:] if self.flow.context else None
-        return self(condition).log_prob(rows[..., :size] if self.flow.context else rows)  # type: ignore[no-any-return]
+        x = rows[..., :size] if self.flow.context else rows
+        log_prob: Tensor = self(condition).log_prob(x)
+        if self.support is None:
+            return log_prob
+        is_inside = self.support.inverse_and_log_det(x)[0].isfinite().all(-1)
+        return torch.where(is_inside, log_prob, -torch.inf)

@@ -33,7 +33,8 @@ def density_figure(
         raise ValueError(f"a density of {data.shape[1]} numbers cannot be drawn")
     last, density = list(densities.items())[-1]
     points = {"data": data, f"samples of the {last}": density.sample(torch.Size([len(data)]))}  # type: ignore[no-untyped-call]
-    margin = 0.1 * (data.amax(0) - data.amin(0))
+    reach = data.amax(0) - data.amin(0)
+    margin = torch.where(reach > 0, 0.1 * reach, 1.0)
     grid, extent = square_grid(data.amin(0) - margin, data.amax(0) + margin, side)
     values = {name: density.log_prob(grid).exp() for name, density in densities.items()}
     if data.shape[1] == 1:
@@ -51,7 +52,8 @@ def _densities_on_the_line(
     axes = figure.add_subplot()
     styles: list[dict[str, Any]] = [{"color": "lightgray"}, {"histtype": "step", "color": "black"}]
     for (title, vectors), style in zip(points.items(), styles, strict=True):
-        axes.hist(vectors[:, 0].numpy(), label=title, bins=100, density=True, range=(extent[0], extent[1]), **style)
+        bins = max(10, min(100, int(len(vectors) ** 0.5)))
+        axes.hist(vectors[:, 0].numpy(), label=title, bins=bins, density=True, range=(extent[0], extent[1]), **style)
     for name, value in values.items():
         axes.plot(grid.numpy(), value.numpy(), label=name)
     axes.set_xlabel("x")

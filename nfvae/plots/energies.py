@@ -44,5 +44,6 @@ def energies_figure(
                 axes.imshow(plane((values[name] - values[name].max()).exp(), _SIDE), origin="lower", extent=extent)
     for axes, name in zip(panels[0], ["target", *names], strict=True):
         axes.set_title(name)
+    figure.supxlabel(f"both axes from {-_REACH:g} to {_REACH:g}", fontsize=10)
     headline(figure, title)
     return figure

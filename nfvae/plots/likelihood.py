@@ -127,7 +127,7 @@ def _images_by(
     for axes, index in zip(panels, order.tolist(), strict=False):
         show_datum(axes, images[index], shape, images)
         value = f"{name} {values[index]:.2f}\n" if known and name else ""
-        axes.set_title(f"image {index}\n{value}{-bound[index]:.1f} nats", fontsize=10)
+        axes.set_title(f"image {index}\n{value}NLL {-bound[index]:.1f}", fontsize=10)
 
 
 @styled

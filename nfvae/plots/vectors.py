@@ -33,17 +33,20 @@ def marginals_figure(samples: Mapping[str, Tensor], names: Sequence[str], title:
     figure, panels = _grid(names)
     first = next(iter(samples.values()))
     low, high = (torch.nanquantile(first.float(), share, 0) for share in (0.001, 0.999))
+    bins = max(_FEWEST_BINS, min(_BINS, int(len(first) ** 0.5)))
     for place, (axes, name) in enumerate(zip(panels, names, strict=False)):
         reach = (high[place] - low[place]).clamp_min(1e-12)
-        ends = float(low[place] - 0.1 * reach), float(high[place] + 0.1 * reach)
-        for (label, vectors), style in zip(samples.items(), _STYLES, strict=False):
-            column = vectors[:, place].cpu()
-            column = column[~column.isnan()]
-            bins = max(_FEWEST_BINS, min(_BINS, int(len(column) ** 0.5)))
+        columns = [vectors[:, place].cpu() for vectors in samples.values()]
+        columns = [column[~column.isnan()] for column in columns]
+        low_end = max(float(low[place] - 0.1 * reach), min(float(column.min()) for column in columns))
+        high_end = min(float(high[place] + 0.1 * reach), max(float(column.max()) for column in columns))
+        ends = low_end, max(high_end, low_end + 1e-12)
+        for label, column, style in zip(samples, columns, _STYLES, strict=False):
             axes.hist(column.numpy(), bins=bins, range=ends, density=True, label=label, **style)
         axes.set_xlabel(name)
         axes.set_yticks([])
-    panels[0].legend(fontsize=8)
+        axes.locator_params(axis="x", nbins=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     headline(figure, _with_left_out(title, names))
     return figure
 
@@ -64,6 +67,9 @@ def scatter_figure(x: Tensor, y: Tensor, names: Sequence[str], labels: tuple[str
     for place, (axes, name) in enumerate(zip(panels, names, strict=False)):
         axes.plot(x[:, place].numpy(), y[:, place].numpy(), ".", ms=3, color="tab:blue")
         axes.axline((float(x[:, place].nanmean()),) * 2, slope=1, color="black", lw=0.8)
+        both = torch.cat([x[:, place], y[:, place]])
+        ends = [float(end) for end in torch.nanquantile(both, both.new_tensor([0.0, 1.0]))]
+        axes.set(xlim=ends, ylim=ends) if ends[0] < ends[1] else None
         axes.set_title(name, fontsize=9)
         axes.locator_params(nbins=3)
     figure.supxlabel(labels[0], fontsize=10)

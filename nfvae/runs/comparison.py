@@ -69,7 +69,7 @@ def check_same(
             if first.get(key) == summary.get(key):
                 continue
             if key == "images_sha256":
-                raise ValueError(f"{name} and {other} were evaluated on different images: {consequence}")
+                raise ValueError(f"{name} and {other} were evaluated on different data: {consequence}")
             raise ValueError(
                 f"{name} was evaluated with {key} {first.get(key)}, {other} with {summary.get(key)}: {consequence}"
             )

@@ -2,19 +2,22 @@
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nfvae.estimators import anneal, importance_normalizer
 from nfvae.flows import FlowDistribution
+from nfvae.registry import check_number
 from nfvae.runs.files import read_json, write_whole
 from nfvae.runs.run import Run
 from nfvae.runs.tables import Column
 from nfvae.targets import LogDensity, load_target
 
 _GRID_REACH, _GRID_SIDE = 12.0, 1_500  # of the quadrature in one or two dimensions
+_LARGEST_AT_EDGE = -6.0  # log-density at the edge of the grid beside its largest, in nats
+_FAR = 4  # standard errors between two estimates that cannot both be right
 COLUMNS = [
     Column("run", "run", names=True, main=True),
     Column("target", "target", main=True),
@@ -46,14 +49,13 @@ def evaluate_energy(run: Run, samples: int, chains: int, temperatures: int, seed
         chains: number of annealed chains.
         temperatures: number of temperatures per chain.
         seed: random seed.
+
+    Raises:
+        ValueError: for fewer than two samples, or a run of another task.
     """
-    identity = {
-        "model_sha256": run.digest(),
-        "samples": samples,
-        "chains": chains,
-        "temperatures": temperatures,
-        "seed": seed,
-    }
+    check_number("--samples", samples, least=2)
+    sizes = {"samples": samples, "chains": chains, "temperatures": temperatures}
+    identity = {"model_sha256": run.digest(), **sizes, "seed": seed}
     path = run.folder.report("energy")
     if path.is_file() and identity.items() <= (done := read_json(path)).items():
         return done
@@ -79,13 +81,32 @@ def evaluate_energy(run: Run, samples: int, chains: int, temperatures: int, seed
 
 
 def quadrature(log_density: LogDensity, features: int) -> float | None:
-    """Return log Z by a grid over one or two dimensions, up to 12 from the origin; None in more dimensions."""
+    """Return log Z by a grid over one or two dimensions, up to 12 from the origin.
+
+    None in more dimensions, or where the density at the edge of the grid shows that it reaches beyond.
+    """
     if features > 2:
         return None
     line = torch.linspace(-_GRID_REACH, _GRID_REACH, _GRID_SIDE, dtype=torch.float64)
     step = math.log(2 * _GRID_REACH / (_GRID_SIDE - 1))
-    total: Tensor = log_density(torch.cartesian_prod(*[line] * features).view(-1, features)).logsumexp(0)
-    return float(total) + features * step
+    grid = torch.cartesian_prod(*[line] * features).view(-1, features)
+    values = log_density(grid)
+    at_edge = values[(grid.abs() == _GRID_REACH).any(-1)]
+    if at_edge.max() > values.max() + _LARGEST_AT_EDGE:
+        return None
+    return float(values.logsumexp(0)) + features * step
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """Say whether the estimates of log Z agree."""
+    distance = abs(summary["log_z"] - summary["log_z_annealed"])
+    error = math.hypot(summary["log_z_se"], summary["log_z_annealed_se"])
+    if distance <= _FAR * error:
+        return "Importance sampling and annealing agree within their errors."
+    return (
+        f"Importance sampling and annealing differ by {distance:.2f} nats, far more than their errors: the flow misses "
+        "a part of the density, so all numbers but the quadrature may be wrong."
+    )
 
 
 @torch.no_grad()

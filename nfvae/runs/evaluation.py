@@ -42,6 +42,7 @@ _TEXTS = (
     "run",
     "noun",
     "given",
+    "observed",
 )  # text values of a summary
 _REAL = SimpleNamespace(is_density=True)
 SHORT_DIGEST = 8
@@ -94,6 +95,7 @@ class Evaluation:
         }
         given = "label" if data.source.classes else "condition" if self.spec.conditions else None
         self.about = {"data": data_name(data.hparams), "noun": self.spec.noun, "given": given}
+        self.about |= {"observed": "true"} if self.spec.missing else {}
         self.other = other_data(run, data) if settings.dataset is None else ""
         path = settings._replace(matmul_precision=self.identity["matmul_precision"]).path(run)
         self.path = path = path.with_stem(path.stem + self.other)
@@ -197,13 +199,14 @@ def described_images(summary: Mapping[str, Any]) -> str:
     """Describe the images of a summary, such as `test set of mnist, dynamic binarization, 1,000 images`."""
     binary = "" if summary["binarization"] == "none" else f", {summary['binarization']} binarization"
     given = f", given the {summary['given']} of each" if summary.get("given") else ""
+    observed = ", log p of their observed values" if summary.get("observed") else ""
     noun = summary.get("noun", "images")
-    return f"{summary['split']} set of {shown_data(summary)}{binary}, {summary['images']:,} {noun}{given}"
+    return f"{summary['split']} set of {shown_data(summary)}{binary}, {summary['images']:,} {noun}{given}{observed}"
 
 
 def of_its_data(text: str, summary: Mapping[str, Any]) -> str:
     """Replace the word image in a text by vector, if the data of a summary are vectors."""
-    return text.replace("image", "vector") if summary.get("noun") == "vectors" else text
+    return text.replace("an image", "a vector").replace("image", "vector") if summary.get("noun") == "vectors" else text
 
 
 def other_data(run: Run, data: DataModule) -> str:
@@ -218,7 +221,7 @@ def _difference(done: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
     if "images_sha256" not in done:
         return "images that it does not tell from others"
     if done["images_sha256"] != identity["images_sha256"]:
-        return "other images than the data now have"
+        return "other data than there are now"
     return "another evaluation"
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 
 from nfvae.data.module import CLASS_SHARES, CLASSES, COLUMNS
 from nfvae.models import DataSpec
-from nfvae.registry import check_choice
+from nfvae.registry import check_choice, check_number
 
 
 class DataNames(NamedTuple):
@@ -51,4 +51,6 @@ class DataNames(NamedTuple):
         if self.classes or not count or len(values or ()) != count:
             numbers = f"{count} numbers ({', '.join(self.condition)})" if count else "no condition"
             raise ValueError(f"the run takes {'--label' if self.classes else numbers}; got --condition {values}")
+        for name, value in zip(self.condition, values or (), strict=True):
+            check_number(f"--condition {name}", value)
         return torch.tensor(values)

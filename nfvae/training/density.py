@@ -72,7 +72,8 @@ class DensityEstimation(TrainingModule):
     def check_model(self) -> None:
         if self.spec.levels is not None or self.spec.missing:
             raise ValueError(
-                f"a density is fitted to complete vectors of real numbers; the data are of form {self.spec}"
+                f"a density is fitted to vectors of real numbers without missing values; got {self.spec}: leave out "
+                "rows or columns, impute, or fit a VAE"
             )
         flow = self.model.flow
         check_flow(flow, torch.zeros(1, flow.context) if flow.context else None)

@@ -65,6 +65,6 @@ class Teacher:
             raise ValueError(f"the teacher {self.path} was trained on {self.dataset}; the student's data are {dataset}")
         if self.data_digest and getattr(data, "digest", self.data_digest) != self.data_digest:
             raise ValueError(
-                f"the teacher {self.path} was trained on other images, or another split of them, than the student's: "
+                f"the teacher {self.path} was trained on other data, or another split of them, than the student's: "
                 "images that it has seen would validate its student"
             )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from nfvae import DataModule, log_likelihood
 from nfvae.estimators import calibration, class_log_likelihoods, class_probabilities
 from nfvae.runs import Run
 from tests.conftest import QUICKSTART
-from tests.helpers.own_images import color_data, write_table
+from tests.helpers.own_images import color_data, write_holes, write_table
 
 TINY = ["--model.latent", 2, "--model.encoder_options.hidden", "[16]", "--model.decoder_options.hidden", "[16]"]
 SHORT = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false"]
@@ -235,7 +236,7 @@ def test_a_conditional_density_is_a_run_as_any_other(cli):
     assert "given the condition of each" in out
     ran(cli, "sample", "runs/c", "--condition", 13, 1, "--count", 7, "--output", "s.csv")
     assert len(table("s.csv")) == 7
-    assert "alcohol" not in table("s.csv")[0]
+    assert {row["alcohol"] for row in table("s.csv")} == {"13.0"}
     run = Run("runs/c")
     rows = run.data().rows("test")
     density = run.density()(rows[:, 11:])
@@ -245,7 +246,7 @@ def test_a_conditional_density_is_a_run_as_any_other(cli):
         cli, "sample", "runs/c", "--condition", 13
     )
     error = refused(cli, "fit", *words[:-2], "--data.condition", "[alcohl]")
-    assert "unknown column of wine 'alcohl'" in error
+    assert "wine: unknown column 'alcohl'" in error
     assert "did you mean alcohol" in error
 
 
@@ -280,3 +281,87 @@ def test_samples_of_the_prior_are_a_proposal_beside_the_posterior(run, cli):
     assert summary["elbo"] is None
     picture = ran(cli, "plot", "k-curve", run, "--samples", 100, "--limit", 5, "--proposal", "posterior")
     assert Path(picture.strip()).is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b\n1;2\n", "the cells of bad.csv seem to be separated by ';'; expected commas"),
+        ("a,b\n", "bad.csv holds names of columns, but no rows"),
+        ('a,b\n"0,5",1\n', "column a of bad.csv holds text, as '0,5': write decimal numbers with a point"),
+        ("a,b\n1e300,1\n2,3\n", "bad.csv holds numbers too large for float32 in a: divide these columns"),
+        ("a,b\ninf,1\n2,3\n", "bad.csv holds infinite numbers in a"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused(cli, workdir, text, message):
+    Path("bad.csv").write_text(text)
+    assert message in refused(cli, "fit", "--data.dataset", "vectors", "--data.root", "bad.csv")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "bad.npz holds no array"),
+        ({"x": np.zeros(5)}, "x of bad.npz should hold vectors, shape (N, D); got (5,)"),
+        ({"x": np.ones((5, 2)) * 1j}, "bad.npz holds complex numbers"),
+        ({"x": np.eye(9), "labels": np.ones(8)}, "there are 8 labels for 9 data"),
+        ({"train": np.eye(9), "test": np.eye(9), "y_train": np.zeros(9), "y_test": np.ones(9)}, "with the label 1"),
+    ],
+)
+def test_arrays_that_make_no_sense_are_refused(cli, workdir, arrays, message):
+    np.savez("bad.npz", **arrays)
+    words = ["--data.dataset", "vectors", "--data.root", "bad.npz", "--data.labels", "true"]
+    assert message in refused(cli, "fit", "--model.likelihood", "gaussian", *words)
+
+
+def test_columns_are_named_once_and_labels_are_no_fractions(cli, workdir):
+    write_table(workdir)
+    words = ["fit", *TABLE, "--data.root", "table.csv"]
+    error = refused(cli, *words, "--data.dataset_options.columns", "[width,width]")
+    assert "column width of table.csv is named twice" in error
+    error = refused(cli, *words, "--data.dataset_options.columns", "[widht]")
+    assert "table.csv: unknown column 'widht'; known columns: width, height, depth; did you mean width?" in error
+    error = refused(cli, *words, "--data.labels", "depth")
+    assert "column depth of table.csv should hold labels, whole numbers or names; got " in error
+
+
+def test_drawn_data_replace_no_file(labeled, cli):
+    Path("mine.csv").write_text("a\n1\n")
+    for words in (["sample"], ["impute", "--input", "mine.csv"], ["classify"]):
+        error = refused(cli, words[0], "runs/l", *words[1:], "--output", "mine.csv")
+        assert "--output mine.csv exists: remove it, or choose another name" in error
+    assert Path("mine.csv").read_text() == "a\n1\n"
+    for temperature in ("nan", -1):
+        assert "--temperature must be" in refused(cli, "sample", "runs/l", "--temperature", temperature)
+    ran(cli, "sample", "runs/l", "--count", 20, "--output", "drawn.csv")
+    assert [row["label"] for row in table("drawn.csv")] == ["north"] * 8 + ["south"] * 8 + ["north"] * 4
+
+
+def test_a_density_with_a_support_has_no_probability_beyond_it(cli, workdir):
+    write_table(workdir)
+    words = ["--task", "density", *TABLE[:2], "--data.root", "table.csv", "--model.depth", 1, *SHORT]
+    ran(cli, "fit", *words, "--model.support", "[-60,60]", "--name", "s")
+    Path("far.csv").write_text("width,height,depth\n0,4,900\n0,4,1\n")
+    ran(cli, "score", "runs/s", "--input", "far.csv")
+    first, second = (float(row["log_likelihood"]) for row in table("runs/s/scores-far.csv"))
+    assert first == -math.inf
+    assert math.isfinite(second)
+    assert "has no importance samples: leave out runs/s" in refused(cli, "plot", "k-curve", "runs/s")
+    assert "not all are inside the support" in refused(cli, "fit", *words, "--model.support", "unit", "--name", "u")
+
+
+def test_a_column_without_values_is_imputed(cli, workdir):
+    write_table(workdir)
+    write_holes(workdir)
+    ran(cli, "fit", *TABLE, "--data.root", "holes.csv", *TINY, *SHORT, "--name", "h")
+    Path("empty.csv").write_text("width,height,depth\n,4,1\n,5,0\n")
+    ran(cli, "impute", "runs/h", "--input", "empty.csv", "--samples", 30, "--output", "full.csv")
+    assert all(row["width"] for row in table("full.csv"))
+
+
+def test_a_training_whose_data_have_no_picture_ends_well(cli, workdir):
+    np.savez("two.npz", images=np.random.default_rng(0).integers(0, 256, (60, 8, 6, 2), np.uint8))
+    words = ["--data.dataset", "arrays", "--data.root", "two.npz", "--model.likelihood", "logistic"]
+    out = ran(cli, "fit", *words, *TINY, *SHORT, "--name", "two")
+    assert "no picture of samples: images of 1 or 3 channels are drawn; got data of shape [2, 8, 6]" in out
+    assert out.splitlines()[-1].endswith("checkpoint: runs/two/checkpoints/best.ckpt")

@@ -77,9 +77,9 @@ def test_parts_of_an_evaluation_of_other_images_do_not_count(trained, cli, monke
     ("changes", "message"),
     sweep(
         [
-            ({"seed": 1}, "different images"),
-            ({"options": {"split_seed": 1}}, "different images"),
-            ({"size": 4}, "different images"),
+            ({"seed": 1}, "different data"),
+            ({"options": {"split_seed": 1}}, "different data"),
+            ({"size": 4}, "different data"),
         ],
         lambda changes, _: "seed" in changes,
     ),
@@ -125,7 +125,7 @@ def test_a_training_goes_on_with_its_own_images(trained, cli):
     before = (run / "config.yaml").read_bytes()
     code, _, error = cli("fit", "--ckpt_path", run, "--data.root", write("y.npy", 1), "--trainer.max_epochs", 2)
     assert code == 2
-    assert "was trained on other images than those under y.npy" in error
+    assert "was trained on other data than those under y.npy" in error
     assert (run / "config.yaml").read_bytes() == before
     shutil.move("x.npy", "z.npy")
     best = (run / "checkpoints/best.ckpt").read_bytes()
@@ -143,7 +143,7 @@ def test_compare_does_not_take_a_run_on_other_images_for_a_config(workdir, cli):
         config.write_text(f"name: c\ndata: {{dataset: arrays, root: {root}, binarization: dynamic}}\n")
         found, _, error = cli("compare", config, "-c", QUICKSTART, *TINY, *EPOCH, "--fit", "--samples", 20)
         assert found == code, error
-    assert "was trained on other images" in error
+    assert "was trained on other data" in error
 
 
 @pytest.mark.parametrize("change", [["--data.root", "y.npy"], ["--data.dataset_options.split_seed", 1]])
@@ -154,7 +154,7 @@ def test_a_student_does_not_validate_on_what_its_teacher_has_seen(change, traine
     student += ["--model.encoder_options.hidden", "[8]"]
     code, _, error = cli("fit", *student, "--data.root", "x.npy", *change, "--name", "student")
     assert code == 2
-    assert "was trained on other images, or another split" in error
+    assert "was trained on other data, or another split" in error
     code, _, error = cli("fit", *student, "--data.root", "x.npy", "--name", "student")
     assert code == 0, error
 

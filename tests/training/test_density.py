@@ -291,4 +291,4 @@ def test_vectors_of_ones_own_loader_are_standardized_too(tmp_path):
 def test_a_density_is_of_real_numbers(cli):
     code, _, error = cli("fit", "--task", "density", "--data.dataset", "digits", *QUICK)
     assert code == 2
-    assert "a density is fitted to complete vectors of real numbers; the data are of form [8, 8]" in error
+    assert "a density is fitted to vectors of real numbers without missing values; got [8, 8]" in error

@@ -11,13 +11,26 @@ from nfvae import EnergyEstimation, anneal, make_flow
 from nfvae.data import DataModule
 from nfvae.estimators import importance_normalizer
 from nfvae.flows import DiagonalNormal, FlowDensity, FlowDistribution, Identity
-from nfvae.runs.energies import quadrature
+from nfvae.runs.energies import quadrature, verdict
 from nfvae.targets import TARGETS, U1, load_target
 from tests.training.test_density import trainer
 
 NORMALIZED = ("banana", "gaussian_mixture")
 SHORT = ["--trainer.max_epochs", 1, "--data.dataset_options.count", 1000, "--data.batch_size", 100]
 SMALL = ["--samples", 200, "--chains", 2, "--temperatures", 5]
+
+
+def detached(z):
+    return -z.detach().square().sum(-1)
+
+
+def broken(z):
+    return -z.log().sum(-1)
+
+
+def far(z):
+    """A Gaussian far from the origin."""
+    return -((z - 100) ** 2).sum(-1) / 2
 
 
 def gaussian(scale=3.0):
@@ -74,6 +87,18 @@ def test_the_metric_is_that_of_the_whole_log_density_while_it_is_annealed():
     torch.testing.assert_close(metrics["free_energy"], (draw.log_prob - U1(draw.z)).mean().detach())
 
 
+def test_a_quadrature_that_misses_the_density_gives_nothing():
+    assert quadrature(far, 2) is None
+    assert quadrature(far, 1) is None
+    assert quadrature(U1, 3) is None
+
+
+def test_estimates_that_differ_are_not_believed():
+    errors = {"log_z_se": 0.01, "log_z_annealed_se": 0.02}
+    assert "agree" in verdict({"log_z": 1.0, "log_z_annealed": 1.05} | errors)
+    assert "differ by 6.40 nats" in verdict({"log_z": -44.2, "log_z_annealed": -37.8} | errors)
+
+
 def test_an_energy_is_fitted_evaluated_and_drawn_by_commands(cli):
     for depth in (1, 2):
         words = ["--model.target", "nfvae.targets:U1", "--model.depth", depth, "--name", f"ring-{depth}", *SHORT]
@@ -83,6 +108,7 @@ def test_an_energy_is_fitted_evaluated_and_drawn_by_commands(cli):
     code, out, error = cli("evaluate", "runs/ring-1", "runs/ring-2", *SMALL)
     assert code == 0, error
     assert "log Z, quadrature" in out
+    assert "runs/ring-1: Importance sampling and annealing" in out
     summary = json.loads(Path("runs/ring-1/energy.json").read_text())
     assert summary["log_z_exact"] == pytest.approx(quadrature(U1, 2), abs=1e-6)
     assert summary["kl"] > 0
@@ -99,7 +125,10 @@ def test_an_energy_is_fitted_evaluated_and_drawn_by_commands(cli):
         (["--model.target", "u9"], "unknown target 'u9'; known targets: u1, u2, u3, u4"),
         (["--model.target", "nfvae.targets:TARGETS"], "is no function of points"),
         (["--model.target", "nfvae.targets:load_target"], "the target fails for points of 2 coordinates"),
-        (["--model.target", "torch:exp"], "the target should give a number for each point, shape (3, 2); got shape"),
+        (["--model.target", "torch:exp"], "the target should give a number for each point, shape (50, 2); got shape"),
+        (["--model.target", "tests.training.test_energy:detached"], "has no gradient in coordinate 1, 2 of 2"),
+        (["--model.target", "tests.training.test_energy:broken"], "the target gives NaN at"),
+        (["--model.target", "u2", "--data.dataset_options.features", 3], "has no gradient in coordinate 3 of 3"),
         (["--model.target", "banana", "--data.dataset_options.features", 1], "the target fails for points of 1"),
         (["--model.gradient", "reinforce"], "unknown energy gradient 'reinforce'"),
     ],

@@ -54,7 +54,7 @@ class Energy(Picture):
             if run.spec.size != 2:
                 raise ValueError(f"log-densities of two numbers are drawn; {run.folder.path} has {run.spec.size}")
             densities.setdefault(target, {})[name] = run.density()()
-        return energies_figure(targets, densities, "unnormalized densities and flows fitted to them, by layers")
+        return energies_figure(targets, densities, "unnormalized densities, and flows (layers) fitted to them")
 
 
 class Uniform(Picture):

@@ -45,6 +45,9 @@ class KCurve(Overview):
     @override
     def draw(self, given: Given) -> "Figure":
         settings = given.evaluations[self.estimator.name]
+        for run in given.named().values():
+            if run.kind != "vae":
+                raise ValueError(f"a density has no importance samples: leave out {run.folder.path}")
         summaries = {name: read_summary(run, settings) for name, run in given.named().items()}
         by_prior = settings._replace(estimator=Importance(**settings.estimator.settings() | {"proposal": "prior"}))
         for name, run in given.named().items():

@@ -33,7 +33,7 @@ class Samples(Picture):
     @override
     def draw(self, given: Given) -> "Figure":
         run = given.only()
-        return sample_figure(run, COLUMNS * min(max(len(run.names.classes), COLUMNS), _MOST_CLASSES))
+        return sample_figure(run, COLUMNS * min(len(run.names.classes) or COLUMNS, _MOST_CLASSES))
 
 
 class Reconstructions(Picture):
@@ -109,12 +109,17 @@ def sample_figure(
     """
     values = values or usual_values(run)
     what = f"samples, {_NOUNS[values]} of p(x|z)" if run.kind == "vae" else "samples"
-    title = heading(run, what + ("" if temperature == 1 else f", temperature {temperature:g}"))
+    classes = run.names.classes
+    what += "" if temperature == 1 else f", temperature {temperature:g}"
+    what += f", label {classes[int(condition.argmax())]}" if classes and condition is not None else ""
+    title = heading(run, what)
     if len(run.spec.shape) == 1:
-        data = {"data": run.data().rows("test")[:, : run.spec.size]} if run.data_settings else {}
+        has_data = bool(run.data_settings) and run.task != "energy"
+        data = {"data": run.data().rows("test")[:, : run.spec.size]} if has_data else {}
         count = max([count, *map(len, data.values())])
         model = {"model": draw_samples(run, count, temperature, values, condition)}
         return marginals_figure(data | model, run.names.columns, title)
     images = draw_samples(run, count, temperature, values, condition)
-    rows = run.names.classes[: -(-count // COLUMNS)] if condition is None else []
+    turns = range(-(-count // COLUMNS)) if classes and condition is None else ()
+    rows = [classes[turn % len(classes)] for turn in turns]
     return image_grid(images, run.spec.shape, min(COLUMNS, count), title, rows)

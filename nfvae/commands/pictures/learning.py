@@ -32,7 +32,7 @@ class Learning(Picture):
             dataset = run.data_settings.get("dataset", "data of your own")
             digests[dataset] = digests.get(dataset) or run.data_digest  # older checkpoints do not hold it
             if run.data_digest and run.data_digest != digests[dataset]:
-                different = f"the runs were validated on different images of {dataset}"
+                different = f"the runs were validated on different data of {dataset}"
                 raise ValueError(f"{different}: they cannot share a picture")
         datasets = list(digests)
         return learning_curves(histories, metric, ", ".join(datasets))
