@@ -73,7 +73,7 @@ def commands():
         for line in lines:
             line = line.removeprefix("PYTHONPATH=. ").replace("flow $flow --data", "flow planar --data")
             line = line.replace("$flow", "iaf").replace("$data", "rings").replace("$lr", "1e-3")
-            line = line.replace("$target", "U1").replace("$depth", "2")
+            line = line.replace("$target", "u1").replace("$depth", "2")
             for command in line.split(" && "):
                 if command.startswith("nfvae ") and not PLACEHOLDER.search(command):
                     yield page, command
