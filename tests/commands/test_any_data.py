@@ -319,8 +319,8 @@ def test_columns_are_named_once_and_labels_are_no_fractions(cli, workdir):
     words = ["fit", *TABLE, "--data.root", "table.csv"]
     error = refused(cli, *words, "--data.dataset_options.columns", "[width,width]")
     assert "column width of table.csv is named twice" in error
-    error = refused(cli, *words, "--data.dataset_options.columns", "[widht]")
-    assert "table.csv: unknown column 'widht'; known columns: width, height, depth; did you mean width?" in error
+    error = refused(cli, *words, "--data.dataset_options.columns", "[widths]")
+    assert "table.csv: unknown column 'widths'; known columns: width, height, depth; did you mean width?" in error
     error = refused(cli, *words, "--data.labels", "depth")
     assert "column depth of table.csv should hold labels, whole numbers or names; got " in error
 
