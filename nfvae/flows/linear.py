@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nfvae.flows.base import ParametricFlow, Shapes
+from nfvae.flows.base import Flow, Given, ParametricFlow, Shapes
 from nfvae.flows.bijection import Bijection, Chain
 from nfvae.numerics import shifted_softplus, solve_triangular
 from nfvae.registry import check_choice
@@ -142,3 +142,32 @@ class LinearFlow(ParametricFlow):
     def make_layer(self, layer: int, own: dict[str, Any]) -> Bijection:
         factors = super().make_layer(layer, own)
         return Chain([factors, Permutation(self.get_buffer("order"))]) if self.permutes else factors
+
+
+class PermutationFlow(Flow):
+    """Fixed permutations of the coordinates, to stand between other layers, as parts of `chain`.
+
+    Args:
+        features: D, the number of latent coordinates.
+        context: ignored: a permutation has no parameters.
+        depth: number of permutations.
+        permutation: `identity`, `reverse` or `random`, the same in every run.
+
+    Raises:
+        ValueError: for sizes below 1 or an unknown permutation.
+    """
+
+    order: Tensor
+
+    def __init__(self, features: int, context: int = 0, depth: int = 1, permutation: str = "reverse") -> None:
+        check_choice("permutation", permutation, ORDERS)
+        super().__init__(features, context, depth)
+        self.register_buffer("order", ORDERS[permutation](features), persistent=False)
+
+    @override
+    def given(self, h: Tensor | None) -> Given:
+        return {}
+
+    @override
+    def build(self, given: Given) -> Chain:
+        return Chain([Permutation(self.order)] * self.depth)

@@ -9,6 +9,7 @@ from nfvae.numerics.functions import (
     softly_between,
 )
 from nfvae.numerics.guards import first_derivative_only
+from nfvae.numerics.matrices import is_settled, log_abs_det, plus_identity, solved
 from nfvae.numerics.precision import (
     at_least_float32,
     double,
@@ -28,13 +29,17 @@ __all__ = [
     "first_derivative_only",
     "full_precision",
     "in_precision",
+    "is_settled",
+    "log_abs_det",
     "log_mean_exp",
     "mixed_type",
     "monotone_root",
     "network_precision",
+    "plus_identity",
     "shifted_softplus",
     "softly_between",
     "solve_transposed",
     "solve_triangular",
+    "solved",
     "triangular_root",
 ]

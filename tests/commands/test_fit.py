@@ -45,7 +45,7 @@ def curve(run, key):
 MNIST = CONFIGS / "mnist.yaml"
 FOLDERS = ("networks", "posteriors", "priors")  # of overlays that go together, one of each
 OVERLAYS = [path for folder in (*FOLDERS, "finetune") for path in sorted((CONFIGS / folder).glob("*.yaml"))]
-ALONE = ("mnist", "gray", "quickstart", "distill/teacher", "plane/none", "toy/teacher", "tables/density")
+ALONE = ("mnist", "gray", "energy", "quickstart", "distill/teacher", "plane/none", "toy/teacher", "tables/density")
 STUDENTS = {"distill/student": "distill/teacher", "toy/student": "toy/teacher"}
 ELSEWHERE = {"sweep": "test_tracking.py", "distill/gated": "test_readme.py"}
 

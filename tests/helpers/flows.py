@@ -59,7 +59,7 @@ def small_flow(case, features, context=0, depth=1):
 
 def random_flow(case, features, context=0, depth=1, gain=1.0, dtype=torch.float64):
     """Build a flow and give it large random parameters: unit variance of every layer's output, times the gain."""
-    flow = small_flow(case, features, context, depth).to(dtype)
+    flow = small_flow(case, features, context, depth).to(dtype).eval()  # batch normalization then treats data alone
     gain *= 0.5 if flow.steep else 1.0
     for parameter in flow.parameters():
         fan_in = parameter.shape[1] if parameter.ndim == 2 else 1

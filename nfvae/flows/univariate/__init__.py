@@ -10,12 +10,18 @@ UNIVARIATES = Registry(
     Univariate,  # type: ignore[type-abstract]
     {
         "affine": "nfvae.flows.univariate.affine:Affine",
+        "cubic": "nfvae.flows.univariate.cubic:CubicSpline",
         "gate": "nfvae.flows.univariate.gate:Gate",
+        "leaky": "nfvae.flows.univariate.leaky:Leaky",
         "logistic": "nfvae.flows.univariate.logistic:LogisticMixture",
+        "nlsq": "nfvae.flows.univariate.nlsq:NonlinearSquared",
         "piecewise_linear": "nfvae.flows.univariate.piecewise_linear:PiecewiseLinear",
         "piecewise_quadratic": "nfvae.flows.univariate.piecewise_quadratic:PiecewiseQuadratic",
         "shift": "nfvae.flows.univariate.shift:Shift",
         "sigmoid": "nfvae.flows.univariate.sigmoid:DeepSigmoid",
+        "sos": "nfvae.flows.univariate.sum_of_squares:SumOfSquares",
         "spline": "nfvae.flows.univariate.spline:RationalQuadraticSpline",
+        "sqrt": "nfvae.flows.univariate.square_root:SquareRoot",
+        "umnn": "nfvae.flows.univariate.umnn:MonotonicNetwork",
     },
 )
