@@ -25,9 +25,7 @@ QUICK = ["--trainer.max_epochs", 2, "--trainer.enable_model_summary", "false"]
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--exhaustive", action="store_true", help="run the sweeps too, which take twenty minutes more"
-    )
+    parser.addoption("--exhaustive", action="store_true", help="run the sweeps too, which take twenty minutes more")
     parser.addoption("--every", type=int, default=1, help="of the sweeps over flows, run one case in so many")
 
 

@@ -155,7 +155,7 @@ def test_a_vampprior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs(flow):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_vampprior_takes_every_posterior_with_its_flow(name):
-    vae = small_vae(name, prior=VampPrior(3, DataSpec((PIXELS,)), components=5, flow=True)).double()
+    vae = small_vae(name, prior=VampPrior(3, DataSpec((PIXELS,)), components=5, flow=True)).double().eval()
     z = torch.randn(2, 4, 3, dtype=torch.float64)
     posterior = vae.posterior(torch.sigmoid(vae.prior.logits))
     expected = posterior.log_prob(z[:, :, None].expand(-1, -1, 5, -1)).logsumexp(-1) - math.log(5)

@@ -84,6 +84,7 @@ def test_every_flow_fits_vectors_and_distils(flow, tmp_path, monkeypatch):
     path = run.checkpoint_callback.best_model_path
     loaded = DensityEstimation.load_from_checkpoint(path)
     torch.testing.assert_close(loaded.state_dict(), fitted.state_dict())
+    fitted.eval()
     student = DensityDistillation(path, **options)
     prepare_fit(student, data)
     with torch.no_grad():
