@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -36,6 +37,8 @@ def _as_program() -> int:
     try:
         return run(sys.argv[1:], lambda: [signal.signal(signum, handler) for signum, handler in heeded.items()])
     finally:
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
         is_unread()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if hasattr(signal, "pthread_sigmask"):

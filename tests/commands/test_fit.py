@@ -483,7 +483,7 @@ def test_a_diverged_run_says_which_terms_and_exits_with_1(fit):
 
 
 MISTAKES = {
-    "flow": (["--model.flow", "plannar"], "unknown flow 'plannar'; known flows: actnorm, bnaf"),
+    "flow": (["--model.flow", "plannar"], "unknown flow 'plannar'; known flows: actnorm, batchnorm, bnaf"),
     "option": (
         ["--model.flow_options.hiden", "3"],
         "unknown option 'hiden' of flow 'iaf'; known options: univariate, hidden",

@@ -21,7 +21,7 @@ def test_a_flow_of_your_own_works_by_its_path():
         (
             "plannar",
             {},
-            "unknown flow 'plannar'; known flows: actnorm, bnaf, chain, .*, zuko, or package.module:Class; "
+            "unknown flow 'plannar'; known flows: actnorm, batchnorm, bnaf, chain, .*, zuko, or package.module:Class; "
             "did you mean planar\\?",
         ),
         ("iaf", {"hiden": 3}, "unknown option 'hiden' of flow 'iaf'; known options: univariate, hidden, hidden_layers"),
@@ -31,7 +31,11 @@ def test_a_flow_of_your_own_works_by_its_path():
         ("maf", {"univariate": "affine", "univariate_options": {"bound": 0}}, "bound must be above 0; got 0"),
         ("iaf", {"activation": "rleu"}, "unknown activation 'rleu'; known activations: elu"),
         ("iaf", {"hidden_layers": 0}, "hidden_layers must be at least 1"),
-        ("maf", {"univariate": "log"}, "unknown univariate map 'log'; known univariate maps: affine, gate, logistic"),
+        (
+            "maf",
+            {"univariate": "log"},
+            "unknown univariate map 'log'; known univariate maps: affine, cubic, gate, leaky,",
+        ),
         (
             "coupling",
             {"mask": "half"},

@@ -13,6 +13,7 @@ from tests.helpers.sweeps import sweep
 CONTEXT = 3
 SMALL = {
     "hidden": 12,
+    "steps": 2,
     "parts": [{"flow": "planar"}, {"flow": "coupling", "depth": 2, "flow_options": {"hidden": 12}}],
     "transform_options": {"hidden_features": [12]},
 }
