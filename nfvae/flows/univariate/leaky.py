@@ -1,4 +1,4 @@
-"""The leaky rectifier, with a slope of its own on either side of a corner."""
+"""The leaky rectifier, with a trained slope on the left of its corner."""
 
 import torch
 from torch import Tensor
@@ -10,16 +10,16 @@ from nfvae.registry import check_number
 
 
 class Leaky(Univariate):
-    """A leaky rectified linear unit with trained slopes.
+    """A leaky rectified linear unit with a trained slope.
 
-    - *Forward*: y = b + a_1 z where z < 0, b + a_2 z elsewhere.
-    - *Log-slope*: log a_1 or log a_2.
-    - *Inverse*: z = (y - b)/a_1 where y < b, (y - b)/a_2 elsewhere.
+    - *Forward*: y = b + a z where z < 0, b + z elsewhere.
+    - *Log-slope*: log a or 0.
+    - *Inverse*: z = (y - b)/a where y < b, y - b elsewhere.
     - *Constraint*: a = exp(bound tanh(s/bound)).
 
     Args:
         shift: b with shape (*, D).
-        scores: s with shape (*, 2, D).
+        score: s with shape (*, D).
         bound: largest |log a|, positive.
 
     Raises:
@@ -29,14 +29,14 @@ class Leaky(Univariate):
         Understanding Deep Learning, 2023, problem 16.7.
     """
 
-    def __init__(self, shift: Tensor, scores: Tensor, bound: float = 3.0) -> None:
+    def __init__(self, shift: Tensor, score: Tensor, bound: float = 3.0) -> None:
         check_number("bound", bound, above=0)
-        self.shift, self.log_slopes = shift, bounded(scores, bound)
+        self.shift, self.log_slope = shift, bounded(score, bound)
 
     @staticmethod
     @override
     def shapes() -> Shapes:
-        return {"shift": (), "scores": (2,)}
+        return {"shift": (), "score": ()}
 
     @override
     def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,4 +50,4 @@ class Leaky(Univariate):
         return rest * (-log_slope).exp(), -log_slope
 
     def _log_slope(self, side: Tensor) -> Tensor:
-        return torch.where(side < 0, self.log_slopes[..., 0, :], self.log_slopes[..., 1, :])
+        return torch.where(side < 0, self.log_slope, 0.0)

@@ -54,23 +54,29 @@ class NonlinearSquared(Univariate):
     @override
     def forward_and_log_slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         u = torch.addcmul(self.center, self.log_width.exp(), z)
-        bump = self.bump / (1 + u.square()) * (self.log_scale - self.log_width).exp()
+        bump = self.bump * _bell(u) * (self.log_scale - self.log_width).exp()
         return self.shift + self.log_scale.exp() * z + bump, self._log_slope(u)
 
     @override
     def inverse_and_log_slope(self, y: Tensor) -> tuple[Tensor, Tensor]:
         r = torch.addcmul(self.center, (self.log_width - self.log_scale).exp(), y - self.shift)
         u = _root(r, self.bump)
-        bump = self.bump / (1 + u.square()) * (-self.log_width).exp()
+        bump = self.bump * _bell(u) * (-self.log_width).exp()
         return (y - self.shift) * (-self.log_scale).exp() - bump, -self._log_slope(u)
 
     def _log_slope(self, u: Tensor) -> Tensor:
-        return self.log_scale + torch.log1p(-2 * self.bump * u / (1 + u.square()).square())
+        return self.log_scale + torch.log1p(-2 * self.bump * (u * _bell(u)) * _bell(u))
+
+
+def _bell(u: Tensor) -> Tensor:
+    return (1 + u.square()).reciprocal()
 
 
 def _root(r: Tensor, c: Tensor) -> Tensor:
     """Solve u + c/(1 + u²) = r: Cardano's formula, with the larger of its two cube roots and the other by division."""
     half = r**3 / 27 + r / 3 - c / 2
-    root = (((1 + r.square()).square() - c * (r**3 + 9 * r)) / 27 + c.square() / 4).clamp_min(0).sqrt()
+    bell = _bell(r)  # of which no power overflows
+    inside = (1 - c * (r * bell) * ((r.square() + 9) * bell)) / 27 + (c * bell).square() / 4
+    root = inside.clamp_min(0).sqrt() / bell
     larger = (half.abs() + root) ** (1 / 3) * torch.where(half < 0, -1.0, 1.0)
     return larger + (r.square() / 9 - 1 / 3) / larger + r / 3
