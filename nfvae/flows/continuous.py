@@ -1,6 +1,5 @@
 """Continuous flows: an ordinary differential equation, by Runge-Kutta steps of fixed size."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -72,7 +71,7 @@ class RungeKutta(Bijection):
 
     @override
     def _forward_and_log_det(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        y, slopes = self._step(z, self.delta)
+        y, slopes = self._step(z)
         if self.exact:
             return y, log_abs_det(self._jacobian(slopes))
         traces = [self._trace(drift, each) for drift, each in zip(self._stages(), slopes, strict=True)]
@@ -81,14 +80,14 @@ class RungeKutta(Bijection):
     @override
     def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            z = self._step(y, -self.delta, reverse=True)[0]
+            z = self._step(y, backwards=True)[0]
             for _ in range(_MOST_ITERATIONS):
-                reached, slopes = self._step(z, self.delta)
+                reached, slopes = self._step(z)
                 step = solved(self._jacobian(slopes), reached - y)
                 z = z - step
                 if is_settled(step, z):
                     break
-        reached, slopes = self._step(z, self.delta)
+        reached, slopes = self._step(z)
         missing = reached - y
         if missing.requires_grad:
             missing = first_derivative_only(missing)
@@ -98,22 +97,23 @@ class RungeKutta(Bijection):
     @override
     def pull_back(self, z: Tensor, y: Tensor, vector: Tensor) -> Tensor:
         with torch.no_grad():
-            return solved(self._jacobian(self._step(z, self.delta)[1]).mT, vector)
+            return solved(self._jacobian(self._step(z)[1]).mT, vector)
 
-    def _stages(self, reverse: bool = False) -> list[TanhFunction]:
-        start, middle, end = reversed(self.drifts) if reverse else self.drifts
+    def _stages(self, backwards: bool = False) -> list[TanhFunction]:
+        start, middle, end = reversed(self.drifts) if backwards else self.drifts
         return [start, middle, middle, end]
 
-    def _step(self, z: Tensor, delta: float, reverse: bool = False) -> tuple[Tensor, list[list[Tensor]]]:
+    def _step(self, z: Tensor, backwards: bool = False) -> tuple[Tensor, list[list[Tensor]]]:
         """Return the end of a step, and the slopes of f's units at the four stages."""
+        sign = -1 if backwards else 1
         changes: list[Tensor] = []
         slopes = []
-        for drift, share in zip(self._stages(reverse), (0.0, 0.5, 0.5, 1.0), strict=True):
-            point = z + share * delta * changes[-1] if changes else z
+        for drift, share in zip(self._stages(backwards), (0.0, 0.5, 0.5, 1.0), strict=True):
+            point = z + share * sign * self.delta * changes[-1] if changes else z
             change, slope = drift.with_slopes(point)
             changes.append(change)
             slopes.append(slope)
-        return z + self._average(changes) * math.copysign(1.0, delta), slopes
+        return z + sign * self._average(changes), slopes
 
     def _average(self, values: Sequence[Tensor]) -> Tensor:
         """Return δ times the mean over a step, by Simpson's rule."""
